@@ -1,0 +1,6 @@
+"""python -m rarft <doctor|world|train|infer|evaluate|course>"""
+
+from rarft.cli import main
+
+if __name__ == "__main__":
+    main()

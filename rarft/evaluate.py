@@ -1,0 +1,250 @@
+"""Model × data set → predictions, a line each as they come → report.
+
+Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read by
+the span rule (an answer with a segment means "relevant"), which agreed with the official LLM judge on 54 of the
+54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a balanced set
+always refusing gets an RA-IoU of 0.5.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from rarft import metrics
+from rarft.encoder import SentenceEncoder
+from rarft.generate import generate
+from rarft.response import Response, parse_response
+from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.vision_cache import VisionCache
+
+
+@dataclass
+class Prediction:
+    """A sample and what a model said to it."""
+
+    sample: Sample
+    completion: str
+    judged: dict[str, float] = field(default_factory=dict)  # by an exact or an LLM judge, name → score
+
+    @property
+    def response(self) -> Response:
+        return parse_response(self.completion)
+
+
+def predict(
+    model,
+    processor,
+    samples: Sequence[Sample],
+    *,
+    vision_cache: VisionCache | None = None,
+    batch_size: int = 64,
+    output: str | Path | None = None,
+    desc: str = "predict",
+) -> list[Prediction]:
+    """Answer every sample greedily.
+
+    Args:
+        output: a JSON Lines file; predictions are added as they come, and those that it holds already (from a run
+            that was killed) are kept. A half-written last line is dropped.
+    """
+    cache = vision_cache or VisionCache(model, processor)
+    done = read_predictions(output, samples) if output and Path(output).exists() else []
+    if output:
+        Path(output).parent.mkdir(parents=True, exist_ok=True)
+        Path(output).write_text("".join(_line(p) for p in done), encoding="utf-8")
+    for start in tqdm(range(len(done), len(samples), batch_size), desc=desc, disable=len(done) == len(samples)):
+        batch = samples[start : start + batch_size]
+        features = cache.get([{"video": s.video, "start": s.start, "end": s.end} for s in batch])
+        texts = generate(model, processor, features, [s.query for s in batch])
+        new = [Prediction(sample, text) for sample, text in zip(batch, texts, strict=True)]
+        done += new
+        if output:
+            with open(output, "a", encoding="utf-8") as file:
+                file.writelines(_line(p) for p in new)
+    return done
+
+
+def _line(prediction: Prediction) -> str:
+    sample = prediction.sample
+    return json.dumps({"video": sample.video, "query": sample.query, "completion": prediction.completion}) + "\n"
+
+
+def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Prediction]:
+    """Stored predictions for the first samples. Raises ValueError if they are of other samples."""
+    found = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            break  # a line that a kill cut short; what follows is written again
+        if number >= len(samples) or (row["video"], row["query"]) != (samples[number].video, samples[number].query):
+            raise ValueError(f"{path}, line {number + 1}: not the sample of this data set; delete the file or change --out")
+        found.append(Prediction(samples[number], row["completion"]))
+    return found
+
+
+def always_refuse(sample: Sample) -> str:
+    return "<think> - </think><answer> the video does not show this at all </answer><correction> - </correction>"
+
+
+def never_refuse(sample: Sample) -> str:
+    """Answers the whole video."""
+    return f"<think> - </think><answer> {Span(0.0, sample.duration or 0.0)} </answer><correction> NIL </correction>"
+
+
+def oracle(sample: Sample) -> str:
+    if sample.relevant:
+        return f"<think> - </think><answer> {sample.spans[0]} </answer><correction> NIL </correction>"
+    return f"<think> - </think><answer> {sample.answer} </answer><correction> {sample.correction} </correction>"
+
+
+REFERENCE_ROWS: dict[str, Callable[[Sample], str]] = {
+    "always refuse": always_refuse,
+    "never refuse": never_refuse,
+    "oracle": oracle,
+}
+
+
+def reference_predictions(samples: Sequence[Sample], name: str) -> list[Prediction]:
+    """What a trivial policy ("always refuse", "never refuse") or a perfect one ("oracle") would say."""
+    return [Prediction(sample, REFERENCE_ROWS[name](sample)) for sample in samples]
+
+
+def scores(
+    predictions: Sequence[Prediction],
+    *,
+    encoder: SentenceEncoder | None = None,
+    categories: Callable[[Prediction], set[str]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Per-sample values, NaN where one does not apply; all arrays (n,).
+
+    Args:
+        encoder: for the similarity of explanations and corrections with the reference; left out if None.
+        categories: names the mismatch categories that a refusal claims, for RT-IoU; left out if None.
+    """
+    responses = [p.response for p in predictions]
+    relevant = np.array([p.sample.relevant for p in predictions])
+    guess = np.array([bool(r.spans) for r in responses])
+    iou = np.array([metrics.best_iou(r.spans, p.sample.spans) for r, p in zip(responses, predictions, strict=True)])
+    values = {
+        "relevant": relevant,
+        "predicted": guess,
+        "iou": np.where(relevant, iou, np.nan),
+        "ra_iou": metrics.ra_iou(relevant, guess, iou),
+        "format": np.array([float(r.well_formed) for r in responses]),
+    }
+    if categories is not None:
+        values["rt_iou"] = np.array(
+            [
+                np.nan if p.sample.relevant else metrics.rt_iou({c.value for c in p.sample.categories}, categories(p))
+                for p in predictions
+            ]
+        )
+    if encoder is not None:
+        for name, said, truth in (
+            ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
+            ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
+        ):
+            values[name] = np.where(relevant, np.nan, np.where(guess, 0.0, encoder.cosine(said, truth)))
+    for name in sorted({name for p in predictions for name in p.judged}):
+        values[name] = np.array([p.judged.get(name, np.nan) for p in predictions])
+    return values
+
+
+def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """One row of a table out of per-sample values."""
+    relevant, guess = values["relevant"], values["predicted"]
+    row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, guess)}
+    row["ra_iou"] = metrics.mean(values["ra_iou"])
+    row |= {f"RA-{k}": v for k, v in metrics.recall_at(values["ra_iou"]).items()}
+    if relevant.any():
+        row["miou"] = metrics.mean(values["iou"][relevant])
+        row |= metrics.recall_at(values["iou"][relevant])
+        row["over_refusal"] = float(np.mean(~guess[relevant]))
+    if not relevant.all():
+        row["refused"] = float(np.mean(~guess[~relevant]))
+    for name in values.keys() - {"relevant", "predicted", "iou", "ra_iou"}:
+        row[name] = metrics.mean(values[name])
+    return row
+
+
+def _mean_f1(relevant: np.ndarray, predicted: np.ndarray) -> float:
+    """`metrics.relevance_f1(...)["f1"]` from counts: a bootstrap asks for it a thousand times."""
+    hit, miss = np.sum(relevant & predicted), np.sum(relevant & ~predicted)
+    false, right = np.sum(~relevant & predicted), np.sum(~relevant & ~predicted)
+    errors = miss + false
+    return float((2 * hit / max(1, 2 * hit + errors) + 2 * right / max(1, 2 * right + errors)) / 2)
+
+
+def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou", "ra_iou")) -> dict[str, list[float]]:
+    """95 % bootstrap intervals of the figures of a summary."""
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "f1": lambda i: _mean_f1(values["relevant"][i], values["predicted"][i]),
+        "miou": lambda i: metrics.mean(values["iou"][i]),
+        "ra_iou": lambda i: float(values["ra_iou"][i].mean()),
+    }
+    return {
+        name: list(metrics.bootstrap(statistics[name], len(values["relevant"])))
+        for name in names
+        if name != "miou" or values["relevant"].any()
+    }
+
+
+def by_group(predictions: Sequence[Prediction], values: dict[str, np.ndarray]) -> dict[str, dict[str, dict]]:
+    """Refusal accuracy of irrelevant queries by difficulty, category and number of them."""
+    groups: dict[str, dict[str, list[float]]] = {"difficulty": {}, "category": {}}
+    for prediction, guess in zip(predictions, values["predicted"], strict=True):
+        sample = prediction.sample
+        if sample.relevant:
+            continue
+        groups["difficulty"].setdefault(sample.difficulty.value, []).append(float(not guess))
+        for category in sample.categories:
+            groups["category"].setdefault(category.short, []).append(float(not guess))
+    order = [d.value for d in Difficulty] + [c.short for c in Category]
+    return {
+        kind: {
+            name: {"refused": float(np.mean(found[name])), "n": len(found[name])}
+            for name in sorted(found, key=order.index)
+        }
+        for kind, found in groups.items()
+    }
+
+
+def report(predictions: dict[str, Sequence[Prediction]], **options) -> dict:
+    """Summaries with intervals and groups of several systems over the same samples, reference rows added.
+
+    Args:
+        predictions: system name → its predictions.
+        options: see `scores`.
+    """
+    samples = [p.sample for p in next(iter(predictions.values()))]
+    systems = {**predictions, **{name: reference_predictions(samples, name) for name in REFERENCE_ROWS}}
+    rows = {}
+    for name, found in systems.items():
+        values = scores(found, **options)
+        rows[name] = {**summary(values), "intervals": intervals(values), "groups": by_group(found, values)}
+    return rows
+
+
+def markdown(rows: dict[str, dict], columns: Sequence[str]) -> str:
+    """A table of systems by figures; a figure with an interval is written with it."""
+
+    def cell(row: dict, column: str) -> str:
+        value = row.get(column)
+        if value is None or (isinstance(value, float) and np.isnan(value)):
+            return "–"
+        if isinstance(value, int):
+            return str(value)
+        around = row.get("intervals", {}).get(column)
+        return f"{value:.3f}" + (f" [{around[0]:.3f}, {around[1]:.3f}]" if around else "")
+
+    lines = ["| system | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    lines += [f"| {name} | " + " | ".join(cell(row, c) for c in columns) + " |" for name, row in rows.items()]
+    return "\n".join(lines)
+

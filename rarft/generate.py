@@ -1,0 +1,98 @@
+"""Prompts about videos → completions. Each video is encoded once and each prompt prefilled once, for any number of
+completions: with a group of G completions that is a G-th of the plain way's vision and prompt compute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import rarft._torchvision  # noqa: F401
+
+import torch
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin, StaticCache
+
+from rarft.inputs import VisionFeatures, encode_clips, tokenize_with_features
+from rarft.models import prompt_style
+from rarft.prompts import build_prompt
+from rarft.video import Clip
+
+MAX_NEW_TOKENS = 256
+
+
+def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:
+    """Chat-templated prompts, each ending where the model's turn begins."""
+    return [
+        processor.apply_chat_template(build_prompt(query, style), add_generation_prompt=True, tokenize=False)
+        for query in queries
+    ]
+
+
+@torch.no_grad()
+def generate(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    clips: list[Clip] | list[VisionFeatures],
+    queries: list[str],
+    *,
+    num_generations: int = 1,
+    temperature: float = 0.0,
+    max_new_tokens: int = MAX_NEW_TOKENS,
+) -> list[str]:
+    """Complete each query about its clip.
+
+    Args:
+        clips: one for each query; `VisionFeatures` where the tower has run already.
+        num_generations: completions for each query; those of one query stand together in the result.
+        temperature: 0 for the most likely tokens, else sampling (seed it with `torch.manual_seed`).
+
+    Returns len(queries) * num_generations texts, the end-of-turn token left out.
+    """
+    features = clips if isinstance(clips[0], VisionFeatures) else encode_clips(model, processor, clips)
+    texts = chat_texts(processor, queries, prompt_style(model))
+    inputs = to_device(tokenize_with_features(processor, texts, features), model.device)
+    config = GenerationConfig.from_model_config(model.config)
+    config.update(**model.generation_config.to_diff_dict())
+    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens)
+    ids = generate_from_shared_prefix(model, inputs, config, num_generations)
+    completions = ids[:, inputs["input_ids"].shape[1] :]
+    return [text.strip() for text in processor.batch_decode(completions, skip_special_tokens=True)]
+
+
+def to_device(inputs: dict, device: torch.device) -> dict:
+    """Move tensors, and the vision features inside of `mm_encoder_outputs`."""
+    moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+    if "mm_encoder_outputs" in inputs:
+        video = inputs["mm_encoder_outputs"]["video"]
+        video.pooler_output = tuple(e.to(device) for e in video.pooler_output)
+    return moved
+
+
+@torch.no_grad()
+def generate_from_shared_prefix(
+    model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int
+) -> torch.Tensor:
+    """`model.generate` for several completions of each prompt, the prompt's key-value cache computed once.
+
+    Args:
+        inputs: of (B, L) left-padded prompts, as `tokenize_with_features` makes them.
+
+    Returns token ids (B * num_generations, L + new), prompts included.
+    """
+    length = inputs["input_ids"].shape[1]
+    prefill = DynamicCache(config=model.config)
+    model(**inputs, past_key_values=prefill, use_cache=True, logits_to_keep=1)
+    repeat: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.repeat_interleave(num_generations, dim=0)  # noqa: E731
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.model.rope_deltas = repeat(inner.model.rope_deltas)
+    # A static cache is written in place; a dynamic one is copied whole for each new token.
+    cache = StaticCache(config=model.config, max_cache_len=length + config.max_new_tokens)
+    for layer, filled in enumerate(prefill.layers):
+        keys, values = repeat(filled.keys[:, :, :-1]), repeat(filled.values[:, :, :-1])
+        cache.update(keys, values, layer)
+    return model.generate(
+        input_ids=repeat(inputs["input_ids"]),
+        attention_mask=repeat(inputs["attention_mask"]),
+        mm_token_type_ids=repeat(inputs["mm_token_type_ids"]),
+        past_key_values=cache,
+        generation_config=config,
+    )

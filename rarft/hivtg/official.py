@@ -1,0 +1,192 @@
+"""Read and write the released formats of HI-VTG and its relatives (SS-VTG, TVGBench, the human set).
+
+One `Sample` a query. Rows keep every key that they came with, so that writing returns what was read. A bad row is
+reported with file, row and field, and the rest is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rarft.files import write_text
+from rarft.schema import Category, Difficulty, Sample, Span
+
+LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
+LEVELS = {
+    "original": Difficulty.ORIGINAL,
+    "easy": Difficulty.EASY,
+    "medium": Difficulty.MEDIUM,
+    "hard": Difficulty.HARD,
+    "weak": Difficulty.EASY,
+    "moderate": Difficulty.MEDIUM,
+    "strong": Difficulty.HARD,
+}
+_TAG = re.compile(r"</?(?:think|answer|correction|correct)>")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a row: where, and what."""
+
+    file: str
+    row: int  # from 0
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.row}, {self.field}: {self.message}"
+
+
+@dataclass
+class ReleasedFile:
+    """A released file: its rows as they are, the samples in them, and the problems that were met."""
+
+    path: str
+    rows: list[dict[str, Any]]
+    samples: list[Sample]
+    problems: list[Problem] = field(default_factory=list)
+
+
+def read_released(path: str | Path) -> ReleasedFile:
+    """Read a JSON array of rows with `GRPO` lists.
+
+    `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
+    Raises FileNotFoundError, or ValueError if the file is not a JSON array.
+    """
+    path = Path(path)
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
+    found = ReleasedFile(str(path), rows, [])
+    for number, row in enumerate(rows):
+        _read_row(found, number, row)
+    return found
+
+
+def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
+    def problem(name: str, message: str) -> None:
+        found.problems.append(Problem(found.path, number, name, message))
+
+    if not isinstance(row, dict):
+        problem("row", f"an object was expected, got {type(row).__name__}")
+        return
+    missing = [key for key in ("video", "GRPO") if not row.get(key)]
+    if missing:
+        problem(missing[0], "missing")
+        return
+    span = _span(row.get("timestamp"))
+    relevant = next((item for item in row["GRPO"] if isinstance(item, dict) and item.get("r")), None)
+    for position, item in enumerate(row["GRPO"]):
+        name = f"GRPO[{position}]"
+        if not isinstance(item, dict) or not str(item.get("q", "")).strip() or not isinstance(item.get("r"), bool):
+            problem(name, "an object with a query `q` and a relevance `r` (true or false) was expected")
+            continue
+        if item["r"] and span is None:
+            problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
+            continue
+        difficulty = _difficulty(item, lambda message, name=name: problem(name, message))
+        categories = _categories(item, lambda message, name=name: problem(name, message))
+        answer, correction = split_answer(item.get("a") or "")
+        known = {"q", "a", "r", "c", *LEVEL_KEYS}
+        found.samples.append(
+            Sample(
+                video=row["video"],
+                query=item["q"],
+                spans=[span] if item["r"] else [],
+                duration=row.get("duration"),
+                answer="" if item["r"] else answer,
+                correction="" if item["r"] else correction or (relevant or {}).get("q", row.get("query_text", "")),
+                categories=categories,
+                difficulty=difficulty,
+                think=_TAG.sub("", row.get("think") or "").strip(),
+                extra={"row": number, "item": position, **{k: v for k, v in item.items() if k not in known}},
+            )
+        )
+
+
+def _span(value: Any) -> Span | None:
+    if not (isinstance(value, list | tuple) and len(value) == 2):
+        return None
+    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+        return None
+    return Span(float(value[0]), float(value[1]))
+
+
+def _difficulty(item: dict, problem) -> Difficulty:
+    level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), None)
+    if level in LEVELS:
+        return LEVELS[level]
+    if level is not None:
+        problem(f"unknown difficulty {level!r}; known: {', '.join(LEVELS)}")
+    if item["r"]:
+        return Difficulty.ORIGINAL
+    # SS-VTG rows have neither categories nor a level: the query comes from another video.
+    count = len(item.get("c") or [])
+    return Difficulty.from_edits(count) if 1 <= count <= 3 else Difficulty.SHUFFLED
+
+
+def _categories(item: dict, problem) -> list[Category]:
+    found = []
+    for name in item.get("c") or []:
+        try:
+            found.append(Category(name))
+        except ValueError:
+            problem(f"unknown category {name!r}")
+    return found
+
+
+def split_answer(text: str) -> tuple[str, str]:
+    """The answer and the correction in an `a` value, with `<answer>` tags or without, either correction tag."""
+    correction = re.search(r"<correct(?:ion)?>(.*?)(?:</correct(?:ion)?>|$)", text, re.DOTALL)
+    rest = text[: correction.start()] if correction else text
+    return _TAG.sub("", rest).strip(), correction[1].strip() if correction else ""
+
+
+def write_released(rows: list[dict[str, Any]], path: str | Path) -> Path:
+    """Write rows as a JSON array, atomically."""
+    return write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+
+
+def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
+    """Samples, grouped by (video, relevant query), the relevant one first, as rows of a released file."""
+    rows = []
+    for relevant, *irrelevant in groups:
+        items = [{"q": relevant.query, "a": f"<answer>{relevant.spans[0]}</answer>", "r": True, "difficulty": "original"}]
+        items += [
+            {
+                "q": sample.query,
+                "a": f"<answer>{sample.answer}</answer>",
+                "r": False,
+                "c": [c.value for c in sample.categories],
+                "difficulty": sample.difficulty.value,
+            }
+            for sample in irrelevant
+        ]
+        rows.append(
+            {
+                "video": relevant.video,
+                "query_text": relevant.query,
+                "timestamp": list(relevant.spans[0]),
+                "duration": relevant.duration,
+                "think": f"<think>\n{relevant.think}\n</think>",
+                "GRPO": items,
+            }
+        )
+    return rows
+
+
+def group_samples(samples: list[Sample]) -> list[list[Sample]]:
+    """Samples of a released file by row, the relevant one first; rows that lack either relevance are left out."""
+    groups: dict[int, list[Sample]] = {}
+    for sample in samples:
+        groups.setdefault(sample.extra["row"], []).append(sample)
+    ordered = [sorted(group, key=lambda s: not s.relevant) for group in groups.values()]
+    return [group for group in ordered if group[0].relevant and not group[-1].relevant]

@@ -1,0 +1,58 @@
+"""Judges of refusals: does the explanation hold, does the correction happen, which categories are named?
+
+world_judge is exact, for the truth of the world is known. Elsewhere the span rule decides relevance and sentence
+embeddings compare texts (see `rarft.evaluate.scores`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rarft.evaluate import Prediction
+from rarft.world.language import category, claims, parse
+from rarft.world.scenes import Story
+from rarft.world.truth import explanation_is_true, happens
+
+
+def world_judge(predictions: Sequence[Prediction], stories: Sequence[Story]) -> None:
+    """Add exact judgements to predictions about world clips, in place; each is 0 or 1.
+
+    For refusals of irrelevant queries: `explanation_true`, `explanation_complete` (see
+    `rarft.world.truth.explanation_is_true`), `correction_true` (it happens in the video). For completions with a
+    think: `timeline_slots`, the share of the timeline's slots that are right.
+    """
+    for prediction, story in zip(predictions, stories, strict=True):
+        sample, response = prediction.sample, prediction.response
+        if response.think:
+            prediction.judged["timeline_slots"] = timeline_accuracy(response.think, sample.think)
+        query = parse(sample.query)
+        if sample.relevant or not response.refused or query is None:
+            continue
+        true, complete = explanation_is_true(story, query, response.answer or "")
+        prediction.judged |= {
+            "explanation_true": float(true),
+            "explanation_complete": float(complete),
+            "correction_true": float(happens(story, response.correction or "")),
+        }
+
+
+def timeline_accuracy(said: str, true: str) -> float:
+    """Share of the words of the true timeline that the said one has in the same place, times included.
+
+    Timelines of the world have a fixed order, so that a word's place is its slot; words that carry no
+    information (`with`, `the other`, `:`) do not count.
+    """
+    said_words, true_words = _slots(said), _slots(true)
+    hits = sum(a == b for a, b in zip(said_words, true_words, strict=False))
+    return hits / max(len(true_words), len(said_words), 1)
+
+
+def _slots(timeline: str) -> list[str]:
+    empty = {"with", "the", "other", "of", "to", ":", ".", "scene", "<timestep>", "</timestep>", "moves"}
+    spaced = timeline.replace("<timestep>", " ").replace("</timestep>", " ")
+    return [word for word in spaced.split() if word not in empty]
+
+
+def claimed_categories(prediction: Prediction) -> set[str]:
+    """The mismatch categories that a refusal in the world's language names, for RT-IoU."""
+    return {category(slot, said).value for slot, said, _ in claims(prediction.response.answer or "") if slot}

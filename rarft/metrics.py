@@ -1,0 +1,106 @@
+"""Metrics of relevance-aware grounding, as pure functions of arrays; one value per sample where that makes sense.
+
+Source: RA-RFT, the section on evaluation, and the official evaluation code, whose defects are not repeated:
+RT-IoU is a plain mean (the official merge weights it by all items, so it depends on the number of workers) and
+leaves out samples whose true categories are unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+
+from rarft.schema import Span
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+
+
+def temporal_iou(a: Span, b: Span) -> float:
+    """Intersection over union of two segments, in [0, 1]; 0 if either is empty or reversed."""
+    if not (a.start < a.end and b.start < b.end):
+        return 0.0
+    overlap = min(a.end, b.end) - max(a.start, b.start)
+    return max(0.0, overlap) / (max(a.end, b.end) - min(a.start, b.start))
+
+
+def best_iou(predicted: Sequence[Span], true: Sequence[Span]) -> float:
+    """IoU of the first predicted segment with the nearest of several true ones; 0 without a prediction."""
+    if not predicted:
+        return 0.0
+    return max((temporal_iou(predicted[0], t) for t in true), default=0.0)
+
+
+def relevance_f1(relevant: Sequence[bool], predicted: Sequence[bool]) -> dict[str, float]:
+    """F1 of "relevant", of "irrelevant", their mean, and accuracy."""
+    truth, guess = np.asarray(relevant, bool), np.asarray(predicted, bool)
+    f1 = [f1_score(truth, guess, pos_label=label, zero_division=0.0) for label in (True, False)]
+    return {
+        "f1": float(np.mean(f1)),
+        "f1_relevant": float(f1[0]),
+        "f1_irrelevant": float(f1[1]),
+        "accuracy": float(accuracy_score(truth, guess)),
+    }
+
+
+def ra_iou(relevant: Sequence[bool], predicted: Sequence[bool], iou: Sequence[float]) -> np.ndarray:
+    """Relevance-aware IoU of each sample: a right refusal 1, a wrong relevance 0, else the temporal IoU."""
+    truth, guess, overlap = np.asarray(relevant, bool), np.asarray(predicted, bool), np.asarray(iou, float)
+    return np.where(truth & guess, overlap, (~truth & ~guess).astype(float))
+
+
+def recall_at(values: Sequence[float], thresholds: Iterable[float] = THRESHOLDS) -> dict[str, float]:
+    """Share of values at or above each threshold: `R@0.5` and so on. NaN for no values."""
+    array = np.asarray(values, float)
+    return {f"R@{t}": float(np.mean(array >= t)) if len(array) else float("nan") for t in thresholds}
+
+
+def rt_iou(true: set[str], predicted: set[str]) -> float:
+    """Refusal-type IoU of one irrelevant query: Jaccard index of mismatch categories. NaN if `true` is empty."""
+    if not true:
+        return float("nan")
+    return len(true & predicted) / len(true | predicted)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the values that are known (not NaN); NaN if there is none."""
+    array = np.asarray(values, float)
+    array = array[~np.isnan(array)]
+    return float(array.mean()) if len(array) else float("nan")
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], float], count: int, *, resamples: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of `statistic(indices)` over `count` samples."""
+    rng = np.random.default_rng(seed)
+    values = [statistic(rng.integers(count, size=count)) for _ in range(resamples)]
+    tail = 100 * (1 - level) / 2
+    low, high = np.nanpercentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def paired_difference(
+    a: Sequence[float], b: Sequence[float], *, resamples: int = 2000, seed: int = 0
+) -> dict[str, float]:
+    """Mean of b - a over the same samples, its 95 % bootstrap interval, and the share of resamples at or below 0."""
+    difference = np.asarray(b, float) - np.asarray(a, float)
+    rng = np.random.default_rng(seed)
+    means = difference[rng.integers(len(difference), size=(resamples, len(difference)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return {"difference": float(difference.mean()), "low": float(low), "high": float(high), "p": float((means <= 0).mean())}
+
+
+def risk_coverage(confidence: Sequence[float], correct: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and risk (1 - mean correctness) when only the most confident share is answered; both (n,)."""
+    order = np.argsort(-np.asarray(confidence, float), kind="stable")
+    right = np.asarray(correct, float)[order]
+    answered = np.arange(1, len(right) + 1)
+    return answered / len(right), 1 - np.cumsum(right) / answered
+
+
+def auroc(irrelevant: Sequence[bool], refusal_score: Sequence[float]) -> float:
+    """Chance that an irrelevant query gets a higher refusal score than a relevant one. NaN with one class only."""
+    truth = np.asarray(irrelevant, bool)
+    return float(roc_auc_score(truth, refusal_score)) if truth.any() and not truth.all() else float("nan")

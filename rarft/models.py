@@ -1,0 +1,71 @@
+"""Load a video language model and its processor, by path or hub name: the tiny base and a 7B by the same call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rarft._torchvision  # noqa: F401
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # ships with the repository
+
+
+def load_model(
+    name: str | Path = BASE, *, dtype: str | torch.dtype = "auto", device: str | torch.device = "cpu"
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Load a model for inference or training, in evaluation mode, with its processor.
+
+    Args:
+        name: a folder in the Hugging Face layout, a hub name, or a folder with a LoRA adapter.
+        dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
+
+    Raises FileNotFoundError for a path that is not there; OSError (transformers) for an unknown hub name.
+    """
+    folder = Path(name)
+    if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train align` makes data/base")
+    adapter = folder / "adapter_config.json"
+    if adapter.exists():
+        base = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path
+        model, processor = load_model(base, dtype=dtype, device=device)
+        return PeftModel.from_pretrained(model, str(folder)).eval(), processor
+    processor = AutoProcessor.from_pretrained(str(name))
+    processor.tokenizer.padding_side = "left"
+    model = AutoModelForImageTextToText.from_pretrained(str(name), dtype=dtype)
+    return model.to(device).eval(), processor
+
+
+def prompt_style(model: PreTrainedModel) -> str:
+    """The prompt style that the checkpoint was trained with; "instruct" where it names none."""
+    return getattr(model.config, "rarft_prompt_style", "instruct")
+
+
+def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
+    """The module that encodes frames, the merger included."""
+    for holder in (model, getattr(model, "model", None)):
+        for attribute in ("visual", "vision_tower", "vision_model"):
+            if hasattr(holder, attribute):
+                return getattr(holder, attribute)
+    raise ValueError(f"{type(model).__name__}: no vision tower found under model.visual, .vision_tower or .vision_model")
+
+
+def freeze_vision(model: PreTrainedModel) -> None:
+    """Stop training the vision tower and its merger, so that its features can be computed once."""
+    vision_tower(model).requires_grad_(False)
+
+
+def add_lora(model: PreTrainedModel, *, rank: int = 16, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
+    """Wrap the language model's linear layers with LoRA; the vision tower and the embeddings stay as they are."""
+    tower = {id(module) for module in vision_tower(model).modules()}
+    targets = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and id(module) not in tower and "lm_head" not in name
+    ]
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha or 2 * rank, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+    return get_peft_model(model, config)

@@ -1,0 +1,106 @@
+"""The course's figures: film strips, timelines, reward surfaces, training curves, comparisons.
+
+Each returns a matplotlib figure; `show` displays one with a text for those who cannot see it.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from rarft.schema import Span
+from rarft.video import Clip
+
+matplotlib.use("Agg")
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook, with alternative text."""
+    from IPython.display import HTML, display
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/png;base64,{data}">'))
+
+
+def film_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:
+    """Evenly spread frames of a clip, each under its second."""
+    chosen = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
+    figure = Figure(figsize=(1.1 * len(chosen), 1.5))
+    axes = figure.subplots(1, len(chosen), squeeze=False)[0]
+    for axis, index in zip(axes, chosen, strict=True):
+        axis.imshow(clip.frames[index])
+        axis.set_title(f"{clip.seconds[index]:.1f} s", fontsize=8)
+        axis.axis("off")
+    figure.suptitle(title, fontsize=9, y=1.08)
+    return figure
+
+
+def timelines(rows: Mapping[str, Sequence[tuple[Span, str]]], duration: float, title: str = "") -> Figure:
+    """Labelled segments, one row a name: the truth above the predictions, say."""
+    figure = Figure(figsize=(9, 0.5 * len(rows) + 0.8))
+    axis = figure.subplots()
+    for y, (name, segments) in enumerate(rows.items()):
+        for k, (span, label) in enumerate(segments):
+            axis.barh(y, span.length, left=span.start, color=COLOURS[k % len(COLOURS)], edgecolor="white", height=0.7)
+            axis.text((span.start + span.end) / 2, y, label, ha="center", va="center", fontsize=8, color="white")
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=8)
+    axis.invert_yaxis()
+    axis.set_xlim(0, duration)
+    axis.set_xlabel("seconds")
+    axis.set_title(title, fontsize=10)
+    return figure
+
+
+def surface(values: Callable[[float, float], float], duration: float, true: Span, title: str, points: int = 41) -> Figure:
+    """A reward as a function of the predicted start and end: what the model climbs."""
+    times = np.linspace(0, duration, points)
+    grid = np.array([[values(s, e) if s < e else np.nan for s in times] for e in times])
+    figure = Figure(figsize=(4.6, 3.8))
+    axis = figure.subplots()
+    image = axis.imshow(grid, origin="lower", extent=(0, duration, 0, duration), cmap="viridis", vmin=min(0, np.nanmin(grid)), vmax=1)
+    axis.plot(true.start, true.end, "o", color="white", markeredgecolor="black")
+    axis.set(xlabel="predicted start, s", ylabel="predicted end, s", title=title)
+    figure.colorbar(image, label="reward")
+    return figure
+
+
+def curves(series: Mapping[str, Sequence[float]], xlabel: str = "step", title: str = "", smooth: int = 5) -> Figure:
+    """Lines, each with its moving average over `smooth` points."""
+    figure = Figure(figsize=(7, 3))
+    axis = figure.subplots()
+    for colour, (name, values) in zip(COLOURS * 3, series.items(), strict=False):
+        values = np.asarray(values, float)
+        axis.plot(values, color=colour, alpha=0.25)
+        if len(values) >= smooth:
+            kernel = np.ones(smooth) / smooth
+            axis.plot(np.arange(smooth - 1, len(values)), np.convolve(values, kernel, "valid"), color=colour, label=name)
+        else:
+            axis.plot(values, color=colour, label=name)
+    axis.set(xlabel=xlabel, title=title)
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", low: float = 0.0, high: float = 1.0) -> Figure:
+    """Grouped bars: system → label → value."""
+    labels = list(dict.fromkeys(label for values in groups.values() for label in values))
+    figure = Figure(figsize=(max(5, 0.9 * len(labels) + 1.5), 3))
+    axis = figure.subplots()
+    width = 0.8 / len(groups)
+    for k, (name, values) in enumerate(groups.items()):
+        heights = [values.get(label, np.nan) for label in labels]
+        axis.bar(np.arange(len(labels)) + k * width, heights, width, label=name, color=COLOURS[k % len(COLOURS)])
+    axis.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=25, ha="right", fontsize=8)
+    axis.set(ylabel=ylabel, title=title, ylim=(low, high))
+    axis.legend(fontsize=8)
+    return figure

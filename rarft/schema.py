@@ -1,0 +1,104 @@
+"""The words of the task: spans of time, mismatch categories, difficulty, and one sample of a data set.
+
+Source: RA-RFT (arXiv 2511.23151), the sections on the task and on HI-VTG.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+
+class Span(NamedTuple):
+    """A segment of a video, in seconds. `start <= end` is not enforced here: data sets contain bad rows
+    and the linter (`rarft.hivtg.lint`) has to be able to hold them."""
+
+    start: float
+    end: float
+
+    @property
+    def length(self) -> float:
+        return max(0.0, self.end - self.start)
+
+    def __str__(self) -> str:
+        return f"{seconds(self.start)} to {seconds(self.end)}"
+
+
+def seconds(value: float) -> str:
+    """Write seconds the way the data does: at most two decimals, no trailing zeros (`4`, `9.3`, `49.97`)."""
+    if not math.isfinite(value):
+        raise ValueError(f"a time must be a finite number of seconds, got {value!r}")
+    text = f"{value:.2f}".rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+class Category(str, Enum):
+    """The eleven kinds of mismatch of HI-VTG; the value is the spelling of the released files."""
+
+    ACTION_SEQUENCE = "Action/ActionSequence"
+    FINE_GRAINED_ACTION = "Action/FineGrainedAction"
+    OBJECT_EXISTENCE = "Object/ObjectExistence"
+    OBJECT_PART_RELATION = "Object/ObjectPartRelation"
+    OBJECT_SPATIAL_RELATION = "Object/ObjectSpatialRelation"
+    OBJECT_MOVING = "Object/ObjectMoving"
+    SCENE_TRANSITION = "Scene/SceneTransition"
+    SCENE_EXISTENCE = "Scene/SceneExistence"
+    ATTRIBUTE_VALUE = "Attribute/AttributeValue"
+    COUNTING = "Attribute/Counting"
+    COMPARISON = "Attribute/Comparison"
+
+    @property
+    def group(self) -> str:
+        """`Action`, `Object`, `Scene` or `Attribute`."""
+        return self.value.split("/")[0]
+
+    @property
+    def short(self) -> str:
+        """The name without its group, for plots: `ObjectMoving`."""
+        return self.value.split("/")[1]
+
+
+class Difficulty(str, Enum):
+    """How hard a query is to refuse: the fewer elements were edited, the harder."""
+
+    ORIGINAL = "original"  # a relevant query, unedited
+    HARD = "hard"  # one element edited
+    MEDIUM = "medium"  # two
+    EASY = "easy"  # three
+    SHUFFLED = "shuffled"  # a query taken from another video (SS-VTG)
+
+    @classmethod
+    def from_edits(cls, count: int) -> Difficulty:
+        """The difficulty of a query with `count` edited elements (1, 2 or 3). Raises ValueError otherwise."""
+        try:
+            return {1: cls.HARD, 2: cls.MEDIUM, 3: cls.EASY}[count]
+        except KeyError:
+            raise ValueError(f"a hard-irrelevant query has one, two or three edits, got {count}") from None
+
+
+@dataclass
+class Sample:
+    """One query about one video, with all that is known of the right answer.
+
+    A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has none; its
+    `answer` says why the video has no such segment and `correction` is a query that the video does contain.
+    """
+
+    video: str  # a path or an id
+    query: str
+    spans: list[Span] = field(default_factory=list)
+    duration: float | None = None  # seconds
+    answer: str = ""  # the refusal, for an irrelevant query; "" for a relevant one
+    correction: str = ""  # the original relevant query, for an irrelevant one; "" for a relevant one
+    categories: list[Category] = field(default_factory=list)
+    difficulty: Difficulty = Difficulty.ORIGINAL
+    think: str = ""  # a timeline of the video, without the <think> tags
+    start: float | None = None  # crop of the file, in seconds of the file
+    end: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)  # keys of the source that have no field here
+
+    @property
+    def relevant(self) -> bool:
+        return bool(self.spans)

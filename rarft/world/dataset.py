@@ -1,0 +1,152 @@
+"""Folders of world videos: `clips/*.mp4`, `stories.jsonl` (the truth) and `hi_vtg.json` (HI-VTG's own format).
+
+Clip i of a folder depends only on (seed, split, i): a folder can be grown or resumed, and is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from rarft.files import write_text
+from rarft.schema import Difficulty, Sample
+from rarft.world.edits import Edit, edit_query, explain, sample_query
+from rarft.world.language import Slots, parse, timeline
+from rarft.world.render import render, write_video
+from rarft.world.scenes import Actor, Event, Setting, Story, held_out, sample_story
+from rarft.world.truth import spans_of
+
+SPLITS = ("align", "train", "test")  # align: short clips, one event for each actor
+ALIGN_SECONDS = (3, 4, 5, 6, 7, 8)
+LEVELS = (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)
+
+
+@dataclass(frozen=True)
+class WorldClip:
+    """A video of the world, the story that it shows, and one query with its hard-irrelevant edits."""
+
+    path: Path
+    story: Story
+    samples: tuple[Sample, ...]  # the relevant one first, then its edits; none for "align"
+
+
+def story_to_json(story: Story) -> dict:
+    return asdict(story)
+
+
+def story_from_json(data: dict) -> Story:
+    """The inverse of `story_to_json`. Raises KeyError or TypeError if a field is missing or unknown."""
+    actors = tuple(Actor(**{**a, "events": tuple(Event(**e) for e in a["events"])}) for a in data["actors"])
+    settings = tuple(Setting(**s) for s in data["settings"])
+    return Story(**{**data, "actors": actors, "settings": settings})
+
+
+def clip_rng(seed: int, split: str, index: int) -> np.random.Generator:
+    """The generator of one clip: independent of all others."""
+    return np.random.default_rng([seed, zlib.crc32(split.encode()), index])
+
+
+def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, dict[Difficulty, Edit]]:
+    """The story of clip `index`, a query that it shows, and hard-irrelevant edits of that query by difficulty.
+
+    "align": no query. "train": edits at all three levels, nothing held out is shown or named.
+    "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`).
+    Whole clips are drawn again until they fit. Drawing only the edit again would make held-out words more
+    frequent in irrelevant queries, and so tell which is which.
+    """
+    rng = clip_rng(seed, split, index)
+    if split == "align":
+        return sample_story(rng, duration=int(rng.choice(ALIGN_SECONDS))), None, {}
+    while True:
+        story = sample_story(rng, seen_only=split == "train")
+        query, _ = sample_query(story, rng)
+        levels = LEVELS if split == "train" else (LEVELS[rng.integers(3)],)
+        edits = {level: edit_query(story, query, LEVELS.index(level) + 1, rng) for level in levels}
+        if len(spans_of(story, query)) != 1 or None in edits.values():
+            continue
+        unseen = [held_out(q.colour, q.shape, q.action) for q in (query, *(e.query for e in edits.values()))]
+        if any(unseen) == (split == "test"):
+            return story, query, edits
+
+
+def _samples(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
+    common = {"video": path, "duration": float(story.duration), "think": timeline(story)}
+    relevant = Sample(query=query.sentence(), spans=spans_of(story, query), **common)
+    irrelevant = [
+        Sample(
+            query=edit.query.sentence(),
+            answer=edit.answer,
+            correction=query.sentence(),
+            categories=list(edit.categories),
+            difficulty=level,
+            extra={"bound": edit.bound},
+            **common,
+        )
+        for level, edit in edits.items()
+    ]
+    return [relevant, *irrelevant]
+
+
+def make_world(
+    folder: str | Path, split: str, clips: int, *, seed: int = 0, fps: int = 4, processes: int | None = None
+) -> list[WorldClip]:
+    """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.
+
+    Raises ValueError for an unknown split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+    folder = Path(folder)
+    jobs = [(folder, split, seed, index, fps) for index in range(clips)]
+    jobs = [job for job in jobs if not _clip_path(folder, job[3]).exists()]
+    if jobs:
+        # spawn: a forked child of a process that runs torch or decord threads can hang
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            for _ in tqdm(pool.imap_unordered(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"):
+                pass
+    drawn = [draw_clip(seed, split, index) for index in range(clips)]
+    write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(s)) + "\n" for s, _, _ in drawn))
+    world = []
+    for index, (story, query, edits) in enumerate(drawn):
+        path = _clip_path(folder, index)
+        samples = () if query is None else tuple(_samples(str(path), story, query, edits))
+        world.append(WorldClip(path, story, samples))
+    return world
+
+
+def _clip_path(folder: Path, index: int) -> Path:
+    return folder / "clips" / f"{index:05d}.mp4"
+
+
+def _write_clip(job: tuple) -> None:
+    folder, split, seed, index, fps = job
+    write_video(render(draw_clip(seed, split, index)[0], fps), _clip_path(folder, index), fps)
+
+
+def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
+    """Simply-shuffled queries (SS-VTG): for each clip, the relevant query of another one that does not happen here."""
+    found = []
+    for clip in world:
+        while True:
+            other = world[rng.integers(len(world))].samples[0]
+            slots = parse(other.query)
+            if other.video != str(clip.path) and not spans_of(clip.story, slots) and explain(clip.story, slots):
+                break
+        found.append(
+            Sample(
+                video=str(clip.path),
+                query=other.query,
+                duration=float(clip.story.duration),
+                think=timeline(clip.story),
+                answer=explain(clip.story, slots),
+                correction=clip.samples[0].query,
+                difficulty=Difficulty.SHUFFLED,
+            )
+        )
+    return found
