@@ -72,10 +72,9 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         load_model_weights(model, folder / "model.safetensors")
         log["stages"][stage] = json.loads((folder / "log.json").read_text(encoding="utf-8"))
 
-    videos, stories = read_clips(short), [clip.story for clip in short]
-    timed("see", lambda a, repeat: see(model, processor, videos, stories, a, repeat), len(short))
+    stories = [clip.story for clip in short]
+    timed("see", lambda a, repeat: see(model, processor, read_clips(short), stories, a, repeat), len(short))
     freeze_vision(model)
-    del videos
     timed("align", lambda a, repeat: align(model, processor, short, a, repeat), len(short))
     timed("ground", lambda a, repeat: ground(model, processor, whole, a, repeat), len(whole))
     model.save_pretrained(output)

@@ -152,15 +152,9 @@ def _infer(options) -> int:
 
 
 def _evaluate(options) -> int:
-    from rarft.benchmark import evaluate_released, evaluate_world
+    from rarft.reporting import evaluate_file
 
-    if options.data.is_dir():
-        table = evaluate_world(options.model, options.data, options.out, limit=options.limit)
-    else:
-        if options.videos is None:
-            raise ValueError("--videos FOLDER is needed to find the videos of a released file")
-        table = evaluate_released(options.model, options.data, options.videos, options.out, limit=options.limit)
-    print(table)
+    print(evaluate_file(options.model, options.data, options.out, videos=options.videos, limit=options.limit))
     return 0
 
 

@@ -48,7 +48,7 @@ def timelines(rows: Mapping[str, Sequence[tuple[Span, str]]], duration: float, t
     """Labelled segments, one row a name: the truth above the predictions, say."""
     figure = Figure(figsize=(9, 0.5 * len(rows) + 0.8))
     axis = figure.subplots()
-    for y, (name, segments) in enumerate(rows.items()):
+    for y, (_name, segments) in enumerate(rows.items()):
         for k, (span, label) in enumerate(segments):
             axis.barh(y, span.length, left=span.start, color=COLOURS[k % len(COLOURS)], edgecolor="white", height=0.7)
             axis.text((span.start + span.end) / 2, y, label, ha="center", va="center", fontsize=8, color="white")

@@ -40,10 +40,8 @@ def official_format(text: str) -> bool:
     first = _THINK_ANSWER.search(text, len("<think>"))
     if first is None:
         return False
-    last = None
-    for last in _ANSWER_CORRECTION.finditer(text, first.end()):
-        pass
-    return last is not None and last.end() <= len(text) - len("</correction>")
+    ends = [match.end() for match in _ANSWER_CORRECTION.finditer(text, first.end())]
+    return bool(ends) and ends[-1] <= len(text) - len("</correction>")
 
 
 def last_between(text: str, tag: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 
@@ -34,7 +34,7 @@ def seconds(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-class Category(str, Enum):
+class Category(StrEnum):
     """The eleven kinds of mismatch of HI-VTG; the value is the spelling of the released files."""
 
     ACTION_SEQUENCE = "Action/ActionSequence"
@@ -60,7 +60,7 @@ class Category(str, Enum):
         return self.value.split("/")[1]
 
 
-class Difficulty(str, Enum):
+class Difficulty(StrEnum):
     """How hard a query is to refuse: the fewer elements were edited, the harder."""
 
     ORIGINAL = "original"  # a relevant query, unedited

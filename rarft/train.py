@@ -48,7 +48,7 @@ def grpo_config(output: str | Path, **changes) -> GRPOConfig:
     return GRPOConfig(**{**settings, **changes})
 
 
-def train_rarft(
+def build_trainer(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     groups: Sequence[Sequence[Sample]],
@@ -58,22 +58,20 @@ def train_rarft(
     relevant_only: bool = False,
     vision_cache: VisionCache | None = None,
     callbacks: Sequence[TrainerCallback] = (),
-    resume: bool = False,
 ) -> VideoGRPOTrainer:
-    """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
+    """A trainer for `model`, whose vision tower is frozen here.
 
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
-        resume: continue from the last checkpoint in `config.output_dir`.
+        relevant_only: leave the irrelevant queries out (GRPO on ordinary grounding data).
     """
     freeze_vision(model)
     prompts = config.generation_batch_size // config.num_generations
-    passes = -(-config.max_steps * prompts // len(groups)) if config.max_steps > 0 else int(config.num_train_epochs)
-    dataset = RefusalDataset(
-        groups, prompt_style(model), passes=max(1, passes), seed=config.seed, relevant_only=relevant_only
-    )
-    trainer = VideoGRPOTrainer(
+    kinds = 1 if relevant_only else 2
+    passes = -(-config.max_steps * prompts // (kinds * len(groups))) if config.max_steps > 0 else 1
+    dataset = RefusalDataset(groups, prompt_style(model), passes=passes, seed=config.seed, relevant_only=relevant_only)
+    return VideoGRPOTrainer(
         model=model,
         reward_funcs=list(rewards or make_rewards("robust")),
         args=config,
@@ -82,6 +80,24 @@ def train_rarft(
         callbacks=list(callbacks),
         vision_cache=vision_cache or VisionCache(model, processor),
     )
+
+
+def train_rarft(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    groups: Sequence[Sequence[Sample]],
+    config: GRPOConfig,
+    *,
+    resume: bool = False,
+    **options,
+) -> VideoGRPOTrainer:
+    """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
+
+    Args:
+        resume: continue from the last checkpoint in `config.output_dir`.
+        options: see `build_trainer`.
+    """
+    trainer = build_trainer(model, processor, groups, config, **options)
     trainer.train(resume_from_checkpoint=True if resume else None)
     model.eval()
     return trainer

@@ -13,6 +13,7 @@ from rarft.files import write_json
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build"
 SCALES = ("full", "smoke")
+SAMPLE_CLIPS = 12
 
 
 def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
@@ -34,6 +35,13 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     if measured:
         print(f"measured at full scale: {measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB ({measured['machine']})")
     return scale
+
+
+def sample_world() -> list:
+    """The clips that ship in data/samples, with stories and samples (`rarft.world.dataset.WorldClip`), from the test split."""
+    from rarft.world.dataset import make_world
+
+    return make_world(ROOT / "data" / "samples", "test", SAMPLE_CLIPS)
 
 
 def measured_chapter(chapter: str) -> dict | None:

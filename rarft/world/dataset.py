@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from rarft.files import write_text
+from rarft.files import write_json, write_text
+from rarft.hivtg.official import rows_of
 from rarft.schema import Difficulty, Sample
 from rarft.world.edits import Edit, edit_query, explain, sample_query
 from rarft.world.language import Slots, parse, timeline
@@ -37,6 +38,7 @@ class WorldClip:
 
 
 def story_to_json(story: Story) -> dict:
+    """A story as plain JSON types."""
     return asdict(story)
 
 
@@ -117,6 +119,9 @@ def make_world(
         path = _clip_path(folder, index)
         samples = () if query is None else tuple(_samples(str(path), story, query, edits))
         world.append(WorldClip(path, story, samples))
+    if split != "align":
+        rows = rows_of([list(clip.samples) for clip in world])
+        write_json(folder / "hi_vtg.json", [{**row, "video": f"clips/{Path(row['video']).name}"} for row in rows])
     return world
 
 

@@ -1,0 +1,67 @@
+"""What the shipped base must be: it sees, grounds, knows the format, and falls for hard-irrelevant queries."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from rarft.course import BUILD, ROOT
+from rarft.evaluate import predict, scores, summary
+from rarft.generate import generate
+from rarft.judge import world_judge
+from rarft.metrics import best_iou
+from rarft.models import BASE, freeze_vision, load_model
+from rarft.response import parse_response
+from rarft.video import read_video
+from rarft.vision_cache import VisionCache
+from rarft.world.dataset import make_world, shuffled
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """Figures of the base on 100 held-out clips."""
+    model, processor = load_model(dtype="float32")
+    freeze_vision(model)
+    cache = VisionCache(model, processor)
+    world = make_world(BUILD / "world" / "test", "test", 100)
+    samples = [s for clip in world for s in clip.samples]
+    predictions = predict(model, processor, samples, vision_cache=cache)
+    world_judge(predictions, [clip.story for clip in world for _ in clip.samples])
+    found = summary(scores(predictions))
+    easy = predict(model, processor, shuffled(world, np.random.default_rng(0)), vision_cache=cache)
+    found["shuffled_refused"] = float(np.mean([p.response.refused for p in easy]))
+    grey = []
+    for clip in world[:50]:
+        video = read_video(clip.path)
+        grey.append(dataclasses.replace(video, frames=np.full_like(video.frames, 128)))
+    texts = generate(model, processor, grey, [c.samples[0].query for c in world[:50]])
+    blank = [best_iou(parse_response(t).spans, c.samples[0].spans) for t, c in zip(texts, world, strict=False)]
+    found["blank_miou"] = float(np.mean(blank))
+    return found
+
+
+def test_it_sees(measured):
+    assert measured["timeline_slots"] >= 0.95
+
+
+def test_it_grounds_and_needs_the_video_for_it(measured):
+    assert measured["miou"] >= 0.70
+    assert measured["blank_miou"] <= 0.35
+
+
+def test_it_knows_the_format(measured):
+    assert measured["format"] >= 0.99
+
+
+def test_it_seldom_refuses(measured):
+    assert measured["refused"] < 0.25
+    assert 0.2 <= measured["shuffled_refused"] <= 0.8
+
+
+def test_it_is_an_ordinary_checkpoint():
+    assert (BASE / "model.safetensors").stat().st_size <= 16e6
+    assert type(AutoModelForImageTextToText.from_pretrained(BASE)).__name__ == "Qwen3VLForConditionalGeneration"
+    assert type(AutoProcessor.from_pretrained(BASE)).__name__ == "Qwen3VLProcessor"
+    log = (ROOT / "data" / "base" / "training_log.json").read_text()
+    assert all(stage in log for stage in ('"see"', '"align"', '"ground"', '"machine"', '"seed"'))

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from rarft import metrics
+from rarft.evaluate import (
+    Prediction,
+    by_group,
+    intervals,
+    markdown,
+    read_predictions,
+    reference_predictions,
+    report,
+    scores,
+    summary,
+)
+from rarft.judge import claimed_categories, timeline_accuracy, world_judge
+from rarft.schema import Span
+
+
+def test_temporal_iou():
+    assert metrics.temporal_iou(Span(0, 10), Span(5, 15)) == pytest.approx(1 / 3)
+    assert metrics.temporal_iou(Span(0, 4), Span(4, 8)) == 0
+    assert metrics.temporal_iou(Span(5, 5), Span(5, 5)) == 0
+    assert metrics.temporal_iou(Span(9, 2), Span(0, 10)) == 0
+
+
+def test_f1_and_ra_iou_by_hand():
+    relevant, guess = [True, True, False, False], [True, False, False, True]
+    assert metrics.relevance_f1(relevant, guess) == {"f1": 0.5, "f1_relevant": 0.5, "f1_irrelevant": 0.5, "accuracy": 0.5}
+    np.testing.assert_allclose(metrics.ra_iou(relevant, guess, [0.4, 0, 0, 0]), [0.4, 0, 1, 0])
+
+
+def test_rt_iou_does_not_depend_on_splits_and_leaves_unknown_truth_out():
+    values = [metrics.rt_iou({"a"}, {"a", "b"}), metrics.rt_iou({"a", "b"}, {"b"}), metrics.rt_iou(set(), {"a"})]
+    assert values[:2] == [0.5, 0.5] and np.isnan(values[2])
+    assert metrics.mean(values) == 0.5
+
+
+def test_reference_rows_on_a_balanced_set(world):
+    samples = [s for clip in world for s in clip.samples]
+    rows = report({"oracle again": reference_predictions(samples, "oracle")}, categories=claimed_categories)
+    assert rows["always refuse"]["ra_iou"] == 0.5 and rows["always refuse"]["f1"] == pytest.approx(1 / 3)
+    assert rows["never refuse"]["refused"] == 0 and rows["never refuse"]["over_refusal"] == 0
+    oracle = rows["oracle"]
+    assert (oracle["f1"], oracle["miou"], oracle["ra_iou"], oracle["rt_iou"], oracle["format"]) == (1, 1, 1, 1, 1)
+    assert rows["oracle again"]["f1"] == 1
+    table = markdown(rows, ["n", "f1", "miou"])
+    assert "| always refuse | 24 | 0.333 [" in table
+
+
+def test_the_exact_judge(world, encoder):
+    samples = [s for clip in world for s in clip.samples]
+    stories = [clip.story for clip in world for _ in clip.samples]
+    oracle, refusing = (reference_predictions(samples, n) for n in ("oracle", "always refuse"))
+    for predictions in (oracle, refusing):
+        world_judge(predictions, stories)
+    good, bad = (summary(scores(p, encoder=encoder, categories=claimed_categories)) for p in (oracle, refusing))
+    assert (good["explanation_true"], good["explanation_complete"], good["correction_true"]) == (1, 1, 1)
+    assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou"]) == (0, 0, 0)
+    assert good["explanation_similarity"] == pytest.approx(1, abs=1e-4) > bad["explanation_similarity"]
+    assert timeline_accuracy(samples[0].think, samples[0].think) == 1
+    assert timeline_accuracy(samples[0].think, samples[-1].think) < 0.9
+
+
+def test_groups_and_intervals(world):
+    samples = [s for clip in world for s in clip.samples]
+    half = reference_predictions(samples, "oracle")
+    half[1] = Prediction(samples[1], reference_predictions(samples, "never refuse")[1].completion)
+    values = scores(half)
+    groups = by_group(half, values)
+    assert sum(g["n"] for g in groups["difficulty"].values()) == 12
+    assert min(g["refused"] for g in groups["difficulty"].values()) < 1
+    low, high = intervals(values)["f1"]
+    assert low < metrics.relevance_f1(values["relevant"], values["predicted"])["f1"] <= high
+
+
+def test_paired_difference_and_risk_coverage():
+    better = metrics.paired_difference(np.zeros(200), np.r_[np.ones(40), np.zeros(160)])
+    assert better["difference"] == pytest.approx(0.2) and better["low"] > 0 and better["p"] == 0
+    coverage, risk = metrics.risk_coverage([0.9, 0.1, 0.5], [1, 0, 1])
+    np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(risk, [0, 0, 1 / 3])
+    assert metrics.auroc([True, False], [0.9, 0.1]) == 1 and np.isnan(metrics.auroc([True], [1.0]))
+
+
+def test_stored_predictions_of_other_samples_are_refused(tmp_path, world):
+    samples = [s for clip in world for s in clip.samples]
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"video": "x", "query": "y", "completion": "z"}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        read_predictions(path, samples)

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from rarft.video import VideoError, read_video
+from rarft.world.render import write_video
+
+
+@pytest.fixture
+def video(tmp_path):
+    """Eight seconds at 10 fps; the grey level of a frame is its number."""
+    frames = np.repeat(np.arange(80, dtype=np.uint8)[:, None, None, None], 64, 1).repeat(64, 2).repeat(3, 3) * 3
+    return write_video(frames, tmp_path / "video.mp4", fps=10, crf=1)
+
+
+def test_frames_and_their_seconds(video):
+    clip = read_video(video, fps=2)
+    assert clip.frames.shape == (16, 64, 64, 3) and clip.frames.dtype == np.uint8
+    assert clip.duration == pytest.approx(8.0)
+    np.testing.assert_allclose(clip.seconds, np.arange(16) / 2, atol=1e-6)
+    levels = clip.frames.mean((1, 2, 3)) / 3
+    np.testing.assert_allclose(levels, np.arange(16) * 5, atol=1.5)
+
+
+def test_a_crop_starts_at_its_own_zero(video):
+    clip = read_video(video, fps=2, start=3.0, end=6.0)
+    assert clip.duration == pytest.approx(3.0)
+    np.testing.assert_allclose(clip.seconds, np.arange(6) / 2, atol=1e-6)
+    assert clip.frames[0].mean() / 3 == pytest.approx(30, abs=1.5)
+    for start, end in ((9.0, 10.0), (5.0, 5.0), (-1.0, 3.0)):
+        with pytest.raises(VideoError, match="crop"):
+            read_video(video, start=start, end=end)
+
+
+def test_variable_frame_rates(tmp_path):
+    import av
+
+    path = tmp_path / "variable.mp4"
+    times = [0, 100, 200, 300, 2000, 2100, 4000]  # milliseconds: long holds between bursts
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=1000)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = stream.time_base = av.codec.context.Fraction(1, 1000) if hasattr(av.codec.context, "Fraction") else __import__("fractions").Fraction(1, 1000)
+        for number, milliseconds in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 30 * number, np.uint8), format="rgb24")
+            frame.pts = milliseconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    clip = read_video(path, fps=2)
+    levels = np.rint(clip.frames.mean((1, 2, 3)) / 30).astype(int).tolist()
+    assert levels[:8] == [0, 3, 3, 3, 4, 5, 5, 5]  # what is on the screen at 0, 0.5, 1, … s
+
+
+def test_budgets(video):
+    assert read_video(video, fps=10, max_frames=5).frames.shape[0] == 5
+    small = read_video(video, fps=2, max_pixels=16 * 32 * 32).frames
+    assert small.shape[0] == 16 and small[0, ..., 0].size <= 32 * 32
+
+
+def test_bad_files_are_named_with_their_cause(tmp_path, video):
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("not a video at all")
+    (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
+    for name, cause in (("missing.mp4", "no such file"), ("empty.mp4", "empty"), ("text.mp4", "not a video"), ("cut.mp4", "truncated")):
+        with pytest.raises(VideoError, match=cause) as error:
+            read_video(tmp_path / name)
+        assert name in str(error.value)
+    with pytest.raises(VideoError, match="folder"):
+        read_video(tmp_path)
