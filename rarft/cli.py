@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--seed", type=int, default=0)
     world.add_argument("--processes", type=int, default=None, help="all cores by default")
 
+    lint = command("lint", _lint, "Find label errors in HI-VTG files; exit status 1 if there are errors.")
+    lint.add_argument("files", nargs="+", type=Path)
+    lint.add_argument("--source", nargs="*", type=Path, default=[], help="source annotations: TVGBench, RaTSG Charades-STA")
+    lint.add_argument("--fix", action="store_true", help="write NAME.fixed.json and NAME.fixes.json into --out")
+    lint.add_argument("--out", type=Path, help="folder for the corrected copies; beside the files by default")
+    lint.add_argument("--json", type=Path, help="write all findings here")
+
     train = command("train", _train, "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world.")
     train.add_argument("recipe", choices=("base", "rarft"))
     train.add_argument("--out", required=True, type=Path, help="folder for the model, the log and checkpoints")
@@ -93,6 +100,23 @@ def _world(options) -> int:
     world = make_world(options.out, options.split, options.clips, seed=options.seed, processes=options.processes)
     print(f"{len(world)} clips, {sum(len(clip.samples) for clip in world)} queries in {options.out}")
     return 0
+
+
+def _lint(options) -> int:
+    from rarft.files import write_json
+    from rarft.hivtg.lint import fix, lint, table
+
+    reports = []
+    for path in options.files:
+        report = lint(path, options.source)
+        reports.append(report)
+        print(table(report))
+        if options.fix:
+            fixed, log = fix(path, report, options.out)
+            print(f"  corrected: {fixed}, changes: {log}\n{table(lint(fixed, options.source))}")
+    if options.json:
+        write_json(options.json, [report.to_json() for report in reports])
+    return int(any(report.failed for report in reports))
 
 
 def _train(options) -> int:

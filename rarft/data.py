@@ -5,49 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch.utils.data import Dataset
+from datasets import Dataset
 
 from rarft.prompts import build_prompt
 from rarft.schema import Sample
 
 
-class RefusalDataset(Dataset):
+def refusal_dataset(
+    groups: Sequence[Sequence[Sample]], style: str, *, passes: int = 1, seed: int = 0, relevant_only: bool = False
+) -> Dataset:
     """Relevant queries, each followed by one of the same video's irrelevant queries, drawn at random.
 
     The paper: each step draws one of a video's three irrelevant queries. Here a pass over the data draws one; which,
     depends only on (seed, pass, video), so that all completions of a group and all processes see the same.
+
+    Args:
+        groups: per video, the relevant sample first, then its irrelevant ones.
+        style: of the prompts, see `rarft.prompts`.
+        relevant_only: leave the irrelevant ones out, for the ablation of GRPO on ordinary grounding data.
+
+    Returns a `datasets.Dataset` whose rows are made when they are asked for. Raises ValueError for a group that
+    lacks either relevance.
     """
+    for group in groups:
+        if len(group) < 2 or not group[0].relevant or any(sample.relevant for sample in group[1:]):
+            name = group[0].video if group else "an empty group"
+            raise ValueError(f"{name}: a group is one relevant sample, then at least one irrelevant one")
+    kinds = 1 if relevant_only else 2
 
-    def __init__(
-        self,
-        groups: Sequence[Sequence[Sample]],
-        style: str,
-        *,
-        passes: int = 1,
-        seed: int = 0,
-        relevant_only: bool = False,
-    ):
-        """groups: per video, the relevant sample first, then its irrelevant ones. relevant_only: leave the latter
-        out, for the ablation of GRPO on ordinary grounding data.
+    def row(index: int) -> dict:
+        turn, rest = divmod(index, len(groups) * kinds)
+        video, kind = divmod(rest, kinds)
+        relevant, *others = groups[video]
+        other = others[np.random.default_rng([seed, turn, video]).integers(len(others))]
+        return row_of(relevant, other, style) if kind == 0 else row_of(other, relevant, style)
 
-        Raises ValueError for a group that lacks either.
-        """
-        for group in groups:
-            if len(group) < 2 or not group[0].relevant or any(sample.relevant for sample in group[1:]):
-                name = group[0].video if group else "an empty group"
-                raise ValueError(f"{name}: a group is one relevant sample, then at least one irrelevant one")
-        self.groups, self.style, self.passes, self.seed = groups, style, passes, seed
-        self.kinds = 1 if relevant_only else 2
+    def rows(batch: dict) -> dict:
+        made = [row(index) for index in batch["index"]]
+        return {name: [one[name] for one in made] for name in made[0]}
 
-    def __len__(self) -> int:
-        return len(self.groups) * self.kinds * self.passes
-
-    def __getitem__(self, index: int) -> dict:
-        turn, rest = divmod(index, len(self.groups) * self.kinds)
-        video, kind = divmod(rest, self.kinds)
-        relevant, *others = self.groups[video]
-        other = others[np.random.default_rng([self.seed, turn, video]).integers(len(others))]
-        return row_of(relevant, other, self.style) if kind == 0 else row_of(other, relevant, self.style)
+    # A transform, not stored columns: Arrow would give every message part every key, and chat templates ask for keys.
+    return Dataset.from_dict({"index": list(range(len(groups) * kinds * passes))}).with_transform(rows)
 
 
 def row_of(sample: Sample, opposite: Sample, style: str) -> dict:

@@ -10,7 +10,7 @@ import rarft._torchvision  # noqa: F401
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig
 
-from rarft.data import RefusalDataset
+from rarft.data import refusal_dataset
 from rarft.grpo import VideoGRPOTrainer
 from rarft.models import freeze_vision, prompt_style
 from rarft.rewards import make_rewards
@@ -70,7 +70,7 @@ def build_trainer(
     prompts = config.generation_batch_size // config.num_generations
     kinds = 1 if relevant_only else 2
     passes = -(-config.max_steps * prompts // (kinds * len(groups))) if config.max_steps > 0 else 1
-    dataset = RefusalDataset(groups, prompt_style(model), passes=passes, seed=config.seed, relevant_only=relevant_only)
+    dataset = refusal_dataset(groups, prompt_style(model), passes=passes, seed=config.seed, relevant_only=relevant_only)
     return VideoGRPOTrainer(
         model=model,
         reward_funcs=list(rewards or make_rewards("robust")),

@@ -57,7 +57,8 @@ def test_the_exact_judge(world, encoder):
     good, bad = (summary(scores(p, encoder=encoder, categories=claimed_categories)) for p in (oracle, refusing))
     assert (good["explanation_true"], good["explanation_complete"], good["correction_true"]) == (1, 1, 1)
     assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou"]) == (0, 0, 0)
-    assert good["explanation_similarity"] == pytest.approx(1, abs=1e-4) > bad["explanation_similarity"]
+    assert good["explanation_similarity"] == pytest.approx(1, abs=1e-4)
+    assert bad["explanation_similarity"] < 0.5
     assert timeline_accuracy(samples[0].think, samples[0].think) == 1
     assert timeline_accuracy(samples[0].think, samples[-1].think) < 0.9
 

@@ -106,7 +106,7 @@ def test_correction_formulae(encoder):
     assert pay(text, "official") == pytest.approx((1 + near) / 2, abs=1e-5)
     assert pay(text, "paper") == pytest.approx(near, abs=1e-5)
     copy = format_completion("a", TRUE, QUERY)
-    assert pay(copy, "official") > 0.9 and pay(copy, "robust") == 0
+    assert pay(copy, "official") > 0.8 and pay(copy, "robust") == 0
     vanilla = format_completion("a", "5 to 15", "vanilla")
     assert pay(vanilla, "official", RELEVANT) == 1 and pay(vanilla, "robust", RELEVANT) == 0
     refusing = format_completion("a", TRUE, "NIL")

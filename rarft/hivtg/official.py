@@ -89,18 +89,19 @@ def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
         if not isinstance(item, dict) or not str(item.get("q", "")).strip() or not isinstance(item.get("r"), bool):
             problem(name, "an object with a query `q` and a relevance `r` (true or false) was expected")
             continue
-        if item["r"] and span is None:
+        own = _span(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
+        if item["r"] and own is None:
             problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
             continue
         difficulty = _difficulty(item, lambda message, name=name: problem(name, message))
         categories = _categories(item, lambda message, name=name: problem(name, message))
         answer, correction = split_answer(item.get("a") or "")
-        known = {"q", "a", "r", "c", *LEVEL_KEYS}
+        known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
         found.samples.append(
             Sample(
                 video=row["video"],
                 query=item["q"],
-                spans=[span] if item["r"] else [],
+                spans=[own] if item["r"] else [],
                 duration=row.get("duration"),
                 answer="" if item["r"] else answer,
                 correction="" if item["r"] else correction or (relevant or {}).get("q", row.get("query_text", "")),

@@ -1,0 +1,113 @@
+"""The paper's ablation on the world, and supervised fine-tuning on the same data: what a user would try first.
+
+    python benchmarks/ablation.py --seeds 0 1 2          # about 8 minutes a run on two cores; resumes
+
+Every run is added to data/results/ablation.json as soon as it is measured, with its seed, steps and minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rarft.base import training_arguments
+from rarft.course import BUILD, ROOT
+from rarft.course.build import machine
+from rarft.encoder import default_encoder
+from rarft.evaluate import predict, scores, summary
+from rarft.files import write_json
+from rarft.judge import claimed_categories, world_judge
+from rarft.models import freeze_vision, load_model
+from rarft.response import NIL, format_completion
+from rarft.rewards import make_rewards
+from rarft.sft import Example, ExampleDataset, SFTTrainer
+from rarft.train import grpo_config, train_rarft
+from rarft.vision_cache import VisionCache
+from rarft.world.dataset import make_world
+
+RESULTS = ROOT / "data" / "results" / "ablation.json"
+REWARDS = {
+    "GRPO, relevant queries only: format + IoU": ("format", "refuse_iou"),
+    "+ irrelevant queries: format + refuse-IoU": ("format", "refuse_iou"),
+    "+ explain": ("format", "refuse_iou", "explain"),
+    "+ correction (RA-RFT)": ("format", "refuse_iou", "explain", "correction"),
+}
+SFT = "SFT on the same data"
+SETTINGS = ("base", SFT, *REWARDS)
+KEPT = ("f1", "miou", "ra_iou", "refused", "over_refusal", "rt_iou", "explanation_true", "correction_true", "format")
+
+
+def supervised(model, processor, groups, cache, seed: int, steps: int) -> None:
+    """Train on the reference completions of the samples that GRPO sees, as many prompts a step."""
+    samples = [s for group in groups for s in (group[0], group[0], group[0], *group[1:])]  # half are relevant
+    features = cache.get([{"video": s.video} for s in samples])
+
+    def make(index: int, _: int) -> Example:
+        s = samples[index]
+        answer, correction = (str(s.spans[0]), NIL) if s.relevant else (s.answer, s.correction)
+        return Example(features[index], s.query, format_completion(s.think, answer, correction))
+
+    arguments = training_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
+    dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-steps * 12 // len(samples)))
+    SFTTrainer(model, arguments, dataset, processor).train()
+    model.eval()
+
+
+def run(setting: str, seed: int, steps: int, train: list, test: list) -> dict:
+    """One training and its measurement."""
+    model, processor = load_model(dtype="float32")
+    freeze_vision(model)
+    cache = VisionCache(model, processor, folder=BUILD / "features")
+    groups = [clip.samples for clip in train]
+    begin = time.perf_counter()
+    torch.manual_seed(seed)
+    if setting == SFT:
+        supervised(model, processor, groups, cache, seed, steps)
+    elif setting != "base":
+        train_rarft(
+            model,
+            processor,
+            groups,
+            grpo_config(BUILD / "ablation" / "grpo", max_steps=steps, seed=seed),
+            rewards=make_rewards("robust", REWARDS[setting]),
+            relevant_only=setting.startswith("GRPO, relevant"),
+            vision_cache=cache,
+        )
+    minutes = (time.perf_counter() - begin) / 60
+    samples = [s for clip in test for s in clip.samples]
+    predictions = predict(model, processor, samples, vision_cache=cache)
+    world_judge(predictions, [clip.story for clip in test for _ in clip.samples])
+    row = summary(scores(predictions, encoder=default_encoder(), categories=claimed_categories))
+    found = {k: None if np.isnan(row.get(k, np.nan)) else float(row[k]) for k in KEPT}
+    return {"setting": setting, "seed": seed, "steps": steps if setting != "base" else 0, "minutes": minutes, "scores": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
+    parser.add_argument("--steps", type=int, default=120)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    train = make_world(BUILD / "world" / "train", "train", 800)
+    test = make_world(BUILD / "world" / "test", "test", 200)
+    stored = json.loads(options.out.read_text()) if options.out.exists() else {"runs": []}
+    stored |= {"machine": machine(), "steps": options.steps, "held_out_queries": 2 * len(test)}
+    done = {(r["setting"], r["seed"]) for r in stored["runs"]}
+    for seed in options.seeds:
+        for setting in options.settings:
+            if (setting, seed) in done or (setting == "base" and seed != options.seeds[0]):
+                continue
+            stored["runs"].append(run(setting, seed, options.steps, train, test))
+            write_json(options.out, stored)
+            print(stored["runs"][-1], flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Find label errors in HI-VTG files, and repair those for which the source annotations tell the truth.
+
+Each check is a function of a row; a finding has a code, a severity and a place. Errors change what a model is
+trained or scored on; warnings are worth knowing.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rarft.files import write_json
+from rarft.hivtg.official import LEVEL_KEYS, LEVELS, read_released, write_released
+from rarft.hivtg.sources import SourceVideo, normalise, read_sources, video_id
+from rarft.metrics import mean, temporal_iou
+from rarft.schema import Category, Difficulty, Span
+
+TOLERANCE = 0.06  # seconds: released times are rounded to one decimal
+KNOWN = {category.value for category in Category}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing wrong with a row; `fix` is the right value where it is known."""
+
+    code: str
+    severity: str  # "error" or "warning"
+    row: int
+    item: int | None  # position in GRPO, None for the row
+    message: str
+    fix: Any = None
+
+
+@dataclass
+class LintReport:
+    """Findings of a file, and what a model that says the truth would score against its labels, where known."""
+
+    path: str
+    rows: int
+    findings: list[Finding] = field(default_factory=list)
+    perfect_miou: float | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(f.code for f in self.findings))
+
+    @property
+    def failed(self) -> bool:
+        return any(f.severity == "error" for f in self.findings)
+
+    def to_json(self) -> dict:
+        """Plain JSON types."""
+        findings = [asdict(f) for f in self.findings]
+        return {"path": self.path, "rows": self.rows, "counts": self.counts, "perfect_miou": self.perfect_miou, "findings": findings}
+
+
+def lint(path: str | Path, sources: list[str | Path] = ()) -> LintReport:
+    """Check a released file. With source annotations, labels and durations are checked against them."""
+    released = read_released(path)
+    videos = read_sources(list(sources))
+    report = LintReport(str(path), len(released.rows))
+    for problem in released.problems:
+        report.findings.append(Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}"))
+    scores = []
+    for number, row in enumerate(released.rows):
+        if not isinstance(row, dict) or not row.get("GRPO"):
+            continue
+        source = videos.get(video_id(row.get("video", "")))
+        report.findings += _row_findings(number, row, source)
+        for item in row["GRPO"]:
+            truth = _truth(item, source)
+            label = _label(row, item)
+            if truth and label:
+                scores.append(max(temporal_iou(label, t) for t in truth))
+    report.perfect_miou = mean(scores) if scores else None
+    return report
+
+
+def _row_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
+    yield from _time_findings(number, row, source)
+    for position, item in enumerate(row["GRPO"]):
+        if isinstance(item, dict) and item.get("q"):
+            yield from _label_findings(number, position, row, item, source)
+            yield from _text_findings(number, position, row, item, source)
+
+
+def _time_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
+    duration, label = row.get("duration"), row.get("timestamp")
+    if source and source.duration and duration and abs(duration - source.duration) > 1:
+        yield Finding("wrong-duration", "error", number, None, f"{duration} s, the source says {source.duration} s", source.duration)
+    if not label:
+        return
+    if label[0] >= label[1]:
+        yield Finding("empty-span", "error", number, None, f"{label[0]} to {label[1]} is empty or reversed")
+    if duration and label[0] > duration:
+        yield Finding("start-beyond-duration", "error", number, None, f"starts at {label[0]} s of {duration} s")
+    if duration and label[1] > duration:
+        yield Finding("end-beyond-duration", "error", number, None, f"ends at {label[1]} s of {duration} s")
+
+
+def _label(row: dict, item: dict) -> Span | None:
+    value = item.get("timestamp") or row.get("timestamp")
+    return Span(*map(float, value)) if item.get("r") and value else None
+
+
+def _truth(item: dict, source: SourceVideo | None) -> list[Span]:
+    return source.spans.get(normalise(item.get("q", "")), []) if source and item.get("r") else []
+
+
+def _label_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
+    label, truth = _label(row, item), _truth(item, source)
+    if label is None:
+        return
+    earlier = [other for other in row["GRPO"][:position] if other.get("r")]
+    if not truth:
+        if earlier and "timestamp" not in item:
+            yield Finding("shared-span", "warning", number, position, "a second relevant query has no span of its own")
+        return
+    if any(abs(label.start - t.start) < TOLERANCE and abs(label.end - t.end) < TOLERANCE for t in truth):
+        return
+    right = list(truth[0])
+    crop = source.crops.get(normalise(item["q"]))
+    if crop and abs(label.end - (crop.end + truth[0].end - crop.start)) < TOLERANCE:
+        message = f"ends at {label.end} = clip end + answer end; clip start + answer end is {right[1]:g}"
+        yield Finding("wrong-end", "error", number, position, message, right)
+    elif earlier and "timestamp" not in item:
+        yield Finding("inherited-span", "error", number, position, f"has the first query's span; its own is {truth[0]}", right)
+    else:
+        yield Finding("differs-from-source", "warning", number, position, f"{label}; the source says {truth[0]}")
+
+
+def _text_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
+    def finding(code: str, severity: str, message: str) -> Finding:
+        return Finding(code, severity, number, position, message)
+
+    answer = item.get("a") or ""
+    if not re.sub(r"<[^>]*>", "", answer).strip():
+        yield finding("empty-answer", "warning", "the answer is empty")
+    if any(answer.count(f"<{tag}>") != answer.count(f"</{tag}>") for tag in ("answer", "correct", "correction")):
+        yield finding("malformed-tags", "error", f"a tag is not closed: {answer[:60]!r}")
+    if item.get("r"):
+        return
+    categories = item.get("c") or []
+    for name in categories:
+        if name not in KNOWN:
+            yield finding("unknown-category", "error", f"{name!r} is none of the eleven")
+    level = next((LEVELS.get(item[key]) for key in LEVEL_KEYS if item.get(key)), None)
+    if categories and level and len(categories) <= 3 and level is not Difficulty.from_edits(len(categories)):
+        yield finding("category-count", "warning", f"{len(categories)} categories, but {level.value}")
+    original = normalise(row.get("query_text") or "")
+    said = normalise(re.sub(r"<correct.*", "", re.sub(r"</?answer>", "", answer)))
+    if original and said.endswith(original):
+        yield finding("leaked-original", "warning", "the refusal ends with the original query")
+    if source and normalise(item["q"]) in source.spans:
+        yield finding("irrelevant-is-annotated", "error", "this query is annotated as happening in the same video")
+
+
+def fix(path: str | Path, report: LintReport, folder: str | Path | None = None) -> tuple[Path, Path]:
+    """Write a corrected copy, `NAME.fixed.json`, and a log of every change, `NAME.fixes.json`.
+
+    folder: where to; beside the file by default.
+    """
+    path = Path(path)
+    target = Path(folder or path.parent) / path.name
+    rows = copy.deepcopy(read_released(path).rows)
+    changes = []
+    for finding in report.findings:
+        if finding.fix is None:
+            continue
+        row = rows[finding.row]
+        if finding.code == "wrong-duration":
+            holder, key = row, "duration"
+        elif finding.code == "inherited-span":
+            holder, key = row["GRPO"][finding.item], "timestamp"
+        else:
+            holder, key = row, "timestamp"
+        changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": holder.get(key), "new": finding.fix})
+        holder[key] = finding.fix
+    fixed = write_released(rows, target.with_suffix(".fixed.json"))
+    return fixed, write_json(target.with_suffix(".fixes.json"), changes)
+
+
+def table(report: LintReport) -> str:
+    """A readable summary: a line a code, with the first place."""
+    lines = [f"{report.path}: {report.rows} rows"]
+    for code, count in sorted(report.counts.items(), key=lambda item: -item[1]):
+        first = next(f for f in report.findings if f.code == code)
+        place = f"row {first.row}" + (f", GRPO[{first.item}]" if first.item is not None else "")
+        lines.append(f"  {first.severity:7s} {code:24s} {count:5d}   first: {place}: {first.message}")
+    if report.perfect_miou is not None:
+        lines.append(f"  a perfect model would score mIoU {report.perfect_miou:.3f} against these labels")
+    return "\n".join(lines)
