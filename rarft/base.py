@@ -38,8 +38,8 @@ from rarft.world.language import timeline
 CLIPS = {"align": 8000, "train": 4000}
 STAGES = {  # steps, batch, peak learning rate
     "see": (1400, 48, 1.5e-3),
-    "align": (600, 64, 1.5e-3),
-    "ground": (1300, 64, 1e-3),
+    "align": (300, 64, 1.5e-3),
+    "ground": (450, 64, 1e-3),
 }
 
 

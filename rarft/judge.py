@@ -6,7 +6,9 @@ embeddings compare texts (see `rarft.evaluate.scores`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from rarft.evaluate import Prediction
 from rarft.world.language import category, claims, parse
@@ -37,20 +39,23 @@ def world_judge(predictions: Sequence[Prediction], stories: Sequence[Story]) -> 
 
 
 def timeline_accuracy(said: str, true: str) -> float:
-    """Share of the words of the true timeline that the said one has in the same place, times included.
+    """Share of the slots of the true timeline that the said one has: looks, scenes, actions, their starts and ends.
 
-    Timelines of the world have a fixed order, so that a word's place is its slot; words that carry no
-    information (`with`, `the other`, `:`) do not count.
+    Compared sentence by sentence, in order; words that carry no information and the seconds that are only counted
+    out do not count.
     """
-    said_words, true_words = _slots(said), _slots(true)
-    hits = sum(a == b for a, b in zip(said_words, true_words, strict=False))
-    return hits / max(len(true_words), len(said_words), 1)
+    pairs = list(zip_longest(_slots(said), _slots(true), fillvalue=[]))
+    hits = sum(a == b for left, right in pairs for a, b in zip(left, right, strict=False))
+    return hits / sum(max(len(left), len(right)) for left, right in pairs)
 
 
-def _slots(timeline: str) -> list[str]:
-    empty = {"with", "the", "other", "of", "to", ":", ".", "scene", "<timestep>", "</timestep>", "moves"}
-    spaced = timeline.replace("<timestep>", " ").replace("</timestep>", " ")
-    return [word for word in spaced.split() if word not in empty]
+_SPAN = re.compile(r"<timestep>\s*(\d+)[\d\s]*to\s*(\d+)\s*</timestep>")
+_EMPTY = {"with", "the", "other", "of", "to", ":", "scene", "moves"}
+
+
+def _slots(timeline: str) -> list[list[str]]:
+    sentences = _SPAN.sub(r"\1 \2", timeline).rstrip(" .").split(" . ")
+    return [[word for word in sentence.split() if word not in _EMPTY] for sentence in sentences]
 
 
 def claimed_categories(prediction: Prediction) -> set[str]:

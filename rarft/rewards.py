@@ -174,8 +174,9 @@ def correction_reward(
 
     official: relevant: 1 if "NIL" is anywhere in c'; irrelevant: ½ (1 + cos(c', correction)), NIL anywhere: 0.
     paper: relevant: 0; irrelevant: cos(c', correction).
-    robust: relevant: 1 for NIL beside a span; irrelevant: max(0, cos(c', correction)) · min(1, 2 · words(c) / words(c')) beside a refusal, and only
-    if c' is nearer to the true correction than to the query itself: repeating the query earns nothing.
+    robust: relevant: 1 for NIL beside a span; irrelevant: max(0, cos(c', correction)) · min(1, 2 · words(correction) /
+    words(c')) beside a refusal, and only if c' is nearer to the true correction than to the query itself:
+    repeating the query, or nothing, earns nothing.
     """
     _check(variant)
     encoder = encoder or default_encoder()
@@ -194,7 +195,7 @@ def correction_reward(
     for r, c, near, copied, truth, true in zip(responses, given, to_truth, to_query, spans, correction, strict=True):
         if truth:
             rewards.append(float(r.nil and bool(r.spans)))
-        elif is_refusal(r) and not r.nil and near > copied:
+        elif is_refusal(r) and c and not r.nil and near > copied:
             rewards.append(max(0.0, float(near)) * _brevity(c, true))
         else:
             rewards.append(0.0)

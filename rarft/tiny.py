@@ -9,7 +9,7 @@ from __future__ import annotations
 import rarft._torchvision  # noqa: F401
 
 import torch
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessor,
@@ -46,12 +46,19 @@ def vocabulary() -> list[str]:
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word; tags, and the time stamps of the video (`<4.2 seconds>`), are one token each."""
+    """One token a word, one a tag. A time stamp of the video (`<4.2 seconds>`) becomes the word `4`: the second that an
+    answer names is then the very token that stands before the frames, and finding it is matching a word with
+    itself. With tokens of their own, each second's stamp would have to be tied to its number one by one."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary())}, unk_token="<unk>"))
+    core.normalizer = normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(r"\.\d seconds>"), " "),
+            normalizers.Replace(Regex(r"<(?=\d)"), " "),
+        ]
+    )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    stamps = [f"<{n / 10:.1f} seconds>" for n in range(10 * LONGEST_SECONDS)]
     core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    core.add_tokens([AddedToken(t, normalized=False) for t in (*TAGS, *stamps)])
+    core.add_tokens([AddedToken(t, normalized=False) for t in TAGS])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",
