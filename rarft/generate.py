@@ -9,6 +9,7 @@ from collections.abc import Callable
 import rarft._torchvision  # noqa: F401
 
 import torch
+from peft import PeftModel
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin, StaticCache
 
 from rarft.inputs import VisionFeatures, encode_clips, tokenize_with_features
@@ -82,7 +83,7 @@ def generate_from_shared_prefix(
     prefill = DynamicCache(config=model.config)
     model(**inputs, past_key_values=prefill, use_cache=True, logits_to_keep=1)
     repeat: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.repeat_interleave(num_generations, dim=0)  # noqa: E731
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
     inner.model.rope_deltas = repeat(inner.model.rope_deltas)
     # A static cache is written in place; a dynamic one is copied whole for each new token.
     cache = StaticCache(config=model.config, max_cache_len=length + config.max_new_tokens)

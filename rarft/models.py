@@ -44,7 +44,9 @@ def prompt_style(model: PreTrainedModel) -> str:
 
 
 def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
-    """The module that encodes frames, the merger included."""
+    """The module that encodes frames, the merger included; a LoRA wrapper is looked through."""
+    if isinstance(model, PeftModel):
+        model = model.get_base_model()
     for holder in (model, getattr(model, "model", None)):
         for attribute in ("visual", "vision_tower", "vision_model"):
             if hasattr(holder, attribute):

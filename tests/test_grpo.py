@@ -18,7 +18,7 @@ def groups(world):
 
 def settings(folder, **changes):
     return grpo_config(
-        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 40, **changes}
+        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 192, **changes}
     )
 
 
@@ -89,7 +89,7 @@ def test_loss_by_hand(base, groups, tmp_path):
         logp = log_probabilities(trainer, model, batch)
     mask = batch["completion_mask"]
     by_hand = -(torch.exp(logp - logp) * batch["advantages"][:, None] * mask).sum() / mask.sum()
-    assert float(loss) == pytest.approx(float(by_hand), abs=1e-5)
+    assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
     assert torch.allclose(batch["advantages"].view(2, 4).sum(1), torch.zeros(2), atol=1e-3)
 
 
@@ -123,7 +123,7 @@ def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
     trainer.train()
     resumed = train_rarft(other, processor, groups, settings(tmp_path / "b", **keep), resume=True)
     losses = [[r["reward"] for r in t.state.log_history if "reward" in r] for t in (whole, resumed)]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6) and len(set(losses[0])) > 1
 
 
 def test_a_trainable_tower_and_a_prompt_without_video_are_refused(base, groups, tmp_path):
