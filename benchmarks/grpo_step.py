@@ -83,6 +83,7 @@ def main() -> None:
     trainer = build_trainer(model, processor, [list(c.samples) for c in world], config)
     rows = [trainer.train_dataset[2 * i] for i in range(options.prompts) for _ in range(options.group)]
     clips, queries = [read_video(c.path) for c in world], [c.samples[0].query for c in world]
+    trainer.current_gradient_accumulation_steps = 1  # `train()` would set it
     passes = count_passes(model)
     seconds: dict[str, list[float]] = {"shared": [], "plain": []}
     counted = {}
