@@ -1,4 +1,4 @@
-"""python -m rarft <doctor|world|train|infer|evaluate|course>"""
+"""python -m rarft <doctor|world|lint|train|infer|evaluate|course>"""
 
 from rarft.cli import main
 
