@@ -64,12 +64,20 @@ class VideoGRPOTrainer(GRPOTrainer):
         model = self.accelerator.unwrap_model(self.model)
         training = model.training
         model.eval()
-        config = GenerationConfig(**{**model.generation_config.to_diff_dict(), **self.generation_config.to_diff_dict()})
+        config = self._sampling_config(model)
         with torch.no_grad():
             ids = generate_from_shared_prefix(model, to_device(inputs, self.accelerator.device), config, repeats)
         model.train(training)
         completions = ids[:, inputs["input_ids"].shape[1] :]
         return [self._until_end(row) for row in completions.cpu()], None
+
+    def _sampling_config(self, model) -> GenerationConfig:
+        """TRL's sampling settings over the checkpoint's own, and never a vision token: the next forward pass would ask
+        for pixels that do not exist. (TRL's list has the image token only, and replaces the checkpoint's.)"""
+        own, trl = model.generation_config.to_diff_dict(), self.generation_config.to_diff_dict()
+        vision = {self.processing_class.video_token_id, getattr(self.processing_class, "image_token_id", None)} - {None}
+        suppressed = vision.union(own.get("suppress_tokens") or [], trl.get("suppress_tokens") or [])
+        return GenerationConfig(**{**own, **trl, "suppress_tokens": sorted(suppressed)})
 
     def _until_end(self, ids: torch.Tensor) -> list[int]:
         """A completion up to and with its end-of-turn token."""

@@ -80,6 +80,17 @@ def test_the_model_sees_the_video(base, groups, tmp_path):
     assert (seen - blind).abs().mean() > 0.05
 
 
+def test_vision_tokens_are_never_sampled(base, groups, tmp_path):
+    """One drawn video token crashes the training pass; at this temperature a draw is all but uniform."""
+    model, processor = base
+    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=100.0))
+    batch = batch_of(trainer)
+    drawn = set(batch["completion_ids"][batch["completion_mask"].bool()].tolist())
+    assert len(drawn) > 60
+    tokens = ("<|video_pad|>", "<|image_pad|>", "<|vision_start|>", "<|vision_end|>")
+    assert not drawn & set(processor.tokenizer.convert_tokens_to_ids(list(tokens)))
+
+
 def test_loss_by_hand(base, groups, tmp_path):
     model, processor = base
     trainer = build_trainer(model, processor, groups, settings(tmp_path))
