@@ -32,7 +32,7 @@ def grpo_config(output: str | Path, **changes) -> GRPOConfig:
         "learning_rate": 2e-4,
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": 5,
-        "max_steps": 120,
+        "max_steps": 80,
         "beta": 0.0,
         "loss_type": "dapo",
         "scale_rewards": "group",
