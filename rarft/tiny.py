@@ -137,8 +137,7 @@ def tiny_model(
 
 @torch.no_grad()
 def _widen_initialization(model: torch.nn.Module) -> None:
-    """Draw weight matrices at 1 / sqrt(inputs). The usual 0.02 is meant for widths in the thousands; at 64 it leaves
-    every block close to the identity, and learning to see starts late."""
+    """Draw weight matrices at 1 / sqrt(inputs); the usual 0.02 is meant for widths in the thousands."""
     for module in model.modules():
         if isinstance(module, torch.nn.Linear | torch.nn.Conv3d):
             torch.nn.init.normal_(module.weight, std=module.weight[0].numel() ** -0.5)
