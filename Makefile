@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 SCALE ?= full
 VENV := .venv
 BIN := $(VENV)/bin
-# The libraries find no GPU driver here, or must not look for models on the network: everything ships.
+# Nothing is looked for on the network: everything ships.
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 

@@ -1,6 +1,6 @@
 """Clips and chat messages become the tensors of a forward pass, with or without running the vision tower.
 
-Completions are padded on the right of left-padded prompts, so the tokens of all completions end together.
+Prompt and completion are padded on the left as one, so that the tokens of all completions end together.
 """
 
 from __future__ import annotations

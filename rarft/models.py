@@ -26,7 +26,7 @@ def load_model(
     """
     folder = Path(name)
     if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train align` makes data/base")
+        raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train base --out data/base` makes the base")
     adapter = folder / "adapter_config.json"
     if adapter.exists():
         base = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path
