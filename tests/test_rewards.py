@@ -1,5 +1,8 @@
 """Official behaviour by the table of the rules; holes open in `official`, closed in `robust`."""
 
+import csv
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,6 +89,31 @@ def test_official_format_is_the_regular_expression(pieces):
     text = "".join(pieces)
     pattern = r"<think>.*?</think>\s*<answer>.*?</answer>\s*<correction>.*?</correction>"
     assert official_format(text) == bool(re.fullmatch(pattern, text.strip(), re.DOTALL))
+
+
+def test_official_variant_equals_the_table_of_its_rules(encoder):
+    """official_rewards.csv: rows written by hand from the official rules, each with its clause and its arithmetic.
+
+    The cosines in `working` come from sentence-transformers itself, in float64 and rounded to four digits.
+    """
+    with open(Path(__file__).with_name("official_rewards.csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 300
+    columns = {
+        "spans": [[[float(t) for t in row["truth"].split()]] if row["truth"] else [] for row in rows],
+        "duration": [float(row["duration"] or 1) for row in rows],
+        "answer": [row["reference"] for row in rows],
+        "contrast": [row["contrast"] for row in rows],
+        "correction": [row["reference"] for row in rows],
+        "query": [""] * len(rows),
+    }
+    paid = {f.__name__: f([row["completion"] for row in rows], **columns) for f in make_rewards("official")}
+    wrong = [
+        (row["clause"], row["completion"], row["expected"], paid[row["reward"]][i])
+        for i, row in enumerate(rows)
+        if paid[row["reward"]][i] != pytest.approx(float(row["expected"]), abs=2e-4)
+    ]
+    assert not wrong
 
 
 def test_explain_formulae(encoder):
