@@ -55,6 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     lint.add_argument("--out", type=Path, help="folder for the corrected copies; beside the files by default")
     lint.add_argument("--json", type=Path, help="write all findings here")
 
+    build = command("build-hivtg", _build_hivtg, "Make hard-irrelevant queries from grounding annotations.")
+    build.add_argument("data", type=Path, help="a folder from `world`; or Charades-STA, ActivityNet, QVHighlights, TVGBench or JSON Lines annotations")
+    build.add_argument("--out", required=True, type=Path, help="JSON Lines file; a run that was stopped goes on")
+    build.add_argument("--model", help="annotations: the chat model that edits; for a world folder none is needed")
+    build.add_argument("--url", default="http://localhost:8000/v1", help="its OpenAI-compatible server; the key is read from OPENAI_API_KEY")
+    build.add_argument("--verify", action="store_true", help="ask the model again whether each edit could be true")
+    build.add_argument("--concurrency", type=int, default=8, help="questions at a time")
+    build.add_argument("--limit", type=int, default=None, help="the first so many queries; all by default")
+    build.add_argument("--seed", type=int, default=0)
+
+    shuffle = command("build-ss", _build_ss, "Make simply-shuffled queries from grounding annotations.")
+    shuffle.add_argument("data", type=Path, help="annotations, as for build-hivtg")
+    shuffle.add_argument("--out", required=True, type=Path, help="JSON file")
+    shuffle.add_argument("--seed", type=int, default=0)
+
+    statistics = command("statistics", _statistics, "Count, and measure how far the text gives irrelevant queries away.")
+    statistics.add_argument("files", nargs="+", type=Path, help="HI-VTG or SS-VTG files")
+    statistics.add_argument("--similarity", action="store_true", help="also how near irrelevant queries are, by embeddings")
+
     train = command("train", _train, "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world.")
     train.add_argument("recipe", choices=("base", "rarft"))
     train.add_argument("--out", required=True, type=Path, help="folder for the model, the log and checkpoints")
@@ -77,8 +96,11 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", default="data/base")
     evaluate.add_argument("--data", required=True, type=Path, help="a folder from `world`, or a released JSON file")
     evaluate.add_argument("--videos", type=Path, help="released files: the folder that holds the videos")
-    evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl, report.json, report.md")
-    evaluate.add_argument("--limit", type=int, default=None)
+    evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")
+    evaluate.add_argument("--limit", type=int, default=None, help="the first so many queries; all by default")
+    evaluate.add_argument("--processes", type=int, default=1)
+    evaluate.add_argument("--judge", help="name of a chat model that judges the refusals; none by default")
+    evaluate.add_argument("--judge-url", default="http://localhost:8000/v1", help="its OpenAI-compatible server; the key is read from OPENAI_API_KEY")
 
     course = command("course", _course, "Build the course: run the chapters, write site, student edition, report.")
     course.add_argument("action", choices=("build",))
@@ -117,6 +139,70 @@ def _lint(options) -> int:
     if options.json:
         write_json(options.json, [report.to_json() for report in reports])
     return int(any(report.failed for report in reports))
+
+
+def _annotations(path: Path) -> list:
+    from rarft.hivtg.annotations import read_annotations
+
+    samples = list(read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr)))
+    if not samples:
+        raise ValueError(f"{path}: no annotation that can be used")
+    return samples
+
+
+def _build_hivtg(options) -> int:
+    from rarft.hivtg.build import build
+    from rarft.hivtg.editors import LLMEditor, WorldEditor
+
+    if options.data.is_dir():
+        from rarft.hivtg.official import read_released
+        from rarft.world.dataset import story_from_json
+
+        samples = [s for s in read_released(options.data / "hi_vtg.json").samples if s.relevant]
+        lines = (options.data / "stories.jsonl").read_text(encoding="utf-8").splitlines()
+        stories = {s.video: story_from_json(json.loads(lines[s.extra["row"]])) for s in samples}
+        editor, llm = WorldEditor(stories, options.seed), None
+    else:
+        if not options.model:
+            raise ValueError("these annotations need a chat model to edit them: --model NAME --url http://…/v1")
+        from rarft.encoder import default_encoder
+
+        samples = _annotations(options.data)
+        llm = _llm(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
+        editor = LLMEditor(llm, default_encoder(), verify=options.verify)
+        questions = 3 * len(samples[: options.limit]) * (1 + options.verify)
+        print(f"up to {questions:,} questions, about {questions * 450:,} prompt tokens, before retries")
+    counts = build(samples[: options.limit], editor, options.out, concurrency=options.concurrency if llm else 1)
+    print(json.dumps({**counts, **(llm.usage if llm else {})}))
+    return 0
+
+
+def _build_ss(options) -> int:
+    from rarft.encoder import default_encoder
+    from rarft.hivtg.official import rows_of, write_released
+    from rarft.hivtg.shuffle import shuffled_queries
+
+    samples = _annotations(options.data)
+    pairs = zip(samples, shuffled_queries(samples, default_encoder(), seed=options.seed), strict=True)
+    print(f"{len(samples)} rows in {write_released(rows_of([list(pair) for pair in pairs]), options.out)}")
+    return 0
+
+
+def _statistics(options) -> int:
+    from rarft.encoder import default_encoder
+    from rarft.hivtg.official import read_released
+    from rarft.hivtg.statistics import statistics
+
+    encoder = default_encoder() if options.similarity else None
+    found = {str(path): statistics(read_released(path).samples, encoder) for path in options.files}
+    print(json.dumps(found, indent=2))
+    return 0
+
+
+def _llm(model: str, url: str, cache: Path):
+    from rarft.llm import LLM
+
+    return LLM(model, url, api_key=os.environ.get("OPENAI_API_KEY", "none"), cache=cache)
 
 
 def _train(options) -> int:
@@ -178,7 +264,19 @@ def _infer(options) -> int:
 def _evaluate(options) -> int:
     from rarft.reporting import evaluate_file
 
-    print(evaluate_file(options.model, options.data, options.out, videos=options.videos, limit=options.limit))
+    llm = _llm(options.judge, options.judge_url, options.out / "judge.jsonl") if options.judge else None
+    print(
+        evaluate_file(
+            options.model,
+            options.data,
+            options.out,
+            videos=options.videos,
+            limit=options.limit,
+            processes=options.processes,
+            llm=llm,
+        )
+    )
+    print(f"page: {options.out / 'report.html'}")
     return 0
 
 

@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from rarft import metrics
 from rarft.encoder import SentenceEncoder
+from rarft.files import write_text
 from rarft.generate import generate
 from rarft.response import Response, parse_response
 from rarft.schema import Category, Difficulty, Sample, Span
@@ -56,8 +57,7 @@ def predict(
     cache = vision_cache or VisionCache(model, processor)
     done = read_predictions(output, samples) if output and Path(output).exists() else []
     if output:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text("".join(_line(p) for p in done), encoding="utf-8")
+        write_predictions(output, done)
     for start in tqdm(range(len(done), len(samples), batch_size), desc=desc, disable=len(done) == len(samples)):
         batch = samples[start : start + batch_size]
         features = cache.get([{"video": s.video, "start": s.start, "end": s.end} for s in batch])
@@ -68,6 +68,11 @@ def predict(
             with open(output, "a", encoding="utf-8") as file:
                 file.writelines(_line(p) for p in new)
     return done
+
+
+def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:
+    """Write predictions as `predict` does, a line each."""
+    write_text(path, "".join(map(_line, predictions)))
 
 
 def _line(prediction: Prediction) -> str:

@@ -24,3 +24,18 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_json(path: str | Path, data: Any) -> Path:
     """Write indented JSON atomically."""
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json_lines(path: str | Path) -> list[Any]:
+    """The rows of a JSON Lines file that a run adds to; none if it is missing.
+
+    A last line that a kill cut short is taken off the file, so that what is added next does not join it.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        write_text(path, text)
+    return [json.loads(line) for line in text.splitlines()]

@@ -21,14 +21,18 @@ matplotlib.use("Agg")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers
 
 
+def data_uri(figure: Figure) -> str:
+    """A figure as the `src` of an <img>, so that a page needs no other file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
 def show(figure: Figure, alt: str) -> None:
     """Display a figure in a notebook, with alternative text."""
     from IPython.display import HTML, display
 
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/png;base64,{data}">'))
+    display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{data_uri(figure)}">'))
 
 
 def film_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:

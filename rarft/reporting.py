@@ -1,27 +1,43 @@
-"""A whole evaluation out of files: model and data set in, predictions, JSON report and Markdown table out."""
+"""A whole evaluation out of files: model and data set in, predictions, JSON report, Markdown table and page out."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
+import os
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from rarft.course.build import machine
 from rarft.encoder import default_encoder
-from rarft.evaluate import markdown, predict, report
+from rarft.evaluate import Prediction, markdown, predict, read_predictions, report, write_predictions
+from rarft.evaluation_page import write_page
 from rarft.files import write_json, write_text
 from rarft.hivtg.official import read_released
 from rarft.judge import claimed_categories, world_judge
+from rarft.llm import LLM
+from rarft.llm_judge import llm_judge
 from rarft.models import freeze_vision, load_model
 from rarft.schema import Sample
 from rarft.world.dataset import story_from_json
 
 COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "ra_iou", "miou", "over_refusal", "refused", "rt_iou",
-           "explanation_similarity", "explanation_true", "correction_true")  # fmt: skip
+           "explanation_similarity", "explanation_true", "correction_true", "llm_score", "llm_rt_iou")  # fmt: skip
 
 
 def evaluate_file(
-    model_name: str, data: Path, out: Path, *, videos: Path | None = None, limit: int | None = None
+    model_name: str,
+    data: Path,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    limit: int | None = None,
+    processes: int = 1,
+    llm: LLM | None = None,
 ) -> str:
     """Evaluate a model on a world folder or a released file, and return the table.
 
@@ -30,8 +46,10 @@ def evaluate_file(
             released JSON file.
         videos: where the videos of a released file are; they are found by base name.
         limit: the first so many samples.
+        processes: each loads the model and answers its share.
+        llm: asked to judge the refusals, see `rarft.llm_judge`.
 
-    Writes predictions.jsonl (resumed if it is there), report.json and report.md into `out`. Raises
+    Writes predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
     FileNotFoundError if a video is missing.
     """
     world = data.is_dir()
@@ -41,20 +59,55 @@ def evaluate_file(
     for problem in found.problems:
         print(f"left out: {problem}")
     samples = [locate(sample, data if world else videos) for sample in found.samples[:limit]]
-    model, processor = load_model(model_name, dtype="float32")
-    freeze_vision(model)
-    predictions = predict(model, processor, samples, output=out / "predictions.jsonl")
+    predictions = predict_in_processes(model_name, samples, out / "predictions.jsonl", processes)
     options = {"encoder": default_encoder()}
     if world:
         lines = (data / "stories.jsonl").read_text(encoding="utf-8").splitlines()
         stories = [story_from_json(json.loads(line)) for line in lines]
         world_judge(predictions, [stories[sample.extra["row"]] for sample in samples])
         options["categories"] = claimed_categories
+    judge = llm_judge(predictions, llm) if llm else None
     rows = report({model_name: predictions}, **options)
-    table = markdown(rows, COLUMNS)
-    write_json(out / "report.json", {"model": model_name, "data": str(data), "machine": machine(), "rows": rows})
+    kept = [column for column in COLUMNS if any(column in row for row in rows.values())]
+    table = markdown(rows, kept)
+    about = {"model": model_name, "data": str(data), "machine": machine(), "rows": rows, "judge": judge}
+    write_json(out / "report.json", about)
     write_text(out / "report.md", table + "\n")
+    write_page(out / "report.html", table=table, predictions=predictions, **about)
     return table
+
+
+def predict_in_processes(model_name: str, samples: Sequence[Sample], output: Path, processes: int) -> list[Prediction]:
+    """`predict`, the samples that `output` does not hold yet shared out among processes, each with its own file.
+
+    After a kill, the same call with as many processes goes on where each of them was.
+    """
+    if processes == 1:
+        return _answer(model_name, samples, output)
+    done = read_predictions(output, samples) if output.exists() else []
+    bounds = np.linspace(len(done), len(samples), processes + 1).round().astype(int).tolist()
+    parts = [output.with_name(f"{output.name}.{begin}-{end}") for begin, end in zip(bounds, bounds[1:], strict=False)]
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    jobs = [
+        (model_name, samples[begin:end], part, threads)
+        for begin, end, part in zip(bounds, bounds[1:], parts, strict=False)
+    ]
+    # spawn: a forked child of a process that runs torch or decord threads can hang
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        shares = pool.starmap(_answer, jobs, chunksize=1)
+    done += [prediction for share in shares for prediction in share]
+    write_predictions(output, done)
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return done
+
+
+def _answer(model_name: str, samples: Sequence[Sample], output: Path, threads: int | None = None) -> list[Prediction]:
+    if threads:
+        torch.set_num_threads(threads)
+    model, processor = load_model(model_name, dtype="float32")
+    freeze_vision(model)
+    return predict(model, processor, samples, output=output)
 
 
 def locate(sample: Sample, folder: Path) -> Sample:

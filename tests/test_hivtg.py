@@ -49,7 +49,7 @@ def test_bad_rows_are_named_and_the_rest_is_read(tmp_path):
     fields = [(p.row, p.field) for p in found.problems]
     assert fields == [(0, "timestamp"), (1, "GRPO"), (2, "row"), (3, "GRPO[0]"), (3, "GRPO[0]")]
     assert len(found.samples) == 4 and "a.json, row 0, timestamp" in str(found.problems[0])
-    for text, message in (("{", "not JSON"), ("{}", "JSON array")):
+    for text, message in (("{", "neither"), ("12", "JSON array")):
         (tmp_path / "c.json").write_text(text)
         with pytest.raises(ValueError, match=message):
             read_released(tmp_path / "c.json")

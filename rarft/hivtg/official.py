@@ -53,22 +53,29 @@ class ReleasedFile:
 
 
 def read_released(path: str | Path) -> ReleasedFile:
-    """Read a JSON array of rows with `GRPO` lists.
+    """Read a JSON array of rows with `GRPO` lists, or JSON Lines with a row each.
 
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
-    Raises FileNotFoundError, or ValueError if the file is not a JSON array.
+    Raises FileNotFoundError, or ValueError if the file is neither.
     """
     path = Path(path)
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
-    if not isinstance(rows, list):
-        raise ValueError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
-    found = ReleasedFile(str(path), rows, [])
-    for number, row in enumerate(rows):
+    found = ReleasedFile(str(path), _rows(path), [])
+    for number, row in enumerate(found.rows):
         _read_row(found, number, row)
     return found
+
+
+def _rows(path: Path) -> list[Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        if text.lstrip().startswith("{"):
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: neither a JSON array nor JSON Lines ({error})") from error
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
+    return rows
 
 
 def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
@@ -82,14 +89,14 @@ def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
     if missing:
         problem(missing[0], "missing")
         return
-    span = _span(row.get("timestamp"))
+    span = span_of(row.get("timestamp"))
     relevant = next((item for item in row["GRPO"] if isinstance(item, dict) and item.get("r")), None)
     for position, item in enumerate(row["GRPO"]):
         name = f"GRPO[{position}]"
         if not isinstance(item, dict) or not str(item.get("q", "")).strip() or not isinstance(item.get("r"), bool):
             problem(name, "an object with a query `q` and a relevance `r` (true or false) was expected")
             continue
-        own = _span(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
+        own = span_of(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
         if item["r"] and own is None:
             problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
             continue
@@ -113,7 +120,8 @@ def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
         )
 
 
-def _span(value: Any) -> Span | None:
+def span_of(value: Any) -> Span | None:
+    """A [start, end] of two finite numbers as a Span; None for anything else."""
     if not (isinstance(value, list | tuple) and len(value) == 2):
         return None
     if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):

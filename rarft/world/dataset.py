@@ -77,7 +77,8 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
             return story, query, edits
 
 
-def _samples(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
+def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
+    """The samples of a clip that `draw_clip` drew: the relevant one first, then one for each edit."""
     common = {"video": path, "duration": float(story.duration), "think": timeline(story)}
     relevant = Sample(query=query.sentence(), spans=spans_of(story, query), **common)
     irrelevant = [
@@ -117,7 +118,7 @@ def make_world(
     world = []
     for index, (story, query, edits) in enumerate(drawn):
         path = _clip_path(folder, index)
-        samples = () if query is None else tuple(_samples(str(path), story, query, edits))
+        samples = () if query is None else tuple(samples_of(str(path), story, query, edits))
         world.append(WorldClip(path, story, samples))
     if split != "align":
         rows = rows_of([list(clip.samples) for clip in world])

@@ -1,0 +1,95 @@
+"""An evaluation as one HTML file that needs no other: the table, plots, and the worst cases beside their frames.
+
+Every text of data or model is escaped by the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+
+from rarft.evaluate import Prediction, scores
+from rarft.files import write_text
+from rarft.plots import bars, data_uri, film_strip
+from rarft.video import read_video
+
+PLOTTED = {"f1": "relevance F1", "ra_iou": "RA-IoU", "miou": "mIoU", "refused": "refused", "over_refusal": "over-refusal"}
+
+
+def write_page(
+    path: Path,
+    *,
+    model: str,
+    data: str,
+    machine: str,
+    rows: dict[str, dict],
+    table: str,
+    predictions: Sequence[Prediction],
+    judge: dict | None = None,
+    cases: int = 12,
+) -> Path:
+    """Write the page.
+
+    Args:
+        rows: `rarft.evaluate.report`, whose first row is the model's.
+        table: the same as Markdown.
+        judge: what `rarft.llm_judge.llm_judge` returned, if it was asked.
+        cases: how many worst cases, half of each relevance.
+    """
+    # The template ends in .html; escaping is stated, not left to that.
+    template = Environment(loader=PackageLoader("rarft", "."), autoescape=True).get_template("evaluation_page.html")
+    lines = [line for line in table.splitlines() if not line.startswith("|---")]
+    page = template.render(
+        model=model,
+        data=data,
+        machine=machine,
+        samples=len(predictions),
+        irrelevant=sum(not p.sample.relevant for p in predictions),
+        table=[[cell.strip() for cell in line.strip("|").split("|")] for line in lines],
+        plots=_plots(rows, model),
+        judge=judge,
+        cases=[_case(p, value) for p, value in worst(predictions, cases)],
+    )
+    return write_text(path, page)
+
+
+def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Prediction, float]]:
+    """The predictions of lowest RA-IoU with that figure, half of each relevance; perfect ones are left out."""
+    values = scores(predictions)["ra_iou"]
+    relevant = np.array([p.sample.relevant for p in predictions])
+    found = []
+    for kind in (True, False):
+        places = np.flatnonzero((relevant == kind) & (values < 1))
+        found += sorted(places, key=lambda i: values[i])[: count // 2]
+    return [(predictions[i], float(values[i])) for i in found]
+
+
+def _plots(rows: dict[str, dict], model: str) -> list[tuple[str, str, str]]:
+    shown = {name: {label: row[key] for key, label in PLOTTED.items() if key in row} for name, row in rows.items()}
+    plots = [("All systems", shown)]
+    for kind, groups in rows[model]["groups"].items():
+        if groups:
+            shares = {name: group["refused"] for name, group in groups.items()}
+            plots.append((f"Irrelevant queries refused, by {kind}", {model: shares}))
+    return [(title, data_uri(bars(values, "share")), f"Bars: {values}") for title, values in plots]
+
+
+def _case(prediction: Prediction, value: float) -> dict:
+    sample, response = prediction.sample, prediction.response
+    case = {
+        "query": sample.query,
+        "video": sample.video,
+        "truth": " and ".join(map(str, sample.spans)) if sample.relevant else f"irrelevant: {sample.answer}",
+        "answer": response.answer or "(none)",
+        "correction": response.correction or "(none)",
+        "completion": prediction.completion,
+        "ra_iou": f"{value:.2f}",
+    }
+    try:
+        clip = read_video(sample.video, start=sample.start, end=sample.end)
+    except (OSError, ValueError) as error:
+        return {**case, "image": None, "no_image": str(error)}
+    return {**case, "image": data_uri(film_strip(clip))}

@@ -1,0 +1,133 @@
+"""Read ordinary grounding annotations: the (video, query, segment) lists that HI-VTG is built from.
+
+| layout | one entry |
+|---|---|
+| Charades-STA, text | `AO8RW 0.0 6.9##a person is putting a book on a shelf.` |
+| ActivityNet Captions, JSON | `{"v_x": {"duration": 82.7, "timestamps": [[0.8, 19.9]], "sentences": ["…"]}}` |
+| QVHighlights, JSON Lines | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
+| your own, JSON Lines | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}` |
+| TVGBench, JSON | `[{"path": "…", "question": "…", "answer": "13.4-28.1", "start": null, "end": null, "duration": 30.1}]` |
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rarft.hivtg.official import Problem, span_of
+from rarft.schema import Sample, Span
+
+_CHARADES = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s*##(.*)")
+_TVGBENCH_ANSWER = re.compile(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*")
+Report = Callable[[Problem], None]
+
+
+def read_annotations(path: str | Path, report: Report) -> Iterator[Sample]:
+    """Yield a relevant `Sample` for each query of a file, whose layout is told from its content.
+
+    Text and JSON Lines are read line by line, in constant memory; JSON is read whole. `Sample.extra` keeps the keys
+    that have no field. An entry that cannot be used is handed to `report`, and the rest is read.
+
+    Raises FileNotFoundError, or ValueError if the layout is not one of the above.
+    """
+    path = Path(path)
+    with open(path, encoding="utf-8") as file:
+        first = next((line for line in file if line.strip()), "").strip()
+    if _CHARADES.fullmatch(first):
+        yield from _lines(path, report, _charades)
+    elif first.startswith("{") and _is_object(first) and ({"query"} <= json.loads(first).keys()):
+        yield from _lines(path, report, lambda line: _query_row(json.loads(line)))
+    elif first.startswith(("[", "{")):
+        yield from _json(path, report)
+    else:
+        raise ValueError(f"{path}: no layout that is known; see the table in rarft/hivtg/annotations.py")
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except json.JSONDecodeError:
+        return False  # the first line of an indented JSON file
+
+
+def _lines(path: Path, report: Report, parse: Callable[[str], Sample]) -> Iterator[Sample]:
+    with open(path, encoding="utf-8") as file:
+        for number, line in enumerate(file):
+            if line.strip():
+                yield from _try(path, number, report, parse, line.strip())
+
+
+def _json(path: Path, report: Report) -> Iterator[Sample]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    if isinstance(data, list):
+        for number, row in enumerate(data):
+            yield from _try(path, number, report, _tvgbench, row)
+        return
+    for number, (name, video) in enumerate(data.items()):
+        for position in range(len(video.get("sentences", [])) if isinstance(video, dict) else 1):
+            yield from _try(path, number, report, _activitynet, (name, video, position))
+
+
+def _try(path: Path, number: int, report: Report, parse: Callable[[Any], Sample], entry: Any) -> Iterator[Sample]:
+    try:
+        sample = parse(entry)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        field = str(error.args[0]) if isinstance(error, KeyError) else "entry"
+        message = "missing" if isinstance(error, KeyError) else str(error)
+        report(Problem(str(path), number, field, message))
+        return
+    if not sample.query.strip():
+        report(Problem(str(path), number, "query", "empty"))
+    else:
+        yield sample
+
+
+def _checked(value: Any) -> Span:
+    span = span_of(value)
+    if span is None or not 0 <= span.start < span.end:
+        raise ValueError(f"a segment [start, end] in seconds was expected, got {value!r}")
+    return span
+
+
+def _charades(line: str) -> Sample:
+    match = _CHARADES.fullmatch(line)
+    if match is None:
+        raise ValueError(f"`VIDEO START END##QUERY` was expected, got {line[:60]!r}")
+    return Sample(match[1], match[4].strip(), [_checked([float(match[2]), float(match[3])])])
+
+
+def _query_row(row: dict) -> Sample:
+    video = row["video"] if "video" in row else row["vid"]
+    windows = [row["span"]] if "span" in row else row["relevant_windows"]
+    known = {"video", "vid", "query", "duration", "span", "relevant_windows"}
+    extra = {k: v for k, v in row.items() if k not in known}
+    return Sample(video, row["query"], [_checked(w) for w in windows], duration=row.get("duration"), extra=extra)
+
+
+def _activitynet(entry: tuple[str, dict, int]) -> Sample:
+    name, video, position = entry
+    return Sample(
+        name, video["sentences"][position].strip(), [_checked(video["timestamps"][position])], duration=video["duration"]
+    )
+
+
+def _tvgbench(row: dict) -> Sample:
+    match = _TVGBENCH_ANSWER.fullmatch(row["answer"])
+    if match is None:
+        raise ValueError(f"an answer `START-END` was expected, got {row['answer']!r}")
+    known = {"path", "question", "answer", "start", "end", "duration"}
+    return Sample(
+        row["path"],
+        row["question"],
+        [_checked([float(match[1]), float(match[2])])],
+        duration=row["duration"],
+        start=row["start"],
+        end=row["end"],
+        extra={k: v for k, v in row.items() if k not in known},
+    )

@@ -1,0 +1,122 @@
+"""Ordinary grounding annotations → HI-VTG rows: for each query one hard-irrelevant query at each difficulty.
+
+Source: RA-RFT, the section on HI-VTG. The generating code was never released; the format is the release's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from rarft.files import read_json_lines
+from rarft.hivtg.editors import Editor, Proposal, Rejected, check
+from rarft.hivtg.official import rows_of
+from rarft.schema import Difficulty, Sample, seconds
+
+EDITS = (1, 2, 3)
+
+
+def build(samples: Sequence[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter:
+    """Write a row of HI-VTG for each relevant sample, a JSON line each as they come.
+
+    Samples that `output` holds already are skipped, so that a run that was killed goes on. A sample keeps the
+    difficulties that worked; every edit that was turned down is kept in OUTPUT.rejected.jsonl with its reason.
+
+    Returns counts: rows, edits, rejected, skipped, without_edits.
+    """
+    output = Path(output)
+    rejected_path = output.with_name(f"{output.name}.rejected.jsonl")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    done = {_key(row["video"], row["query_text"], row["timestamp"]) for row in read_json_lines(output)}
+    done |= {_key(row["video"], row["query"], row["timestamp"]) for row in read_json_lines(rejected_path)}
+    todo = [s for s in samples if _key(s.video, s.query, s.spans[0]) not in done]
+    counts = Counter(skipped=len(samples) - len(todo))
+    known = _by_video(samples)
+    with (
+        open(output, "a", encoding="utf-8") as rows,
+        open(rejected_path, "a", encoding="utf-8") as rejections,
+        ThreadPoolExecutor(concurrency) as pool,
+        tqdm(total=len(todo), desc="rows") as bar,
+    ):
+        for batch in _batches(todo, 16 * concurrency):
+            for sample, made, refused in pool.map(lambda s: (s, *_edit(s, editor, known[s.video])), batch):
+                if made:
+                    rows.write(_line(rows_of([[replace(sample, think=sample.think or think(known[sample.video])), *made]])[0]))
+                rejections.writelines(map(_line, refused))
+                counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
+                bar.update()
+            rows.flush()
+            rejections.flush()
+    return counts
+
+
+def think(known: Iterable[Sample]) -> str:
+    """A timeline out of a video's annotations, as the release writes it: `<timestep>2 to 5.5</timestep> what happens`."""
+    spans = sorted((span, sample.query) for sample in known for span in sample.spans)
+    return "\n".join(f"<timestep>{seconds(s.start)} to {seconds(s.end)}</timestep> {query}" for s, query in spans)
+
+
+def _edit(sample: Sample, editor: Editor, known: Sequence[Sample]) -> tuple[list[Sample], list[dict]]:
+    others = [other.query for other in known if other.query != sample.query]
+    made, refused = [], []
+    for edits in EDITS:
+        try:
+            proposal = editor.edit(sample, edits, others)
+            check(sample, proposal, edits, others)
+        except Rejected as reason:
+            refused.append(_rejection(sample, edits, reason))
+        else:
+            made.append(_sample(sample, proposal, edits))
+    return made, refused
+
+
+def _sample(sample: Sample, proposal: Proposal, edits: int) -> Sample:
+    return replace(
+        sample,
+        query=proposal.query,
+        spans=[],
+        answer=proposal.answer,
+        correction=sample.query,
+        categories=list(proposal.categories),
+        difficulty=Difficulty.from_edits(edits),
+    )
+
+
+def _rejection(sample: Sample, edits: int, reason: Rejected) -> dict:
+    proposal = reason.proposal
+    return {
+        "video": sample.video,
+        "query": sample.query,
+        "timestamp": list(sample.spans[0]),
+        "edits": edits,
+        "reason": str(reason),
+        "proposal": None if proposal is None else {"query": proposal.query, "answer": proposal.answer},
+    }
+
+
+def _by_video(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.video, []).append(sample)
+    return found
+
+
+def _batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+    rest = iter(samples)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _key(video: str, query: str, span: Sequence[float]) -> tuple:
+    return video, query, *span
+
+
+def _line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"

@@ -1,0 +1,139 @@
+"""Editors: each turns a relevant query into a hard-irrelevant one with a given number of edits, or says why it cannot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Protocol
+
+import numpy as np
+
+from rarft.encoder import SentenceEncoder
+from rarft.hivtg.sources import normalise
+from rarft.llm import LLM, BadReply
+from rarft.schema import Category, Sample
+from rarft.world.edits import edit_query
+from rarft.world.language import parse
+from rarft.world.scenes import Story
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An irrelevant query, its refusal, and a category for each edit."""
+
+    query: str
+    answer: str
+    categories: tuple[Category, ...]
+
+
+class Rejected(Exception):
+    """No usable edit; the message is the reason. `proposal` is what was turned down, if there was any."""
+
+    def __init__(self, reason: str, proposal: Proposal | None = None):
+        super().__init__(reason)
+        self.proposal = proposal
+
+
+class Editor(Protocol):
+    def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
+        """Change `edits` elements of the sample's query. `others`: what else is known to be true of the video.
+
+        Raises Rejected.
+        """
+
+
+class WorldEditor:
+    """Edits queries of the world's grammar; truth is exact, so nothing has to be checked afterwards."""
+
+    def __init__(self, stories: Mapping[str, Story], seed: int = 0):
+        """stories: by the `video` of the samples."""
+        self.stories, self.seed = stories, seed
+
+    def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
+        query = parse(sample.query)
+        if query is None:
+            raise Rejected("not a sentence of the world's grammar")
+        # The draw depends on the sample alone: a run that is resumed makes the same rows.
+        digest = hashlib.sha256(f"{self.seed} {sample.video} {sample.query} {edits}".encode()).digest()
+        found = edit_query(self.stories[sample.video], query, edits, np.random.default_rng(list(digest[:8])))
+        if found is None:
+            raise Rejected(f"no {edits} edits of this query are false of the whole clip")
+        return Proposal(found.query.sentence(), found.answer, found.categories)
+
+
+CATEGORIES = [c.value for c in Category]
+PROMPT = files("rarft").joinpath("prompt_files/edit.txt").read_text(encoding="utf-8").format(
+    categories="\n".join(CATEGORIES)
+)
+VERIFY_PROMPT = files("rarft").joinpath("prompt_files/verify.txt").read_text(encoding="utf-8")
+VERIFY_SCHEMA = {"type": "object", "properties": {"possible": {"type": "boolean"}}, "required": ["possible"]}
+
+
+def edit_schema(edits: int) -> dict:
+    """The JSON schema of a reply with so many edits."""
+    categories = {"type": "array", "items": {"enum": CATEGORIES}, "minItems": edits, "maxItems": edits}
+    text = {"type": "string", "minLength": 1}
+    return {
+        "type": "object",
+        "properties": {"query": text, "answer": text, "categories": categories},
+        "required": ["query", "answer", "categories"],
+    }
+
+
+class LLMEditor:
+    """Asks a language model, and turns down what may be true of the video after all.
+
+    Args:
+        encoder: for similarity with the video's other annotations.
+        near: an edit is turned down if it is this similar (cosine) to another annotation, and more so than to its
+            own original.
+        verify: ask the model again, with another prompt, whether the new query could be true.
+    """
+
+    def __init__(self, llm: LLM, encoder: SentenceEncoder, *, near: float = 0.85, verify: bool = False):
+        self.llm, self.encoder, self.near, self.verify = llm, encoder, near, verify
+
+    def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
+        known = "\n".join(f"- {other}" for other in others) or "- (none)"
+        question = f"Query: {sample.query}\nAlso true of the video:\n{known}\nElements to change: {edits}"
+        try:
+            reply = self.llm.ask(PROMPT, question, edit_schema(edits))
+            proposal = Proposal(
+                reply["query"].strip(), reply["answer"].strip(), tuple(map(Category, reply["categories"]))
+            )
+            self._check_similarity(sample, proposal, others)
+            if self.verify:
+                self._check_by_asking(sample, proposal, others)
+        except BadReply as error:
+            raise Rejected(str(error)) from error
+        return proposal
+
+    def _check_similarity(self, sample: Sample, proposal: Proposal, others: Sequence[str]) -> None:
+        if not others:
+            return
+        own, *rest = self.encoder.cosine([proposal.query] * (1 + len(others)), [sample.query, *others])
+        nearest = int(np.argmax(rest))
+        if rest[nearest] >= self.near and rest[nearest] > own:
+            raise Rejected(f"may be true: nearer to the annotation {others[nearest]!r} than to its original", proposal)
+
+    def _check_by_asking(self, sample: Sample, proposal: Proposal, others: Sequence[str]) -> None:
+        known = "\n".join(f"- {text}" for text in (sample.query, *others))
+        if self.llm.ask(VERIFY_PROMPT, f"Descriptions:\n{known}\nQuery: {proposal.query}", VERIFY_SCHEMA)["possible"]:
+            raise Rejected("may be true: the model says so when asked again", proposal)
+
+
+def check(sample: Sample, proposal: Proposal, edits: int, others: Sequence[str]) -> None:
+    """What must hold of every editor's work. Raises Rejected."""
+    query, original = normalise(proposal.query), normalise(sample.query)
+    if not query or not proposal.answer.strip():
+        raise Rejected("the query or the answer is empty", proposal)
+    if query == original:
+        raise Rejected("the query was not changed", proposal)
+    if query in map(normalise, others):
+        raise Rejected("true: it is another annotation of the same video", proposal)
+    if original in normalise(proposal.answer):
+        raise Rejected("the answer quotes the original query: a leak", proposal)
+    if len(proposal.categories) != edits:
+        raise Rejected(f"{edits} categories were expected, got {len(proposal.categories)}", proposal)

@@ -1,0 +1,132 @@
+"""Questions to a language model behind any OpenAI-compatible server, answered with JSON of a given schema.
+
+Replies are kept on disk, a line each as they come: a run that was killed does not ask twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+from openai import OpenAI, OpenAIError
+from tqdm.auto import tqdm
+
+from rarft.files import read_json_lines
+
+
+class BadReply(RuntimeError):
+    """No usable reply after all attempts: no JSON object, one that breaks the schema, or a server that fails."""
+
+
+class LLM:
+    """A chat model at `base_url`.
+
+    Args:
+        model: the name that the server knows it by.
+        base_url: e.g. `http://localhost:8000/v1`.
+        api_key: what the server asks for; local servers take anything.
+        cache: a JSON Lines file of the replies so far; a half-written last line is dropped.
+        attempts: questions until a reply fits the schema. A reply that does not is shown to the model with its error.
+        timeout: seconds for one reply; the client repeats lost connections twice, with pauses that grow.
+
+    `usage` counts questions asked and cached, failures and tokens.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        base_url: str,
+        *,
+        api_key: str = "none",
+        cache: str | Path | None = None,
+        attempts: int = 3,
+        timeout: float = 60.0,
+    ):
+        self.model, self.base_url, self.attempts = model, base_url, attempts
+        self.usage: Counter[str] = Counter()
+        self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
+        self._cache_path = Path(cache) if cache else None
+        self._replies = {row["key"]: row["reply"] for row in read_json_lines(cache)} if cache else {}
+        self._lock = threading.Lock()
+
+    def ask(self, system: str, user: str, schema: dict) -> dict:
+        """One reply that fits the JSON schema. Raises BadReply, with the last error, if there is none."""
+        key = hashlib.sha256(json.dumps([self.model, system, user, schema]).encode()).hexdigest()
+        if key in self._replies:
+            self._count(cached=1)
+            return self._replies[key]
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        error = ""
+        for _ in range(self.attempts):
+            text = self._complete(messages)
+            try:
+                reply = parse_json(text, schema)
+            except ValueError as problem:
+                error = str(problem)
+                messages = messages[:2] + [
+                    {"role": "assistant", "content": text or "(nothing)"},
+                    {"role": "user", "content": f"That cannot be used: {error}. Reply with the JSON object alone."},
+                ]
+                continue
+            self._keep(key, reply)
+            return reply
+        self._count(failed=1)
+        raise BadReply(f"{self.model}: no usable reply in {self.attempts} attempts; the last error: {error}")
+
+    def ask_all(
+        self, system: str, users: Sequence[str], schema: dict, *, concurrency: int = 8, desc: str = "ask"
+    ) -> list[dict | BadReply]:
+        """Ask several questions at once. A question that fails gives its BadReply; the others go on."""
+
+        def one(user: str) -> dict | BadReply:
+            try:
+                return self.ask(system, user, schema)
+            except BadReply as error:
+                return error
+
+        with ThreadPoolExecutor(concurrency) as pool:
+            return list(tqdm(pool.map(one, users), total=len(users), desc=desc, disable=not users))
+
+    def _complete(self, messages: list[dict]) -> str:
+        try:
+            answer = self._client.chat.completions.create(model=self.model, messages=messages, temperature=0.0)
+        except OpenAIError as error:
+            self._count(failed=1)
+            raise BadReply(f"{self.base_url}: {error}") from error
+        if answer.usage:
+            self._count(prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens)
+        self._count(asked=1)
+        return answer.choices[0].message.content or ""
+
+    def _keep(self, key: str, reply: dict) -> None:
+        with self._lock:
+            self._replies[key] = reply
+            if self._cache_path:
+                self._cache_path.parent.mkdir(parents=True, exist_ok=True)
+                with open(self._cache_path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps({"key": key, "reply": reply}, ensure_ascii=False) + "\n")
+
+    def _count(self, **counts: int) -> None:
+        with self._lock:
+            self.usage.update(counts)
+
+
+def parse_json(text: str, schema: dict) -> dict:
+    """The JSON object in a reply, which may stand in prose or a code fence. Raises ValueError if it breaks the schema."""
+    begin, end = text.find("{"), text.rfind("}")
+    if not 0 <= begin < end:
+        raise ValueError("there is no JSON object in the reply")
+    try:
+        found = json.loads(text[begin : end + 1])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from error
+    problem = next(iter(Draft202012Validator(schema).iter_errors(found)), None)
+    if problem is not None:
+        raise ValueError(f"{'.'.join(map(str, problem.absolute_path)) or 'the object'}: {problem.message}")
+    return found

@@ -1,0 +1,76 @@
+"""The client and the judge against a real HTTP server whose replies are recorded: good, bad and none."""
+
+import pytest
+
+from rarft.evaluate import Prediction, reference_predictions, scores, summary
+from rarft.llm import LLM, BadReply, parse_json
+from rarft.llm_judge import SCHEMA, llm_judge
+
+GOOD = '{"reason": "same", "score": 5, "categories": ["Attribute/AttributeValue"]}'
+
+
+@pytest.mark.parametrize("text", [GOOD, f"Sure!\n```json\n{GOOD}\n```", f"  {GOOD} Hope that helps."])
+def test_json_is_found_in_prose(text):
+    assert parse_json(text, SCHEMA)["score"] == 5
+
+
+@pytest.mark.parametrize(
+    "text, error",
+    [
+        ("", "no JSON object"),
+        ("five", "no JSON object"),
+        ('{"score": 5', "no JSON object"),
+        ('{"score": 5,}', "not JSON"),
+        ('{"score": 9, "categories": []}', "score"),
+        ('{"score": 4, "categories": ["Colour"]}', "categories.0"),
+        ('{"score": 4}', "categories"),
+    ],
+)
+def test_bad_json_is_named(text, error):
+    with pytest.raises(ValueError, match=error):
+        parse_json(text, SCHEMA)
+
+
+def test_a_bad_reply_is_asked_again_with_its_error(serve):
+    server = serve(lambda messages: GOOD if len(messages) > 2 else "a score of five")
+    llm = LLM("m", server.url)
+    assert llm.ask("s", "u", SCHEMA)["score"] == 5
+    assert "no JSON object" in server.asked[1][-1]["content"]
+    assert llm.usage == {"asked": 2, "prompt_tokens": 20, "completion_tokens": 6}
+
+
+def test_attempts_are_bounded_and_server_errors_are_named(serve):
+    llm = LLM("m", serve(lambda _: "no").url, attempts=2)
+    with pytest.raises(BadReply, match="in 2 attempts.*no JSON object"):
+        llm.ask("s", "u", SCHEMA)
+    refusing = serve(lambda _: 400)
+    with pytest.raises(BadReply, match=refusing.url):
+        LLM("m", refusing.url).ask("s", "u", SCHEMA)
+
+
+def test_a_run_that_was_killed_does_not_ask_twice(serve, tmp_path):
+    server, path = serve(lambda _: GOOD), tmp_path / "cache" / "replies.jsonl"
+    LLM("m", server.url, cache=path).ask_all("s", ["a", "b"], SCHEMA)
+    path.write_text(path.read_text() + '{"key": "cut sho')
+    again = LLM("m", server.url, cache=path)
+    assert [r["score"] for r in again.ask_all("s", ["a", "b", "c"], SCHEMA)] == [5, 5, 5]
+    assert len(server.asked) == 3 and again.usage["cached"] == 2
+    assert len(LLM("m", server.url, cache=path)._replies) == 3
+    LLM("another", server.url, cache=path).ask("s", "a", SCHEMA)
+    assert len(server.asked) == 4, "another judge is another question"
+
+
+def test_the_judge_survives_bad_replies(serve, world):
+    samples = [s for clip in world for s in clip.samples]
+    predictions = reference_predictions(samples, "oracle")
+    silent = next(i for i, s in enumerate(samples) if not s.relevant)
+    answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
+    predictions[answered] = Prediction(samples[answered], reference_predictions(samples, "never refuse")[answered].completion)
+    server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else GOOD)
+    about = llm_judge(predictions, LLM("m", server.url, attempts=2))
+    refusals = sum(not s.relevant for s in samples) - 1
+    assert (about["judge"], about["refusals"], about["without_verdict"]) == ("m", refusals, 1)
+    assert "Attribute/Counting" in about["prompt"] and "no JSON object" in about["failures"][0]
+    assert predictions[silent].judged == {}
+    assert predictions[answered].judged == {"llm_score": 0.0, "llm_rt_iou": 0.0}
+    assert summary(scores(predictions))["llm_score"] == pytest.approx(5 * (refusals - 1) / refusals)
