@@ -28,7 +28,9 @@ from rarft.rewards import make_rewards
 from rarft.sft import Example, ExampleDataset, SFTTrainer
 from rarft.train import grpo_config, train_rarft
 from rarft.vision_cache import VisionCache
+from rarft.world.completions import reasoning
 from rarft.world.dataset import make_world
+from rarft.world.language import parse
 
 RESULTS = ROOT / "data" / "results" / "ablation.json"
 REWARDS = {
@@ -42,18 +44,18 @@ SETTINGS = ("base", SFT, *REWARDS)
 KEPT = ("f1", "miou", "ra_iou", "refused", "over_refusal", "rt_iou", "explanation_true", "correction_true", "format")
 
 
-def supervised(model, processor, groups, cache, seed: int, steps: int) -> None:
+def supervised(model, processor, train: list, cache, seed: int, steps: int) -> None:
     """Train on the reference completions of the samples that GRPO sees, as many prompts a step."""
-    samples = [s for group in groups for s in (group[0], group[0], group[0], *group[1:])]  # half are relevant
-    features = cache.get([{"video": s.video} for s in samples])
+    pairs = [(s, clip.story) for clip in train for s in (*clip.samples[:1] * 3, *clip.samples[1:])]  # half are relevant
+    features = cache.get([{"video": s.video} for s, _ in pairs])
 
     def make(index: int, _: int) -> Example:
-        s = samples[index]
+        s, story = pairs[index]
         answer, correction = (str(s.spans[0]), NIL) if s.relevant else (s.answer, s.correction)
-        return Example(features[index], s.query, format_completion(s.think, answer, correction))
+        return Example(features[index], s.query, format_completion(reasoning(story, parse(s.query)), answer, correction))
 
     arguments = training_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
-    dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-steps * 12 // len(samples)))
+    dataset = ExampleDataset(make, [s.duration for s, _ in pairs], repeat=-(-steps * 12 // len(pairs)))
     SFTTrainer(model, arguments, dataset, processor).train()
     model.eval()
 
@@ -63,16 +65,15 @@ def run(setting: str, seed: int, steps: int, train: list, test: list) -> dict:
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
     cache = VisionCache(model, processor, folder=BUILD / "features")
-    groups = [clip.samples for clip in train]
     begin = time.perf_counter()
     torch.manual_seed(seed)
     if setting == SFT:
-        supervised(model, processor, groups, cache, seed, steps)
+        supervised(model, processor, train, cache, seed, steps)
     elif setting != "base":
         train_rarft(
             model,
             processor,
-            groups,
+            [clip.samples for clip in train],
             grpo_config(BUILD / "ablation" / "grpo", max_steps=steps, seed=seed),
             rewards=make_rewards("robust", REWARDS[setting]),
             relevant_only=setting.startswith("GRPO, relevant"),

@@ -17,7 +17,7 @@ from rarft.models import prompt_style
 from rarft.prompts import build_prompt
 from rarft.video import Clip
 
-MAX_NEW_TOKENS = 256
+MAX_NEW_TOKENS = 320
 
 
 def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:
@@ -64,8 +64,22 @@ def to_device(inputs: dict, device: torch.device) -> dict:
     moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
     if "mm_encoder_outputs" in inputs:
         video = inputs["mm_encoder_outputs"]["video"]
-        video.pooler_output = tuple(e.to(device) for e in video.pooler_output)
+        pooled = video.pooler_output
+        video.pooler_output = pooled.to(device) if isinstance(pooled, torch.Tensor) else tuple(e.to(device) for e in pooled)
+        video.deepstack_features = [tuple(e.to(device) for e in layer) for layer in video.deepstack_features]
     return moved
+
+
+def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
+    """(B, 1): what to add to a token's place to get its M-RoPE position, from the end of the prompt on.
+
+    Counted from the last token of the prompt, as a forward pass over prompt and completion counts. transformers' own
+    offset (`rope_deltas`) counts from the largest position; in Qwen2.5-VL that is the end of a long video, beyond the
+    text after it, and log-probabilities of generation and training would differ.
+    """
+    names = ("input_ids", "attention_mask", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
+    positions, _ = model.model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})
+    return (positions[:, :, -1].amax(0) + 1 - inputs["attention_mask"].sum(1))[:, None]
 
 
 @torch.no_grad()
@@ -84,16 +98,16 @@ def generate_from_shared_prefix(
     model(**inputs, past_key_values=prefill, use_cache=True, logits_to_keep=1)
     repeat: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.repeat_interleave(num_generations, dim=0)  # noqa: E731
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    inner.model.rope_deltas = repeat(inner.model.rope_deltas)
+    if "mm_token_type_ids" in inputs:
+        inner.model.rope_deltas = repeat(position_offsets(inner, inputs))
     # A static cache is written in place; a dynamic one is copied whole for each new token.
     cache = StaticCache(config=model.config, max_cache_len=length + config.max_new_tokens)
     for layer, filled in enumerate(prefill.layers):
         keys, values = repeat(filled.keys[:, :, :-1]), repeat(filled.values[:, :, :-1])
         cache.update(keys, values, layer)
+    passed = ("input_ids", "attention_mask", "mm_token_type_ids")
     return model.generate(
-        input_ids=repeat(inputs["input_ids"]),
-        attention_mask=repeat(inputs["attention_mask"]),
-        mm_token_type_ids=repeat(inputs["mm_token_type_ids"]),
+        **{name: repeat(inputs[name]) for name in passed if name in inputs},
         past_key_values=cache,
         generation_config=config,
     )

@@ -18,7 +18,7 @@ from transformers import GenerationConfig
 from trl import GRPOTrainer
 
 from rarft.generate import generate_from_shared_prefix, to_device
-from rarft.inputs import VisionFeatures, tokenize_with_features, vision_output
+from rarft.inputs import VisionFeatures, tokenize_with_features, video_inputs
 from rarft.vision_cache import VisionCache
 
 
@@ -126,15 +126,6 @@ def video_part(prompt: list[dict]) -> dict:
     if len(parts) != 1 or not parts[0].get("video"):
         raise ValueError(f"a prompt needs exactly one video part with a path under 'video', got {parts}: {prompt}")
     return parts[0]
-
-
-def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], video_token: int) -> dict:
-    """What a forward pass needs beside token ids: which tokens are video, their grid, their features."""
-    return {
-        "mm_token_type_ids": 2 * (input_ids == video_token).int(),
-        "video_grid_thw": torch.stack([f.grid for f in features]),
-        "mm_encoder_outputs": {"video": vision_output([f.embeds for f in features])},
-    }
 
 
 def group_starts(prompt_ids: list[list[int]], features: list[VisionFeatures]) -> list[int]:

@@ -5,7 +5,8 @@ Prompt and completion are padded on the left as one, so that the tokens of all c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import rarft._torchvision  # noqa: F401
 
@@ -37,25 +38,43 @@ def video_kwargs(clips: list[Clip]) -> dict:
 
 @dataclass(frozen=True)
 class VisionFeatures:
-    """What the language model needs of one clip. embeds: (tokens, hidden); grid: (3,) t, h, w in patches;
-    placeholder: the text, time stamps included, that stands for the video in the prompt."""
+    """What the language model needs of one clip.
+
+    embeds: (tokens, hidden). placeholder: the text, time stamps included, that stands for the video in the prompt.
+    extras: what a forward pass is told of the clip by name: `video_grid_thw` (3,), t, h, w in patches, and for Qwen2.5-VL
+    `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as LLaVA-OneVision.
+    deepstack: further (tokens, hidden) for the first layers of the language model (Qwen3-VL); mostly empty.
+    """
 
     embeds: torch.Tensor
-    grid: torch.Tensor
     placeholder: str
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    deepstack: tuple[torch.Tensor, ...] = ()
 
 
 @torch.no_grad()
 def encode_clips(model: PreTrainedModel, processor: ProcessorMixin, clips: list[Clip]) -> list[VisionFeatures]:
     """Run the vision tower and its merger once over each clip."""
+    if not hasattr(processor.video_processor, "temporal_patch_size"):  # frames are stacked: one clip at a time
+        return [_encode_frames(model, processor, clip) for clip in clips]
     batch = processor.video_processor(**video_kwargs(clips), return_tensors="pt", return_metadata=True)
-    output = model.get_video_features(
-        batch["pixel_values_videos"].to(model.device), batch["video_grid_thw"].to(model.device)
-    )
-    return [
-        VisionFeatures(embeds.cpu(), batch["video_grid_thw"][i], processor.replace_video_token(batch, i))
-        for i, embeds in enumerate(output.pooler_output)
-    ]
+    pixels = batch["pixel_values_videos"].to(model.device)
+    output = model.get_video_features(pixels, batch["video_grid_thw"].to(model.device))
+    deepstack = getattr(output, "deepstack_features", None) or []
+    found = []
+    for i, (clip, embeds) in enumerate(zip(clips, output.pooler_output, strict=True)):
+        extras = {"video_grid_thw": batch["video_grid_thw"][i]}
+        if getattr(model.config.vision_config, "tokens_per_second", None):  # Qwen2.5-VL: time lies in the positions
+            extras["second_per_grid_ts"] = torch.tensor(processor.video_processor.temporal_patch_size / clip.fps)
+        deeper = tuple(layer[i].cpu() for layer in deepstack)
+        found.append(VisionFeatures(embeds.cpu(), processor.replace_video_token(batch, i), extras, deeper))
+    return found
+
+
+def _encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clip: Clip) -> VisionFeatures:
+    batch = processor.video_processor(**video_kwargs([clip]), return_tensors="pt", return_metadata=True)
+    output = model.get_video_features(batch["pixel_values_videos"].to(model.device))
+    return VisionFeatures(output.pooler_output[0].cpu(), processor.replace_video_token(batch, 0))
 
 
 def tokenize_with_features(
@@ -76,12 +95,23 @@ def tokenize_with_features(
     return {
         "input_ids": ids,
         "attention_mask": batch["attention_mask"],
-        "mm_token_type_ids": 2 * (ids == processor.video_token_id).int(),
-        "video_grid_thw": torch.stack([f.grid for f in features]),
-        "mm_encoder_outputs": {"video": vision_output([f.embeds for f in features])},
+        **video_inputs(ids, features, processor.video_token_id),
     }
 
 
-def vision_output(embeds: list[torch.Tensor]) -> BaseModelOutputWithDeepstackFeatures:
+def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], video_token: int) -> dict:
+    """What a forward pass needs beside token ids (B, L): the videos' features, and, for models whose positions depend
+    on them, which tokens are video and the grids."""
+    extras = {name: torch.stack([f.extras[name] for f in features]) for name in features[0].extras}
+    if extras:
+        extras["mm_token_type_ids"] = 2 * (input_ids == video_token).int()
+    return {**extras, "mm_encoder_outputs": {"video": vision_output(features)}}
+
+
+def vision_output(features: Sequence[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
     """Features of several clips in the form in which the model's own vision tower returns them."""
-    return BaseModelOutputWithDeepstackFeatures(pooler_output=tuple(embeds), deepstack_features=[])
+    embeds = tuple(f.embeds for f in features)
+    if not features[0].extras:  # models without a grid take one tensor, a batch of stacked clips
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=torch.cat(embeds)[None], deepstack_features=[])
+    deepstack = list(zip(*(f.deepstack for f in features), strict=True))
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=embeds, deepstack_features=deepstack)

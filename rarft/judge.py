@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 
 from rarft.evaluate import Prediction
 from rarft.world.language import category, claims, parse
@@ -39,23 +39,32 @@ def world_judge(predictions: Sequence[Prediction], stories: Sequence[Story]) -> 
 
 
 def timeline_accuracy(said: str, true: str) -> float:
-    """Share of the slots of the true timeline that the said one has: looks, scenes, actions, their starts and ends.
+    """Share of the slots of the true timeline that the said one has: looks, and of each segment what, start and end.
+    What a think goes on to say after its timeline does not count.
 
-    Compared sentence by sentence, in order; words that carry no information and the seconds that are only counted
-    out do not count.
+    Seconds in a row with the same entry are one segment. Segments are compared in order, so that one too many, or
+    one too few, makes all that follow it wrong.
     """
-    pairs = list(zip_longest(_slots(said), _slots(true), fillvalue=[]))
+    pairs = list(zip_longest(_slots(said.partition(" segment :")[0]), _slots(true), fillvalue=[]))
     hits = sum(a == b for left, right in pairs for a, b in zip(left, right, strict=False))
     return hits / sum(max(len(left), len(right)) for left, right in pairs)
 
 
-_SPAN = re.compile(r"<timestep>\s*(\d+)[\d\s]*to\s*(\d+)\s*</timestep>")
-_EMPTY = {"with", "the", "other", "of", "to", ":", "scene", "moves"}
+_ENTRY = re.compile(r"(\d+) (\D+)")
+_EMPTY = {"with", "the", "other", "of", "scene"}
 
 
 def _slots(timeline: str) -> list[list[str]]:
-    sentences = _SPAN.sub(r"\1 \2", timeline).rstrip(" .").split(" . ")
-    return [[word for word in sentence.split() if word not in _EMPTY] for sentence in sentences]
+    """For each sentence of a timeline: the words of the looks, then what, start and end of each segment."""
+    sentences = []
+    for sentence in timeline.strip(" .").split(" . "):
+        looks, _, seconds = sentence.partition(" : ")
+        slots = [word for word in looks.split() if word not in _EMPTY]
+        for what, entries in groupby(_ENTRY.findall(seconds), key=lambda entry: entry[1].strip()):
+            times = [time for time, _ in entries]
+            slots += [what, times[0], times[-1]]
+        sentences.append(slots)
+    return sentences
 
 
 def claimed_categories(prediction: Prediction) -> set[str]:

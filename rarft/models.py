@@ -54,14 +54,22 @@ def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
     raise ValueError(f"{type(model).__name__}: no vision tower found under model.visual, .vision_tower or .vision_model")
 
 
+def vision_modules(model: PreTrainedModel) -> list[torch.nn.Module]:
+    """All that a clip goes through before the language model: the vision tower, and the projector where it stands apart."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    projector = getattr(inner.model, "multi_modal_projector", None)
+    return [vision_tower(model), *([projector] if projector is not None else [])]
+
+
 def freeze_vision(model: PreTrainedModel) -> None:
     """Stop training the vision tower and its merger, so that its features can be computed once."""
-    vision_tower(model).requires_grad_(False)
+    for module in vision_modules(model):
+        module.requires_grad_(False)
 
 
 def add_lora(model: PreTrainedModel, *, rank: int = 16, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
     """Wrap the language model's linear layers with LoRA; the vision tower and the embeddings stay as they are."""
-    tower = {id(module) for module in vision_tower(model).modules()}
+    tower = {id(module) for part in vision_modules(model) for module in part.modules()}
     targets = [
         name
         for name, module in model.named_modules()

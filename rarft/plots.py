@@ -95,8 +95,10 @@ def curves(series: Mapping[str, Sequence[float]], xlabel: str = "step", title: s
     return figure
 
 
-def bars(groups: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", low: float = 0.0, high: float = 1.0) -> Figure:
-    """Grouped bars: system → label → value."""
+def bars(
+    groups: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", low: float = 0.0, high: float | None = 1.0
+) -> Figure:
+    """Grouped bars: system → label → value. high: top of the scale; None fits the values."""
     labels = list(dict.fromkeys(label for values in groups.values() for label in values))
     figure = Figure(figsize=(max(5, 0.9 * len(labels) + 1.5), 3))
     axis = figure.subplots()

@@ -19,7 +19,7 @@ INSTRUCT = (
 PLAIN = "{query}"
 STYLES = {"instruct": INSTRUCT, "plain": PLAIN}
 
-DESCRIBE = "describe the video"  # the alignment stage's only query
+DESCRIBE = "describe the video"  # the only query of stage "tell" (rarft.base)
 
 
 def build_prompt(query: str, style: str = "instruct") -> list[dict[str, Any]]:

@@ -18,11 +18,15 @@ from rarft.video import Clip
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to learn: what to complete after which prompt about which clip."""
+    """One thing to learn: what to complete after which prompt about which clip.
+
+    given: a beginning of the completion that is shown, not learned.
+    """
 
     clip: Clip | VisionFeatures
     query: str
     completion: str
+    given: str = ""
 
 
 class ExampleDataset(Dataset):
@@ -40,15 +44,15 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
-    """A padded batch with `labels`: the completion and the end-of-turn token, -100 elsewhere."""
+    """A padded batch with `labels`: the completion after what is given, and the end-of-turn token; -100 elsewhere."""
     prompts = [
         processor.apply_chat_template(
             build_prompt(example.query, prompt_style), add_generation_prompt=True, tokenize=False
         )
         for example in examples
     ]
-    endings = [example.completion + processor.tokenizer.eos_token for example in examples]
-    texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
+    endings = [e.completion.removeprefix(e.given) + processor.tokenizer.eos_token for e in examples]
+    texts = [prompt + e.given + ending for prompt, e, ending in zip(prompts, examples, endings, strict=True)]
     clips = [example.clip for example in examples]
     if isinstance(clips[0], VisionFeatures):
         batch = tokenize_with_features(processor, texts, clips)

@@ -128,6 +128,7 @@ def tiny_model(
     config.rarft_prompt_style = "plain"
     model = Qwen3VLForConditionalGeneration(config)
     _widen_initialization(model)
+    _look_for_equals(model)
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     # A sampled vision token would ask the next forward pass for pixels that do not exist.
@@ -144,3 +145,14 @@ def _widen_initialization(model: torch.nn.Module) -> None:
         elif isinstance(module, torch.nn.Embedding):
             torch.nn.init.normal_(module.weight, std=0.05)
     model.tie_weights()
+
+
+@torch.no_grad()
+def _look_for_equals(model: Qwen3VLForConditionalGeneration) -> None:
+    """Start the language model's queries and keys out equal, so that a word attends to where it stood before.
+
+    After Trockman and Kolter, Mimetic Initialization of Self-Attention Layers (ICML 2023). Big models have
+    learned this from text; ours has never read any, and needs it to look up "4" at the time stamp "4".
+    """
+    for layer in model.model.language_model.layers:
+        layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)

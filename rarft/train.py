@@ -28,7 +28,7 @@ def grpo_config(output: str | Path, **changes) -> GRPOConfig:
         "num_generations": 8,
         "per_device_train_batch_size": 96,
         "temperature": 1.0,
-        "max_completion_length": 192,
+        "max_completion_length": 320,
         "learning_rate": 2e-4,
         "lr_scheduler_type": "constant_with_warmup",
         "warmup_steps": 5,

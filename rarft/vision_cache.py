@@ -16,7 +16,7 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.inputs import VisionFeatures, encode_clips
-from rarft.models import vision_tower
+from rarft.models import vision_modules
 from rarft.video import read_video
 
 
@@ -34,14 +34,14 @@ class VisionCache:
         batch_size: int = 32,
     ):
         """Raises ValueError if the vision tower is trainable: its features would go stale after a step."""
-        if any(p.requires_grad for p in vision_tower(model).parameters()):
+        if any(p.requires_grad for module in vision_modules(model) for p in module.parameters()):
             raise ValueError("the vision tower is trainable; freeze it first with rarft.models.freeze_vision(model)")
         self.model, self.processor, self.fps, self.max_pixels = model, processor, fps, max_pixels
         self.folder = Path(folder) if folder else None
         self.batch_size = batch_size
         self.encoded = 0  # clips that went through the tower, for benchmarks
         self._memory: dict[tuple, VisionFeatures] = {}
-        self._tower = weights_digest(vision_tower(model)) if folder else ""
+        self._tower = "".join(map(weights_digest, vision_modules(model))) if folder else ""
 
     def get(self, videos: list[dict]) -> list[VisionFeatures]:
         """Features of videos given as {"video": path, "start": seconds or None, "end": seconds or None}.
@@ -53,8 +53,7 @@ class VisionCache:
         for key in list(missing):
             stored = self._file(key)
             if stored and stored.exists():
-                data = torch.load(stored, weights_only=True)
-                self._memory[key] = VisionFeatures(data["embeds"], data["grid"], data["placeholder"])
+                self._memory[key] = VisionFeatures(**torch.load(stored, weights_only=True))
                 missing.remove(key)
         for begin in range(0, len(missing), self.batch_size):
             part = missing[begin : begin + self.batch_size]
@@ -80,7 +79,7 @@ class VisionCache:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         beside = target.with_name(f"{target.name}.{os.getpid()}.part")
-        torch.save({"embeds": features.embeds, "grid": features.grid, "placeholder": features.placeholder}, beside)
+        torch.save(vars(features), beside)
         beside.replace(target)
 
 

@@ -34,6 +34,7 @@ ATTRIBUTES = {
     "scene": scenes.SCENES,
 }
 MOTION = 6  # x, y, radius at the first and the second frame of the pair, in units of the frame
+SCALE = 0.5  # of the finished tokens: what attention adds to them, a time stamp say, must not drown
 TOKENS = 4  # merged tokens of a second: a 2×2 grid, in reading order
 
 
@@ -137,4 +138,14 @@ def see(
         lengths=[story.duration for story in stories] * repeat,
     )
     trainer.train()
+    _bring_to_scale(trainer.model.tower, collate(list(range(min(32, len(clips))))))
     return trainer.state.log_history
+
+
+@torch.no_grad()
+def _bring_to_scale(tower: nn.Module, batch: dict[str, torch.Tensor]) -> None:
+    """Scale the last layer so that tokens have a root mean square of SCALE; the probes have let them grow to ten times it."""
+    tokens = tower(batch["pixel_values_videos"], grid_thw=batch["video_grid_thw"]).pooler_output
+    factor = SCALE / tokens.square().mean().sqrt()
+    for parameter in tower.merger.linear_fc2.parameters():
+        parameter.mul_(factor)

@@ -1,15 +1,20 @@
-"""Things to touch: scrub through a clip, see its segments."""
+"""Things to touch: scrub through a clip, see its segments, write an irrelevant query about it."""
 
 from __future__ import annotations
 
 import html
 import io
+import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import ipywidgets
 from PIL import Image
 
-from rarft.schema import Span
+from rarft.hivtg.build import edited_sample
+from rarft.hivtg.editors import Proposal, Rejected, check
+from rarft.hivtg.official import rows_of
+from rarft.schema import Category, Sample, Span
 from rarft.video import Clip
 
 
@@ -35,3 +40,38 @@ def clip_player(clip: Clip, spans: Mapping[str, Span] | None = None, height: int
     slider.observe(lambda change: draw(change["new"]), names="value")
     draw(0)
     return ipywidgets.VBox([picture, slider, caption])
+
+
+def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
+    """Watch a clip and its relevant query, write a hard-irrelevant one, and save the pair as a row of HI-VTG.
+
+    Rows are added to `output`, JSON Lines, which every reader here takes. What the builder would turn down
+    (`rarft.hivtg.editors.check`), and what has no category or more than three, is not saved; the message says why.
+    """
+    output = Path(output)
+    wide = ipywidgets.Layout(width="36rem")
+    query = ipywidgets.Text(sample.query, description="query", layout=wide)
+    answer = ipywidgets.Text("", description="refusal", placeholder="what the video shows instead", layout=wide)
+    categories = ipywidgets.SelectMultiple(
+        options=[(c.short, c) for c in Category], rows=len(Category), description="edits"
+    )
+    button = ipywidgets.Button(description="save", icon="check")
+    message = ipywidgets.HTML()
+
+    def save(_) -> None:
+        proposal = Proposal(query.value.strip(), answer.value.strip(), tuple(categories.value))
+        try:
+            if not 1 <= len(proposal.categories) <= 3:
+                raise Rejected("choose one to three categories, one for each edit")
+            check(sample, proposal, len(proposal.categories), [])
+        except Rejected as reason:
+            message.value = f"not saved: {html.escape(str(reason))}"
+            return
+        edited = edited_sample(sample, proposal)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with open(output, "a", encoding="utf-8") as file:
+            file.write(json.dumps(rows_of([[sample, edited]])[0], ensure_ascii=False) + "\n")
+        message.value = f"saved: {html.escape(edited.query)} ({edited.difficulty.value})"
+
+    button.on_click(save)
+    return ipywidgets.VBox([clip_player(clip, {sample.query: sample.spans[0]}), query, answer, categories, button, message])

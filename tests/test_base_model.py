@@ -41,23 +41,12 @@ def measured():
     return found
 
 
-SHORT = "the shipped base is under-trained: its grounding stage had 450 steps and its loss was still falling"
-
-
-@pytest.mark.xfail(reason=SHORT, strict=True)
 def test_it_sees(measured):
     assert measured["timeline_slots"] >= 0.95
 
 
-@pytest.mark.xfail(reason=SHORT, strict=True)
 def test_it_grounds(measured):
     assert measured["miou"] >= 0.70
-
-
-def test_what_it_reaches_today(measured):
-    """Floors a little under the figures that this checkpoint was measured at: 0.54 and 0.23."""
-    assert measured["timeline_slots"] >= 0.48
-    assert measured["miou"] >= 0.15
 
 
 def test_blank_videos_are_grounded_no_better_than_by_guessing(measured):
@@ -72,7 +61,6 @@ def test_it_falls_for_hard_irrelevant_queries(measured):
     assert measured["refused"] < 0.25
 
 
-@pytest.mark.xfail(reason=SHORT, strict=True)
 def test_it_refuses_some_shuffled_queries(measured):
     assert 0.2 <= measured["shuffled_refused"] <= 0.8
 
@@ -82,4 +70,4 @@ def test_it_is_an_ordinary_checkpoint():
     assert type(AutoModelForImageTextToText.from_pretrained(BASE)).__name__ == "Qwen3VLForConditionalGeneration"
     assert type(AutoProcessor.from_pretrained(BASE)).__name__ == "Qwen3VLProcessor"
     log = (ROOT / "data" / "base" / "training_log.json").read_text()
-    assert all(stage in log for stage in ('"see"', '"align"', '"ground"', '"machine"', '"seed"'))
+    assert all(stage in log for stage in ('"see"', '"tell"', '"ground"', '"machine"', '"seed"'))

@@ -13,6 +13,8 @@ from rarft.hivtg.shuffle import shuffled_queries
 from rarft.hivtg.statistics import leak_score, statistics
 from rarft.llm import LLM
 from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.video import read_video
+from rarft.widgets import annotate
 from rarft.world import parse, spans_of
 
 LAYOUTS = {
@@ -150,3 +152,20 @@ def test_statistics_and_the_leak_score(world, encoder):
     queries = [f"the {word} grows" for word in ("red", "blue") * 50]
     assert leak_score(queries, [i % 2 for i in range(100)], list(range(100))) == 1
     assert leak_score(["the red grows"] * 100, [i % 2 for i in range(100)], list(range(100))) == 0.5
+
+
+def test_the_annotation_widget_saves_good_pairs_and_says_what_is_wrong_with_others(world, tmp_path):
+    output, sample = tmp_path / "human.jsonl", world[0].samples[0]
+    _, query, answer, categories, button, message = annotate(read_video(world[0].path), sample, output).children
+    button.click()
+    assert "one to three categories" in message.value
+    categories.value = (Category.COUNTING,)
+    answer.value = "two, not three"
+    button.click()
+    assert "not changed" in message.value and not output.exists()
+    query.value = "the <b>red</b> ring grows three times"
+    button.click()
+    assert "saved" in message.value and "<b>" not in message.value
+    found = read_released(output)
+    assert not found.problems and [s.difficulty for s in found.samples] == [Difficulty.ORIGINAL, Difficulty.HARD]
+    assert found.samples[1].query == query.value and found.samples[1].correction == sample.query

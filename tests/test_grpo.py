@@ -18,7 +18,7 @@ def groups(world):
 
 def settings(folder, **changes):
     return grpo_config(
-        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 192, **changes}
+        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 320, **changes}
     )
 
 
@@ -50,7 +50,7 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
         trained = log_probabilities(trainer, model, batch)
     # Walk each completion token by token from the real video, the way generation goes, without any cache of ours.
     features = trainer._features
-    from rarft.grpo import video_inputs
+    from rarft.inputs import video_inputs
 
     inner = model.get_base_model() if lora else model
     for row in (0, 5):

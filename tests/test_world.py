@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import GroupKFold, cross_val_predict
 
+from rarft.hivtg.statistics import leak_score
+from rarft.judge import timeline_accuracy
+from rarft.response import parse_response
 from rarft.schema import Category
 from rarft.video import read_video
 from rarft.world import failing_slots, parse, render, spans_of, write_video
+from rarft.world.completions import answered, base_lesson, refused
 from rarft.world.dataset import draw_clip, make_world, shuffled, story_from_json, story_to_json
 from rarft.world.language import claims, timeline
 from rarft.world.scenes import held_out, shows_held_out
@@ -85,11 +85,7 @@ def test_queries_do_not_tell_whether_they_are_relevant(split):
         queries += [relevant.sentence(), edit.query.sentence()]
         labels += [0, 1]
         groups += [index, index]
-    words = CountVectorizer(ngram_range=(1, 2)).fit_transform(queries)
-    guess = cross_val_predict(
-        LogisticRegression(C=0.1, max_iter=1000), words, labels, groups=groups, cv=GroupKFold(5), method="predict_proba"
-    )
-    assert abs(roc_auc_score(labels, guess[:, 1]) - 0.5) < 0.03
+    assert abs(leak_score(queries, labels, groups) - 0.5) < 0.03
 
 
 def test_held_out_combinations_are_held_out():
@@ -130,6 +126,35 @@ def test_wrong_explanations_and_corrections_are_judged_wrong():
     for answer in ("no such segment : I do not know", "", edit.answer.replace(" not ", " or "), "no such segment : red not ring"):
         assert explanation_is_true(story, edit.query, answer) == (False, False)
     assert claims("no such segment : red not ring")[0][0] == ""
+
+
+def test_teachers_answer_truly_refuse_truly_and_correct_into_what_happens():
+    refusals = 0
+    for index in range(100):
+        story, query, edits = draw_clip(2, "train", index)
+        said = parse_response(answered(story, query))
+        assert said.well_formed and said.nil and list(said.spans) == spans_of(story, query)
+        assert timeline_accuracy(said.think, timeline(story)) == 1
+        for edit in edits.values():
+            text = refused(story, edit.query)
+            if text:
+                response = parse_response(text)
+                refusals += 1
+                assert response.refused and happens(story, response.correction)
+                assert explanation_is_true(story, edit.query, response.answer) == (True, True)
+    assert refusals > 250
+
+
+def test_the_bases_lessons_hold_few_refusals_and_none_of_what_happens():
+    stories = [draw_clip(2, "train", index)[0] for index in range(100)]
+    rng = np.random.default_rng(0)
+    refused_right, refused_wrong = [], []
+    for turn in range(1000):
+        story = stories[turn % 100]
+        query, completion = base_lesson(story, stories, rng)
+        (refused_right if happens(story, query) else refused_wrong).append(parse_response(completion).refused)
+    assert not any(refused_right) and 0.4 < len(refused_right) / 1000 < 0.6
+    assert 0.15 < np.mean(refused_wrong) < 0.45
 
 
 def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):

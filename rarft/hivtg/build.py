@@ -73,11 +73,12 @@ def _edit(sample: Sample, editor: Editor, known: Sequence[Sample]) -> tuple[list
         except Rejected as reason:
             refused.append(_rejection(sample, edits, reason))
         else:
-            made.append(_sample(sample, proposal, edits))
+            made.append(edited_sample(sample, proposal))
     return made, refused
 
 
-def _sample(sample: Sample, proposal: Proposal, edits: int) -> Sample:
+def edited_sample(sample: Sample, proposal: Proposal) -> Sample:
+    """The irrelevant sample that a proposal makes of a relevant one; a category stands for an edit."""
     return replace(
         sample,
         query=proposal.query,
@@ -85,7 +86,7 @@ def _sample(sample: Sample, proposal: Proposal, edits: int) -> Sample:
         answer=proposal.answer,
         correction=sample.query,
         categories=list(proposal.categories),
-        difficulty=Difficulty.from_edits(edits),
+        difficulty=Difficulty.from_edits(len(proposal.categories)),
     )
 
 

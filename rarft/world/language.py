@@ -111,10 +111,11 @@ def orders(actor: Actor, event: Event) -> list[tuple[str, str]]:
 
 
 def timeline(story: Story) -> str:
-    """The whole story in words: the text that goes into `<think>`.
+    """The whole story in words: the text that goes into `<think>`, one entry a second (`4 blinks 5 blinks 6 grows`).
 
-    The seconds of an action are counted out, `<timestep>4 5 6 to 7</timestep> blinks`, where HI-VTG writes `4 to 7`: a
-    small model then only has to tell, second by second, whether the action goes on.
+    HI-VTG writes segments, `<timestep>4 to 6</timestep> blinks`. A small model learns those only as far as they can be
+    guessed: an end is found by comparing seconds that it has not put into words. Here each entry is one look-up,
+    the frames behind one time stamp, and the segment of an answer is read off the model's own words.
     """
     lines = []
     for actor in story.actors:
@@ -122,14 +123,13 @@ def timeline(story: Story) -> str:
             f"{actor.colour} {actor.shape} with {actor.count} {actor.part}{'s' if actor.count != 'one' else ''}"
             f" {actor.place} the other {actor.size}"
         )
-        lines.append(f"{looks} : " + " ".join(_counted(e.start, e.end, e.action) for e in actor.events))
-    lines.append("scene : " + " ".join(_counted(s.start, s.end, s.scene) for s in story.settings))
+        lines.append(f"{looks} : {_second_by_second([(e.start, e.end, e.action) for e in actor.events])}")
+    lines.append(f"scene : {_second_by_second([(s.start, s.end, s.scene) for s in story.settings])}")
     return " . ".join(lines) + " ."
 
 
-def _counted(start: int, end: int, what: str) -> str:
-    ticks = " ".join(map(str, range(start, end)))
-    return f"<timestep>{ticks} to {end}</timestep> {what}"
+def _second_by_second(segments: list[tuple[int, int, str]]) -> str:
+    return " ".join(f"{second} {what}" for start, end, what in segments for second in range(start, end))
 
 
 REFUSAL = "no such segment :"
