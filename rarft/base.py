@@ -39,7 +39,7 @@ CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate
     "see": (1400, 48, 1.5e-3),
     "tell": (700, 32, 3e-3),
-    "ground": (2000, 32, 2e-3),
+    "ground": (2600, 32, 2e-3),
 }
 
 
@@ -144,8 +144,9 @@ class Lessons:
         """A query and a whole completion; another one each turn. Three in four start after the timeline, which is known
         by now and would otherwise be nine tenths of the loss."""
         rng = np.random.default_rng([self.seed, turn, index])
-        query, completion = base_lesson(self.stories[index], self.stories, rng)
-        given = f"<think> {timeline(self.stories[index])}" if rng.random() < 0.75 else ""
+        query, completion, given = base_lesson(self.stories[index], self.stories, rng)
+        if not given and rng.random() < 0.75:
+            given = f"<think> {timeline(self.stories[index])}"
         return Example(self.features[index], query, completion, given)
 
 

@@ -18,7 +18,7 @@ def groups(world):
 
 def settings(folder, **changes):
     return grpo_config(
-        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 320, **changes}
+        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 320, "top_entropy_quantile": 1.0, **changes}
     )
 
 

@@ -151,10 +151,14 @@ def test_the_bases_lessons_hold_few_refusals_and_none_of_what_happens():
     refused_right, refused_wrong = [], []
     for turn in range(1000):
         story = stories[turn % 100]
-        query, completion = base_lesson(story, stories, rng)
+        query, completion, given = base_lesson(story, stories, rng)
+        assert completion.startswith(given)
+        if given:
+            assert given.endswith("<answer> no such segment :") and not happens(story, query)
+            continue
         (refused_right if happens(story, query) else refused_wrong).append(parse_response(completion).refused)
     assert not any(refused_right) and 0.4 < len(refused_right) / 1000 < 0.6
-    assert 0.15 < np.mean(refused_wrong) < 0.45
+    assert 0.1 < np.mean(refused_wrong) < 0.45
 
 
 def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 
 from rarft.response import NIL, format_completion
 from rarft.world import edits
-from rarft.world.language import Slots, describe, refusal, timeline, value_of
+from rarft.world.language import REFUSAL, Slots, describe, refusal, timeline, value_of
 from rarft.world.scenes import Actor, Event, Story
 from rarft.world.truth import candidates, order_word
 
-REFUSAL_CHANCE = {1: 0.05, 2: 0.15, 3: 0.3}  # by the number of slots that fail; see `refusal_chance`
+REFUSAL_CHANCE = {1: 0.1, 2: 0.15, 3: 0.25}  # by the number of slots that fail; see `refusal_chance`
 
 
 def nearest(story: Story, query: Slots) -> tuple[list[str], Slots, Actor, Event]:
@@ -26,19 +26,23 @@ def nearest(story: Story, query: Slots) -> tuple[list[str], Slots, Actor, Event]
 def reasoning(story: Story, query: Slots) -> str:
     """What a teacher thinks: the timeline, then the query held against it.
 
-    `segment : red red and ring square and grows grows . 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`:
-    each thing asked beside what the nearest event shows (`no` where there is nothing of the kind), then that actor's
-    seconds once more, with a mark where the event has begun and one where it has ended. Like the timeline, it only has
-    steps of one look-up or one comparison; answer, refusal and correction are then copied from it. Without it, a
-    small model learns to write the timeline and then guesses.
+    `segment : red red and ring square not ring and grows grows . 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`:
+    each thing asked beside what the nearest event shows (`no` where there is nothing of the kind), with a remark where the
+    two differ; then that actor's seconds once more, with a mark where the event has begun and one where it has ended.
+    Like the timeline, it only has steps of one look-up or one comparison; answer, refusal and correction are then copied
+    from it. Without it, a small model learns to write the timeline and then guesses.
     """
     _, truth, actor, event = nearest(story, query)
-    pairs = " and ".join(f"{value_of(slot, query)} {value_of(slot, truth) or 'no'}" for slot in query.filled)
+    pairs = " and ".join(_held_against(value_of(slot, query), value_of(slot, truth) or "no") for slot in query.filled)
     told = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
     told.append(str(story.duration))  # nothing is to be seen there
     told[event.start] += f" <timestep> {event.start}"
     told[event.end] += f" </timestep> {event.end}"
     return f"{timeline(story)} segment : {pairs} . {' '.join(told[: event.end + 1])} ."
+
+
+def _held_against(asked: str, shown: str) -> str:
+    return f"{asked} {shown}" if asked == shown else f"{asked} {shown} not {asked}"
 
 
 def answered(story: Story, query: Slots) -> str:
@@ -65,20 +69,27 @@ def refusal_chance(fails: list[str]) -> float:
     if not fails:
         return 0.0
     if len(fails) >= 4 or len(fails) == 3 and {"colour", "shape"} <= set(fails):
-        return 0.85
+        return 0.75
     return REFUSAL_CHANCE[len(fails)]
 
 
-def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str]:
-    """Draw one (query, completion) of the base model's training: a grounder that seldom says no.
+def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str, str]:
+    """Draw one (query, completion, given) of the base model's training: a grounder that seldom says no.
 
     5 in 10 queries are right; 3 in 10 are wrong in one to three slots; 2 in 10 come from another clip. What is wrong
     is thought, and mostly answered all the same (`refusal_chance`), as a system trained on ordinary grounding data does.
+    For every second wrong query the opening words of a refusal are given, not learned: the base learns how to explain
+    and correct, if it ever comes to that, but not to refuse.
     """
     kind = rng.random()
     query, _ = edits.sample_query(others[rng.integers(len(others))] if kind < 0.2 else story, rng)
     if 0.2 <= kind < 0.5:
         edit = edits.edit_query(story, query, int(rng.integers(1, 4)), rng)
         query = edit.query if edit else query
-    refusal = refused(story, query) if rng.random() < refusal_chance(nearest(story, query)[0]) else None
-    return query.sentence(), refusal or answered(story, query)
+    fails = nearest(story, query)[0]
+    refusal = refused(story, query) if fails else None
+    if refusal and rng.random() < 0.5:
+        return query.sentence(), refusal, refusal[: refusal.index(REFUSAL) + len(REFUSAL)]
+    if refusal and rng.random() < refusal_chance(fails):
+        return query.sentence(), refusal, ""
+    return query.sentence(), answered(story, query), ""
