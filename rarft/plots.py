@@ -108,5 +108,5 @@ def bars(
         axis.bar(np.arange(len(labels)) + k * width, heights, width, label=name, color=COLOURS[k % len(COLOURS)])
     axis.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=25, ha="right", fontsize=8)
     axis.set(ylabel=ylabel, title=title, ylim=(low, high))
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the bars, not on them
     return figure
