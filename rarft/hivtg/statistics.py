@@ -44,7 +44,8 @@ def leak_score(queries: Sequence[str], irrelevant: Sequence[bool], videos: Seque
     """AUROC of telling irrelevant queries by their words and word pairs alone, cross-validated over videos.
 
     0.5: the text tells nothing. Well above it: a model can refuse without a look, and a high F1 on this set proves
-    little. NaN if there is one relevance only, or fewer videos than folds.
+    little. Far below it: shuffled queries, each of which is relevant to one video and irrelevant to another, so that what
+    was learned on some videos is wrong on the others. NaN if there is one relevance only, or fewer videos than folds.
     """
     if len(set(irrelevant)) < 2 or len(set(videos)) < folds:
         return float("nan")
