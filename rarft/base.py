@@ -4,6 +4,7 @@ see: the vision tower learns what a second of video shows (`rarft.vision_pretrai
 tell: the language model learns to put whole clips into words, second by second.
 ground: queries, held against the timeline, answered, and now and then refused (`rarft.world.completions.base_lesson`).
 
+The checkpoint that ships was made in more pieces than this: its `training_log.json` says in which.
 Starting with captions instead, a model of this size learns when things change, never what they are.
 """
 
