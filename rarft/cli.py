@@ -152,7 +152,7 @@ def _annotations(path: Path) -> list:
 
 def _build_hivtg(options) -> int:
     from rarft.hivtg.build import build
-    from rarft.hivtg.editors import LLMEditor, WorldEditor
+    from rarft.hivtg.editors import PROMPT, LLMEditor, WorldEditor
 
     if options.data.is_dir():
         from rarft.hivtg.official import read_released
@@ -171,7 +171,8 @@ def _build_hivtg(options) -> int:
         llm = _llm(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
         editor = LLMEditor(llm, default_encoder(), verify=options.verify)
         questions = 3 * len(samples[: options.limit]) * (1 + options.verify)
-        print(f"up to {questions:,} questions, about {questions * 450:,} prompt tokens, before retries")
+        tokens = questions * len(PROMPT) // 4  # of English text, four characters are about a token
+        print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries")
     counts = build(samples[: options.limit], editor, options.out, concurrency=options.concurrency if llm else 1)
     print(json.dumps({**counts, **(llm.usage if llm else {})}))
     return 0

@@ -63,8 +63,8 @@ def refused(story: Story, query: Slots) -> str | None:
 def refusal_chance(fails: list[str]) -> float:
     """How often the base refuses a query of which these slots fail.
 
-    As a grounder that was seldom told no: hardly ever, but more so the less fits, and nearly always if the object is
-    not there at all. Reinforcement learning can only strengthen what is sampled now and then.
+    As a grounder that was seldom told no: hardly ever, but more so the less fits, and mostly if next to nothing
+    does. Reinforcement learning can only strengthen what is sampled now and then.
     """
     if not fails:
         return 0.0
