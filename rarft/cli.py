@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     try:
         sys.exit(options.run(options))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
         print(f"rarft {options.command}: {error}", file=sys.stderr)
         sys.exit(1)
     except RuntimeError as error:

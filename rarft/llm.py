@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
-from openai import OpenAI, OpenAIError
+from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
 from tqdm.auto import tqdm
 
 from rarft.files import read_json_lines
@@ -56,7 +56,8 @@ class LLM:
         self._lock = threading.Lock()
 
     def ask(self, system: str, user: str, schema: dict) -> dict:
-        """One reply that fits the JSON schema. Raises BadReply, with the last error, if there is none."""
+        """One reply that fits the JSON schema. Raises BadReply, with the last error, if there is none;
+        ConnectionError if no question can be answered: no server, no such model, a wrong key."""
         key = hashlib.sha256(json.dumps([self.model, system, user, schema]).encode()).hexdigest()
         if key in self._replies:
             self._count(cached=1)
@@ -97,6 +98,10 @@ class LLM:
         try:
             answer = self._client.chat.completions.create(model=self.model, messages=messages, temperature=0.0)
         except OpenAIError as error:
+            no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
+            if no_server or isinstance(error, AuthenticationError | NotFoundError):
+                # Every further question would fail, too: stop, so that none is taken for answered.
+                raise ConnectionError(f"{self.base_url}, model {self.model!r}: {error}") from error
             self._count(failed=1)
             raise BadReply(f"{self.base_url}: {error}") from error
         if answer.usage:

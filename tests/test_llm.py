@@ -48,6 +48,12 @@ def test_attempts_are_bounded_and_server_errors_are_named(serve):
         LLM("m", refusing.url).ask("s", "u", SCHEMA)
 
 
+def test_a_server_that_is_not_there_stops_the_run(serve):
+    for url in ("http://127.0.0.1:9/v1", serve(lambda _: 401).url, serve(lambda _: 404).url):
+        with pytest.raises(ConnectionError, match=url):
+            LLM("m", url).ask_all("s", ["a"], SCHEMA)
+
+
 def test_a_run_that_was_killed_does_not_ask_twice(serve, tmp_path):
     server, path = serve(lambda _: GOOD), tmp_path / "cache" / "replies.jsonl"
     LLM("m", server.url, cache=path).ask_all("s", ["a", "b"], SCHEMA)
