@@ -34,7 +34,7 @@ from rarft.video import Clip, read_video
 from rarft.vision_pretraining import see
 from rarft.world.completions import base_lesson
 from rarft.world.dataset import WorldClip, make_world
-from rarft.world.language import timeline
+from rarft.world.language import REFUSAL, timeline
 
 CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate
@@ -142,13 +142,17 @@ class Lessons:
         return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
 
     def ground(self, index: int, turn: int) -> Example:
-        """A query and a whole completion; another one each turn. Three in four start after the timeline, which is known
-        by now and would otherwise be nine tenths of the loss."""
+        """A query and a whole completion; another one each turn. Three in four show the timeline, which is known by now
+        and would otherwise be nine tenths of the loss."""
         rng = np.random.default_rng([self.seed, turn, index])
-        query, completion, given = base_lesson(self.stories[index], self.stories, rng)
-        if not given and rng.random() < 0.75:
-            given = f"<think> {timeline(self.stories[index])}"
-        return Example(self.features[index], query, completion, given)
+        query, completion, forced = base_lesson(self.stories[index], self.stories, rng)
+        shown = []
+        if rng.random() < 0.75:
+            shown.append((0, len(f"<think> {timeline(self.stories[index])}")))
+        if forced:
+            begin = completion.index(REFUSAL)
+            shown.append((begin, begin + len(REFUSAL)))
+        return Example(self.features[index], query, completion, tuple(shown))
 
 
 def sft(

@@ -11,7 +11,11 @@ from pathlib import Path
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run. Errors that a user can mend are printed without a traceback; the exit status is 1."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.recipe_fields = rest
     if getattr(options, "threads", None):
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     try:
@@ -76,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
 
     train = command("train", _train, "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world.")
     train.add_argument("recipe", choices=("base", "rarft"))
-    train.add_argument("--out", required=True, type=Path, help="folder for the model, the log and checkpoints")
+    train.add_argument("--config", type=Path, help="rarft: a YAML recipe, see rarft/recipe.py; its fields may follow as --field value")
+    train.add_argument("--out", type=Path, help="folder for the model, the log and checkpoints; a recipe's own output_dir by default")
     train.add_argument("--data", type=Path, default=Path("build/world"), help="folder of world videos, made if missing")
     train.add_argument("--model", default="data/base", help="rarft: where to start")
     train.add_argument("--variant", default="robust", choices=("official", "paper", "robust"), help="rarft: rewards")
@@ -85,11 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     train.add_argument("--threads", type=int, default=None)
 
-    infer = command("infer", _infer, "Ask when something happens in a video.")
-    infer.add_argument("--model", default="data/base")
-    infer.add_argument("--video", required=True, type=Path)
-    infer.add_argument("--query", required=True)
-    infer.add_argument("--fps", type=float, default=2.0)
+    infer = command("infer", _infer, "Ask when something happens in a video, or in many.")
+    infer.add_argument("--model", default="data/base", help="a folder, a preset (rarft/presets.py) or a hub name")
+    infer.add_argument("--video", type=Path, help="one video, with --query")
+    infer.add_argument("--query", help="what to look for")
+    infer.add_argument("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
+    infer.add_argument("--out", type=Path, help="with --questions: JSON Lines of answers; a run that was stopped goes on")
+    infer.add_argument("--batch", type=int, default=16, help="with --questions: how many at a time")
+    infer.add_argument("--fps", type=float, default=None, help="frames a second; the preset's, or 2")
+    infer.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     infer.add_argument("--json", action="store_true", help="print one JSON object")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on world clips or on a released HI-VTG file.")
@@ -207,11 +216,24 @@ def _llm(model: str, url: str, cache: Path):
 
 
 def _train(options) -> int:
+    if options.config:
+        from rarft.recipe import run_recipe
+
+        fields = ["--config", str(options.config), *options.recipe_fields]
+        run_recipe([*fields, "--output_dir", str(options.out)] if options.out else fields, resume=options.resume)
+        return 0
+    if options.out is None:
+        raise ValueError("--out FOLDER is missing")
     if options.recipe == "base":
         from rarft.base import make_base
 
         make_base(options.data, options.out, seed=options.seed)
         return 0
+    _train_on_world(options)
+    return 0
+
+
+def _train_on_world(options) -> None:
     from rarft.files import write_json
     from rarft.models import load_model
     from rarft.rewards import make_rewards
@@ -220,7 +242,7 @@ def _train(options) -> int:
 
     model, processor = load_model(options.model, dtype="float32")
     groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
-    changes = {"seed": options.seed, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 1}
+    changes = {"seed": options.seed, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 2}
     if options.steps:
         changes["max_steps"] = options.steps
     config = grpo_config(options.out, **changes)
@@ -230,35 +252,44 @@ def _train(options) -> int:
     trainer.save_model(str(options.out))
     processor.save_pretrained(str(options.out))
     write_json(options.out / "log.json", trainer.state.log_history)
-    return 0
 
 
 def _infer(options) -> int:
+    many = options.questions is not None
+    if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
+        raise ValueError("give --video and --query, or --questions and --out")
+    import torch
+
+    from rarft.inference import answer_of, infer_all, read_questions
+    from rarft.models import freeze_vision, load_model
+    from rarft.presets import video_options
+    from rarft.vision_cache import VisionCache
+    from rarft.watchdog import GuardedReader
+
+    questions = read_questions(options.questions) if many else []
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    model, processor = load_model(options.model, device=device)
+    freeze_vision(model)
+    sampling = {**video_options(options.model), **({"fps": options.fps} if options.fps else {})}
+    if many:
+        reader = GuardedReader()
+        cache = VisionCache(model, processor, reader=reader, batch_size=options.batch, **sampling)
+        try:
+            print(json.dumps(infer_all(model, processor, questions, options.out, cache, batch_size=options.batch)))
+        finally:
+            reader.close()
+        return 0
     from rarft.generate import generate
-    from rarft.models import load_model
-    from rarft.response import parse_response
     from rarft.video import read_video
 
-    model, processor = load_model(options.model)
-    clip = read_video(options.video, options.fps)
-    text = generate(model, processor, [clip], [options.query])[0]
-    response = parse_response(text)
-    found = {
-        "video": str(options.video),
-        "query": options.query,
-        "relevant": bool(response.spans),
-        "spans": [list(span) for span in response.spans],
-        "answer": response.answer,
-        "correction": response.correction,
-        "think": response.think,
-        "completion": text,
-    }
+    text = generate(model, processor, [read_video(options.video, **sampling)], [options.query])[0]
+    found = {"video": str(options.video), "query": options.query, **answer_of(text)}
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
-    elif response.spans:
-        print(f"found: {', '.join(str(span) + ' s' for span in response.spans)}")
+    elif found["relevant"]:
+        print(f"found: {', '.join(f'{start:g} to {end:g} s' for start, end in found['spans'])}")
     else:
-        print(f"refused: {response.answer}\ncorrection: {response.correction}")
+        print(f"refused: {found['answer']}\ncorrection: {found['correction']}")
     return 0
 
 

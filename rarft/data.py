@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from datasets import Dataset
@@ -69,3 +70,9 @@ def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
 def reference_answer(sample: Sample) -> str:
     """The text that belongs into `<answer>`: the segment, or the refusal."""
     return str(sample.spans[0]) if sample.relevant else sample.answer
+
+
+def find_video(folder: str | Path, name: str) -> Path | None:
+    """A data set's video under `folder`: as written, or by base name (released paths are of the authors' disk)."""
+    found = (path for path in (Path(folder) / name, Path(folder) / Path(name).name) if path.exists())
+    return next(found, None)

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from rarft import metrics
+from rarft.confidence import refusal_probabilities
 from rarft.encoder import SentenceEncoder
 from rarft.files import write_text
 from rarft.generate import generate
@@ -32,6 +33,7 @@ class Prediction:
     sample: Sample
     completion: str
     judged: dict[str, float] = field(default_factory=dict)  # by an exact or an LLM judge, name → score
+    refusal_probability: float | None = None  # the model's own, see rarft.confidence
 
     @property
     def response(self) -> Response:
@@ -62,12 +64,17 @@ def predict(
         batch = samples[start : start + batch_size]
         features = cache.get([{"video": s.video, "start": s.start, "end": s.end} for s in batch])
         texts = generate(model, processor, features, [s.query for s in batch])
-        new = [Prediction(sample, text) for sample, text in zip(batch, texts, strict=True)]
+        sure = refusal_probabilities(model, processor, features, [s.query for s in batch], texts)
+        new = [Prediction(*found) for found in zip(batch, texts, [{} for _ in batch], map(_known, sure), strict=True)]
         done += new
         if output:
             with open(output, "a", encoding="utf-8") as file:
                 file.writelines(_line(p) for p in new)
     return done
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:
@@ -77,7 +84,8 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> No
 
 def _line(prediction: Prediction) -> str:
     sample = prediction.sample
-    return json.dumps({"video": sample.video, "query": sample.query, "completion": prediction.completion}) + "\n"
+    row = {"video": sample.video, "query": sample.query, "completion": prediction.completion}
+    return json.dumps({**row, "refusal_probability": prediction.refusal_probability}) + "\n"
 
 
 def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Prediction]:
@@ -90,7 +98,7 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Predic
             break  # a line that a kill cut short; what follows is written again
         if number >= len(samples) or (row["video"], row["query"]) != (samples[number].video, samples[number].query):
             raise ValueError(f"{path}, line {number + 1}: not the sample of this data set; delete the file or change --out")
-        found.append(Prediction(samples[number], row["completion"]))
+        found.append(Prediction(samples[number], row["completion"], refusal_probability=row.get("refusal_probability")))
     return found
 
 
@@ -144,6 +152,12 @@ def scores(
         "ra_iou": metrics.ra_iou(relevant, guess, iou),
         "format": np.array([float(r.well_formed) for r in responses]),
     }
+    if encoder is not None:
+        for name, said, truth in (
+            ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
+            ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
+        ):
+            values[name] = np.where(relevant, np.nan, np.where(guess, 0.0, encoder.cosine(said, truth)))
     if categories is not None:
         values["rt_iou"] = np.array(
             [
@@ -151,12 +165,8 @@ def scores(
                 for p in predictions
             ]
         )
-    if encoder is not None:
-        for name, said, truth in (
-            ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
-            ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
-        ):
-            values[name] = np.where(relevant, np.nan, np.where(guess, 0.0, encoder.cosine(said, truth)))
+    if any(p.refusal_probability is not None for p in predictions):
+        values["refusal_probability"] = np.array([p.refusal_probability for p in predictions], float)
     for name in sorted({name for p in predictions for name in p.judged}):
         values[name] = np.array([p.judged.get(name, np.nan) for p in predictions])
     return values
@@ -174,9 +184,21 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
         row["over_refusal"] = float(np.mean(~guess[relevant]))
     if not relevant.all():
         row["refused"] = float(np.mean(~guess[~relevant]))
-    for name in values.keys() - {"relevant", "predicted", "iou", "ra_iou"}:
+    if "refusal_probability" in values:
+        known = ~np.isnan(values["refusal_probability"])
+        row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
+    for name in values.keys() - {"relevant", "predicted", "iou", "ra_iou", "refusal_probability"}:
         row[name] = metrics.mean(values[name])
     return row
+
+
+def selective_risk(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and risk when only the decisions are kept of which the model is surest: risk is the share of wrong
+    relevance among them. Samples without a refusal probability are left out; both arrays are empty if all are."""
+    sure = values.get("refusal_probability", np.full(len(values["relevant"]), np.nan))
+    known = ~np.isnan(sure)
+    right = values["relevant"][known] == values["predicted"][known]
+    return metrics.risk_coverage(np.abs(sure[known] - 0.5), right)
 
 
 def _mean_f1(relevant: np.ndarray, predicted: np.ndarray) -> float:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from rarft.evaluate import Prediction, scores
+from rarft.evaluate import Prediction, scores, selective_risk
 from rarft.files import write_text
-from rarft.plots import bars, data_uri, film_strip
+from rarft.plots import bars, data_uri, film_strip, risk_coverage
 from rarft.video import read_video
 
 PLOTTED = {"f1": "relevance F1", "ra_iou": "RA-IoU", "miou": "mIoU", "refused": "refused", "over_refusal": "over-refusal"}
@@ -29,6 +29,7 @@ def write_page(
     table: str,
     predictions: Sequence[Prediction],
     judge: dict | None = None,
+    offline_judge: str = "",
     cases: int = 12,
 ) -> Path:
     """Write the page.
@@ -37,6 +38,7 @@ def write_page(
         rows: `rarft.evaluate.report`, whose first row is the model's.
         table: the same as Markdown.
         judge: what `rarft.llm_judge.llm_judge` returned, if it was asked.
+        offline_judge: who judged the categories, in words.
         cases: how many worst cases, half of each relevance.
     """
     # The template ends in .html; escaping is stated, not left to that.
@@ -49,8 +51,9 @@ def write_page(
         samples=len(predictions),
         irrelevant=sum(not p.sample.relevant for p in predictions),
         table=[[cell.strip() for cell in line.strip("|").split("|")] for line in lines],
-        plots=_plots(rows, model),
+        plots=[*_plots(rows, model), *_risk(predictions, model)],
         judge=judge,
+        offline_judge=offline_judge,
         cases=[_case(p, value) for p, value in worst(predictions, cases)],
     )
     return write_text(path, page)
@@ -75,6 +78,14 @@ def _plots(rows: dict[str, dict], model: str) -> list[tuple[str, str, str]]:
             shares = {name: group["refused"] for name, group in groups.items()}
             plots.append((f"Irrelevant queries refused, by {kind}", {model: shares}))
     return [(title, data_uri(bars(values, "share")), f"Bars: {values}") for title, values in plots]
+
+
+def _risk(predictions: Sequence[Prediction], model: str) -> list[tuple[str, str, str]]:
+    coverage, risk = selective_risk(scores(predictions))
+    if not len(coverage):
+        return []
+    alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the surer half"
+    return [("Risk and coverage by the model's own refusal probability", data_uri(risk_coverage({model: (coverage, risk)})), alt)]
 
 
 def _case(prediction: Prediction, value: float) -> dict:

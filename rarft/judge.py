@@ -7,10 +7,13 @@ embeddings compare texts (see `rarft.evaluate.scores`).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby, zip_longest
 
+from rarft.encoder import SentenceEncoder
 from rarft.evaluate import Prediction
+from rarft.metrics import auroc, mean, rt_iou
+from rarft.schema import Category
 from rarft.world.language import category, claims, parse
 from rarft.world.scenes import Story
 from rarft.world.truth import explanation_is_true, happens
@@ -70,3 +73,33 @@ def _slots(timeline: str) -> list[list[str]]:
 def claimed_categories(prediction: Prediction) -> set[str]:
     """The mismatch categories that a refusal in the world's language names, for RT-IoU."""
     return {category(slot, said).value for slot, said, _ in claims(prediction.response.answer or "") if slot}
+
+
+def agreement_by_category(
+    predictions: Sequence[Prediction], offline: Callable[[Prediction], set[str]], encoder: SentenceEncoder
+) -> dict[str, dict[str, float]]:
+    """How far the offline judges agree with the exact one, over the refusals of irrelevant queries of each category.
+
+    Args:
+        predictions: judged by `world_judge` already.
+        offline: names categories, such as `rarft.category_classifier.CategoryClassifier`.
+
+    Returns for each category, and for "all": `n` refusals; `categories`, the mean Jaccard index of the categories that
+    the two judges read in a refusal; `explanations`, the chance (AUROC) that a true explanation is more similar to the
+    reference than a false one, NaN where all are true or all are false.
+    """
+    refusals = [p for p in predictions if "explanation_true" in p.judged]
+    similar = encoder.cosine([p.response.answer or "" for p in refusals], [p.sample.answer for p in refusals])
+    # A refusal that claims nothing the grammar knows has no category: nothing to compare.
+    same = [rt_iou(claimed_categories(p), offline(p)) for p in refusals]
+    found = {}
+    for name in ("all", *(c.short for c in Category)):
+        places = [i for i, p in enumerate(refusals) if name == "all" or name in {c.short for c in p.sample.categories}]
+        if places:
+            true = [bool(refusals[i].judged["explanation_true"]) for i in places]
+            found[name] = {
+                "n": len(places),
+                "categories": mean([same[i] for i in places]),
+                "explanations": auroc(true, [float(similar[i]) for i in places]),
+            }
+    return found

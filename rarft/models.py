@@ -10,31 +10,46 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
+from rarft.presets import PRESETS
+
 BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # ships with the repository
 
 
 def load_model(
-    name: str | Path = BASE, *, dtype: str | torch.dtype = "auto", device: str | torch.device = "cpu"
+    name: str | Path = BASE,
+    *,
+    revision: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+    **options,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Load a model for inference or training, in evaluation mode, with its processor.
+    """Load a model for inference or training, in evaluation mode, with its processor. No code of a repository is run.
 
     Args:
-        name: a folder in the Hugging Face layout, a hub name, or a folder with a LoRA adapter.
+        name: a folder in the Hugging Face layout, a short name of `rarft.presets`, a hub name, or a folder with a
+            LoRA adapter.
+        revision: a commit of the hub repository; a preset brings its own.
         dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
+        options: for transformers' `from_pretrained`, such as `attn_implementation`.
 
     Raises FileNotFoundError for a path that is not there; OSError (transformers) for an unknown hub name.
     """
+    if name in PRESETS:
+        name, revision = PRESETS[name].repository, revision or PRESETS[name].revision
     folder = Path(name)
     if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train base --out data/base` makes the base")
     adapter = folder / "adapter_config.json"
     if adapter.exists():
-        base = LoraConfig.from_pretrained(str(folder)).base_model_name_or_path
-        model, processor = load_model(base, dtype=dtype, device=device)
+        config = LoraConfig.from_pretrained(str(folder))
+        base = config.base_model_name_or_path
+        model, processor = load_model(base, revision=config.revision, dtype=dtype, device=device, **options)
         return PeftModel.from_pretrained(model, str(folder)).eval(), processor
-    processor = AutoProcessor.from_pretrained(str(name))
+    processor = AutoProcessor.from_pretrained(str(name), revision=revision, trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
-    model = AutoModelForImageTextToText.from_pretrained(str(name), dtype=dtype)
+    model = AutoModelForImageTextToText.from_pretrained(
+        str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
+    )
     return model.to(device).eval(), processor
 
 

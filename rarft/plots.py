@@ -95,6 +95,19 @@ def curves(series: Mapping[str, Sequence[float]], xlabel: str = "step", title: s
     return figure
 
 
+def risk_coverage(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+    """Risk over coverage, a line a system; see `rarft.evaluate.selective_risk`."""
+    figure = Figure(figsize=(5, 3))
+    axis = figure.subplots()
+    for colour, (name, (coverage, risk)) in zip(COLOURS * 3, systems.items(), strict=False):
+        axis.plot(coverage, risk, color=colour, label=name)
+    axis.set(xlabel="coverage: share of queries decided", ylabel="risk: share decided wrongly", title=title, xlim=(0, 1))
+    axis.set_ylim(bottom=0)
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    return figure
+
+
 def bars(
     groups: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", low: float = 0.0, high: float | None = 1.0
 ) -> Figure:

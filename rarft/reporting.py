@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from rarft.category_classifier import CategoryClassifier
 from rarft.course.build import machine
+from rarft.data import find_video
 from rarft.encoder import default_encoder
 from rarft.evaluate import Prediction, markdown, predict, read_predictions, report, write_predictions
 from rarft.evaluation_page import write_page
@@ -25,7 +27,7 @@ from rarft.models import freeze_vision, load_model
 from rarft.schema import Sample
 from rarft.world.dataset import story_from_json
 
-COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "ra_iou", "miou", "over_refusal", "refused", "rt_iou",
+COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "auroc", "ra_iou", "miou", "over_refusal", "refused", "rt_iou",
            "explanation_similarity", "explanation_true", "correction_true", "llm_score", "llm_rt_iou")  # fmt: skip
 
 
@@ -65,16 +67,27 @@ def evaluate_file(
         lines = (data / "stories.jsonl").read_text(encoding="utf-8").splitlines()
         stories = [story_from_json(json.loads(line)) for line in lines]
         world_judge(predictions, [stories[sample.extra["row"]] for sample in samples])
-        options["categories"] = claimed_categories
+        options["categories"], offline = claimed_categories, "exact: the world's truth"
+    else:
+        options["categories"], offline = _category_judge(found.samples)
     judge = llm_judge(predictions, llm) if llm else None
     rows = report({model_name: predictions}, **options)
     kept = [column for column in COLUMNS if any(column in row for row in rows.values())]
     table = markdown(rows, kept)
-    about = {"model": model_name, "data": str(data), "machine": machine(), "rows": rows, "judge": judge}
+    about = {"model": model_name, "data": str(data), "machine": machine(), "rows": rows, "judge": judge, "offline_judge": offline}
     write_json(out / "report.json", about)
     write_text(out / "report.md", table + "\n")
     write_page(out / "report.html", table=table, predictions=predictions, **about)
     return table
+
+
+def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryClassifier | None, str]:
+    """The offline judge of categories that these references allow, and what a report says of it."""
+    try:
+        judge = CategoryClassifier(samples, default_encoder())
+    except ValueError as reason:
+        return None, f"no categories are judged: {reason}"
+    return judge, f"categories by a classifier of sentence embeddings; Jaccard {judge.agreement():.2f} with known ones (five folds)"
 
 
 def predict_in_processes(model_name: str, samples: Sequence[Sample], output: Path, processes: int) -> list[Prediction]:
@@ -111,8 +124,8 @@ def _answer(model_name: str, samples: Sequence[Sample], output: Path, threads: i
 
 
 def locate(sample: Sample, folder: Path) -> Sample:
-    """The sample with its video's path under `folder`: as written, or by base name."""
-    for path in (folder / sample.video, folder / Path(sample.video).name):
-        if path.exists():
-            return dataclasses.replace(sample, video=str(path))
-    raise FileNotFoundError(f"{folder / Path(sample.video).name}: the video of the query {sample.query!r} is not there")
+    """The sample with its video's path under `folder`. Raises FileNotFoundError."""
+    path = find_video(folder, sample.video)
+    if path is None:
+        raise FileNotFoundError(f"{folder / Path(sample.video).name}: the video of the query {sample.query!r} is not there")
+    return dataclasses.replace(sample, video=str(path))

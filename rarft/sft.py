@@ -20,13 +20,13 @@ from rarft.video import Clip
 class Example:
     """One thing to learn: what to complete after which prompt about which clip.
 
-    given: a beginning of the completion that is shown, not learned.
+    shown: parts of the completion, as (begin, end) in characters, that the model is shown and does not learn.
     """
 
     clip: Clip | VisionFeatures
     query: str
     completion: str
-    given: str = ""
+    shown: tuple[tuple[int, int], ...] = ()
 
 
 class ExampleDataset(Dataset):
@@ -44,24 +44,26 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
-    """A padded batch with `labels`: the completion after what is given, and the end-of-turn token; -100 elsewhere."""
+    """A padded batch with `labels`: the completion but for what is shown, and the end-of-turn token; -100 elsewhere."""
     prompts = [
         processor.apply_chat_template(
             build_prompt(example.query, prompt_style), add_generation_prompt=True, tokenize=False
         )
         for example in examples
     ]
-    endings = [e.completion.removeprefix(e.given) + processor.tokenizer.eos_token for e in examples]
-    texts = [prompt + e.given + ending for prompt, e, ending in zip(prompts, examples, endings, strict=True)]
+    endings = [example.completion + processor.tokenizer.eos_token for example in examples]
+    texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
     clips = [example.clip for example in examples]
     if isinstance(clips[0], VisionFeatures):
         batch = tokenize_with_features(processor, texts, clips)
     else:
         batch = dict(processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips)))
     labels = torch.full_like(batch["input_ids"], -100)
-    for row, ending in enumerate(endings):
-        length = len(processor.tokenizer(ending, add_special_tokens=False)["input_ids"])
-        labels[row, -length:] = batch["input_ids"][row, -length:]
+    for row, (example, ending) in enumerate(zip(examples, endings, strict=True)):
+        tokens = processor.tokenizer(ending, add_special_tokens=False, return_offsets_mapping=True)
+        learned = [not any(begin <= at < end for begin, end in example.shown) for at, _ in tokens["offset_mapping"]]
+        ids = batch["input_ids"][row, -len(learned) :]
+        labels[row, -len(learned) :] = torch.where(torch.tensor(learned), ids, -100)
     return {**batch, "labels": labels}
 
 
@@ -85,7 +87,8 @@ class SFTTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs.pop("labels")
-        width = int((labels != -100).sum(-1).max())  # completions end together: the rest needs no logits
+        first = int((labels != -100).any(0).nonzero()[0])
+        width = labels.shape[1] - first  # completions end together: what comes before needs no logits
         outputs = model(**inputs, logits_to_keep=width + 1)
         loss = torch.nn.functional.cross_entropy(
             outputs.logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from rarft import prompts
-from rarft.world import language, scenes
+from rarft.world import completions, language, scenes
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>",
            "<|image_pad|>")  # fmt: skip
@@ -37,12 +37,12 @@ CHAT_TEMPLATE = (
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar, every whole second, and the words of the format."""
+    """Every word of the grammar, every whole second, the marks of the reasoning, and the words of the format."""
     values = [word for value in language._SLOT_OF for word in value.split()]
     glue = f"the with than turns to it as on before after not and NIL scene user assistant . : s {language.REFUSAL}"
     plurals = [part + "s" for part in scenes.PARTS]
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
-    return list(dict.fromkeys(["<unk>", *glue.split(), *values, *plurals, *numbers, *prompts.DESCRIBE.split(), "other"]))
+    return list(dict.fromkeys(["<unk>", *glue.split(), *values, *plurals, *numbers, *prompts.DESCRIBE.split(), "other", *completions.MARKS]))
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -97,10 +98,30 @@ def train_rarft(
     """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
 
     Args:
-        resume: continue from the last checkpoint in `config.output_dir`.
+        resume: continue from the last whole checkpoint in `config.output_dir`; start anew where there is none.
         options: see `build_trainer`.
     """
     trainer = build_trainer(model, processor, groups, config, **options)
-    trainer.train(resume_from_checkpoint=True if resume else None)
+    checkpoint = last_whole_checkpoint(config.output_dir) if resume else None
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     return trainer
+
+
+def last_whole_checkpoint(folder: str | Path) -> Path | None:
+    """The newest checkpoint that was written to its end; a kill may leave a later one that was not.
+
+    `transformers` writes trainer_state.json last.
+    """
+
+    def step(path: Path) -> int:
+        return int(path.name.removeprefix("checkpoint-"))
+
+    def whole(path: Path) -> bool:
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+        return True
+
+    return max(filter(whole, Path(folder).glob("checkpoint-*")), key=step, default=None)

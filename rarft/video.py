@@ -39,6 +39,7 @@ def read_video(
     start: float | None = None,
     end: float | None = None,
     max_pixels: int | None = None,
+    min_frame_pixels: int | None = None,
     max_frames: int | None = None,
 ) -> Clip:
     """Decode a video at `fps` frames a second.
@@ -46,6 +47,7 @@ def read_video(
     Args:
         start, end: crop, in seconds of the file; the whole file by default.
         max_pixels: budget for all frames together (T * H * W); frames are scaled down by decord to meet it.
+        min_frame_pixels: no frame is scaled below this (H * W), whatever the budget says.
         max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it.
@@ -64,6 +66,8 @@ def read_video(
     wanted = first + np.arange(count) / fps
     # The frame on the screen at a time is the last one that began by then.
     indices = np.clip(np.searchsorted(shown[:, 0], wanted + 1e-6, side="right") - 1, 0, len(shown) - 1)
+    if max_pixels is not None and min_frame_pixels is not None:
+        max_pixels = max(max_pixels, count * min_frame_pixels)
     size = _fit(reader[0].shape[:2], count, max_pixels)
     if size is not None:
         reader = _open(path, *size)

@@ -151,10 +151,9 @@ def test_the_bases_lessons_hold_few_refusals_and_none_of_what_happens():
     refused_right, refused_wrong = [], []
     for turn in range(1000):
         story = stories[turn % 100]
-        query, completion, given = base_lesson(story, stories, rng)
-        assert completion.startswith(given)
-        if given:
-            assert given.endswith("<answer> no such segment :") and not happens(story, query)
+        query, completion, forced = base_lesson(story, stories, rng)
+        if forced:
+            assert "<answer> no such segment :" in completion and not happens(story, query)
             continue
         (refused_right if happens(story, query) else refused_wrong).append(parse_response(completion).refused)
     assert not any(refused_right) and 0.4 < len(refused_right) / 1000 < 0.6

@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from rarft.response import NIL, format_completion
 from rarft.world import edits
-from rarft.world.language import REFUSAL, Slots, describe, refusal, timeline, value_of
+from rarft.world.language import Slots, describe, refusal, timeline, value_of
 from rarft.world.scenes import Actor, Event, Story
-from rarft.world.truth import candidates, order_word
+from rarft.world.truth import failing_at, order_word
 
 REFUSAL_CHANCE = {1: 0.1, 2: 0.15, 3: 0.25}  # by the number of slots that fail; see `refusal_chance`
 
 
+def nearest_of(story: Story, query: Slots, actor: Actor) -> tuple[list[str], Slots, Event]:
+    """The event of one actor that a query most nearly describes: the slots that fail, what is true of it, itself.
+
+    Among equals, one whose truth the grammar has words for, then the earliest.
+    """
+    found = []
+    for event in actor.events:
+        word = order_word(actor, event, query)
+        truth = replace(describe(story, actor, event), order=(word, query.order[1]) if word else None)
+        fails = failing_at(story, actor, event, query)
+        found.append((fails, truth, event))
+    return min(found, key=lambda item: _distance(*item[:2]))
+
+
+def _distance(fails: list[str], truth: Slots) -> tuple[int, bool]:
+    return len(fails), any(getattr(truth, slot) is None for slot in fails)
+
+
 def nearest(story: Story, query: Slots) -> tuple[list[str], Slots, Actor, Event]:
-    """The event that a query most nearly describes: the slots that fail, what is true of the event, its actor, itself."""
-    fails, actor, event = candidates(story, query)[0]
-    truth = describe(story, actor, event)
-    word = order_word(actor, event, query)
-    return fails, replace(truth, order=(word, query.order[1]) if word else None), actor, event
+    """`nearest_of` the actor that comes closer to the query; the first one among equals."""
+    found = [(*nearest_of(story, query, actor), actor) for actor in story.actors]
+    fails, truth, event, actor = min(found, key=lambda item: _distance(*item[:2]))
+    return fails, truth, actor, event
+
+
+NAMES = ("A", "B")  # of the actors in a reasoning, in the order of the timeline
+MARKS = tuple(f"{name}{count}" for name in NAMES for count in range(len(fields(Slots)) + 1))
 
 
 def reasoning(story: Story, query: Slots) -> str:
-    """What a teacher thinks: the timeline, then the query held against it.
+    """What a teacher thinks: the timeline, then the query held against each actor's nearest event, then the segment.
 
-    `segment : red red and ring square not ring and grows grows . 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`:
-    each thing asked beside what the nearest event shows (`no` where there is nothing of the kind), with a remark where the
-    two differ; then that actor's seconds once more, with a mark where the event has begun and one where it has ended.
-    Like the timeline, it only has steps of one look-up or one comparison; answer, refusal and correction are then copied
-    from it. Without it, a small model learns to write the timeline and then guesses.
+    `segment : red red ring square A1 grows grows : A1 . red blue B1 ring ring grows shrinks B2 : B2 . A1 : 0 blinks 1 grows
+    <timestep> 1 2 grows 3 blinks </timestep> 3 .`: each thing asked beside what is shown (`no` where there is nothing of the
+    kind), with a counting mark where the two differ, and the count at the end; then the actor that comes closer, its count,
+    and its seconds once more, with a mark where the event has begun and one where it has ended.
+    Like the timeline, this has only steps of one look-up or one comparison; answer, refusal and correction are then copied
+    from it, mark by mark. A small model that writes less learns the timeline and then guesses: held against the nearest
+    event alone, every second irrelevant query was compared with a mixture of both actors.
     """
-    _, truth, actor, event = nearest(story, query)
-    pairs = " and ".join(_held_against(value_of(slot, query), value_of(slot, truth) or "no") for slot in query.filled)
-    told = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
-    told.append(str(story.duration))  # nothing is to be seen there
-    told[event.start] += f" <timestep> {event.start}"
-    told[event.end] += f" </timestep> {event.end}"
-    return f"{timeline(story)} segment : {pairs} . {' '.join(told[: event.end + 1])} ."
+    told = [_held_against(name, query, *nearest_of(story, query, actor)[:2]) for name, actor in zip(NAMES, story.actors, strict=True)]
+    fails, _, actor, event = nearest(story, query)
+    seconds = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
+    seconds.append(str(story.duration))  # nothing is to be seen there
+    seconds[event.start] += f" <timestep> {event.start}"
+    seconds[event.end] += f" </timestep> {event.end}"
+    count = f"{NAMES[story.actors.index(actor)]}{len(fails)}"
+    return f"{timeline(story)} segment : {' . '.join(told)} . {count} : {' '.join(seconds[: event.end + 1])} ."
 
 
-def _held_against(asked: str, shown: str) -> str:
-    return f"{asked} {shown}" if asked == shown else f"{asked} {shown} not {asked}"
+def _held_against(name: str, query: Slots, fails: list[str], truth: Slots) -> str:
+    pairs = []
+    for slot in query.filled:
+        pairs.append(f"{value_of(slot, query)} {value_of(slot, truth) or 'no'}")
+        if slot in fails:
+            pairs.append(f"{name}{fails.index(slot) + 1}")
+    return f"{' '.join(pairs)} : {name}{len(fails)}"
 
 
 def answered(story: Story, query: Slots) -> str:
@@ -73,13 +102,13 @@ def refusal_chance(fails: list[str]) -> float:
     return REFUSAL_CHANCE[len(fails)]
 
 
-def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str, str]:
-    """Draw one (query, completion, given) of the base model's training: a grounder that seldom says no.
+def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str, bool]:
+    """Draw one (query, completion, forced) of the base model's training: a grounder that seldom says no.
 
     5 in 10 queries are right; 3 in 10 are wrong in one to three slots; 2 in 10 come from another clip. What is wrong
     is thought, and mostly answered all the same (`refusal_chance`), as a system trained on ordinary grounding data does.
-    For every second wrong query the opening words of a refusal are given, not learned: the base learns how to explain
-    and correct, if it ever comes to that, but not to refuse.
+    Every second wrong query is refused with `forced` set: its opening words, `REFUSAL`, are to be shown, not learned. So the
+    base learns how to explain and correct, if it ever comes to that, but not to refuse.
     """
     kind = rng.random()
     query, _ = edits.sample_query(others[rng.integers(len(others))] if kind < 0.2 else story, rng)
@@ -89,7 +118,7 @@ def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> 
     fails = nearest(story, query)[0]
     refusal = refused(story, query) if fails else None
     if refusal and rng.random() < 0.5:
-        return query.sentence(), refusal, refusal[: refusal.index(REFUSAL) + len(REFUSAL)]
+        return query.sentence(), refusal, True
     if refusal and rng.random() < refusal_chance(fails):
-        return query.sentence(), refusal, ""
-    return query.sentence(), answered(story, query), ""
+        return query.sentence(), refusal, False
+    return query.sentence(), answered(story, query), False

@@ -1,0 +1,94 @@
+"""Questions about many videos: JSON Lines in, JSON Lines out, in batches, going on where a stopped run was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import rarft._torchvision  # noqa: F401
+
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from rarft.files import read_json_lines
+from rarft.generate import generate
+from rarft.response import parse_response
+from rarft.vision_cache import VisionCache
+
+
+def answer_of(completion: str) -> dict:
+    """What a completion says, as plain JSON types."""
+    response = parse_response(completion)
+    return {
+        "relevant": bool(response.spans),
+        "spans": [list(span) for span in response.spans],
+        "answer": response.answer,
+        "correction": response.correction,
+        "think": response.think,
+        "completion": completion,
+    }
+
+
+def read_questions(path: str | Path) -> list[dict]:
+    """Rows with `video` and `query`, and optionally `start` and `end` in seconds; other keys are kept.
+
+    Raises ValueError that names the line and the field.
+    """
+    questions = []
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        for name in ("video", "query"):
+            if not isinstance(row, dict) or not str(row.get(name) or "").strip():
+                raise ValueError(f"{path}, line {number}: the field {name!r} is missing or empty")
+        questions.append(row)
+    return questions
+
+
+def infer_all(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    questions: Sequence[dict],
+    output: str | Path,
+    cache: VisionCache,
+    *,
+    batch_size: int = 16,
+) -> dict[str, int]:
+    """Answer every question greedily and add a line each to `output`: the question's keys and those of `answer_of`, or an
+    `error` where its video cannot be read.
+
+    Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises ValueError if
+    they belong to other questions.
+    """
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    kept = read_json_lines(output)
+    for number, (row, question) in enumerate(zip(kept, questions, strict=False), start=1):
+        if any(row.get(key) != value for key, value in question.items()):
+            raise ValueError(f"{output}, line {number}: answers another question; delete the file or choose another")
+    counts = {"answered": 0, "errors": 0, "kept": len(kept)}
+    rest = iter(questions[len(kept) :])
+    with open(output, "a", encoding="utf-8") as file, tqdm(total=len(questions), initial=len(kept), desc="infer") as bar:
+        while batch := list(islice(rest, batch_size)):
+            for row in _answers(model, processor, batch, cache):
+                counts["errors" if "error" in row else "answered"] += 1
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                bar.update()
+            file.flush()
+    return counts
+
+
+def _answers(model, processor, batch: list[dict], cache: VisionCache) -> Iterator[dict]:
+    errors = cache.fill(batch)
+    failed = {id(q): errors.get((str(q["video"]), q.get("start"), q.get("end"))) for q in batch}
+    good = [question for question in batch if failed[id(question)] is None]
+    texts = iter(generate(model, processor, cache.get(good), [q["query"] for q in good]) if good else [])
+    for question in batch:
+        error = failed[id(question)]
+        yield {**question, **(answer_of(next(texts)) if error is None else {"error": str(error)})}

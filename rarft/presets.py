@@ -1,0 +1,52 @@
+"""Published checkpoints by short names, each with the revision that it is loaded at and the paper's video budget.
+
+    model, processor = load_model("qwen2.5-vl-7b", dtype="bfloat16", device="cuda")
+
+Source of the budget: RA-RFT and Time-R1, 2 frames a second, at most 3584·28·28 pixels in all, at least 16·28·28 a frame. Qwen3-VL
+has 32-pixel tokens; its budget is the same number of tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A checkpoint on the hub, and how its videos are sampled.
+
+    revision: a commit; None where none is known to us: then pin your own, weights under a name can change.
+    fps, max_pixels, min_frame_pixels: see `rarft.video.read_video`.
+    """
+
+    name: str
+    repository: str
+    revision: str | None
+    fps: float = 2.0
+    max_pixels: int = 3584 * 28 * 28
+    min_frame_pixels: int = 16 * 28 * 28
+
+    @property
+    def video(self) -> dict[str, float | int]:
+        """The sampling options, as `read_video` and `VisionCache` take them."""
+        return {"fps": self.fps, "max_pixels": self.max_pixels, "min_frame_pixels": self.min_frame_pixels}
+
+
+_QWEN3 = {"max_pixels": 3584 * 32 * 32, "min_frame_pixels": 16 * 32 * 32}
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        Preset("time-r1-7b", "Boshenxx/Time-R1-7B", None),
+        Preset("videochat-r1-7b", "OpenGVLab/VideoChat-R1_7B", None),
+        Preset("videochat-r1-think-7b", "OpenGVLab/VideoChat-R1-thinking_7B", None),
+        Preset("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct", "66285546d2b821cf421d4f5eb2576359d3770cd3"),
+        Preset("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "cc594898137f460bfe9f0759e9844b3ce807cfb5"),
+        Preset("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct", "ebb281ec70b05090aa6165b016eac8ec08e71b17", **_QWEN3),
+        Preset("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", **_QWEN3),
+    )
+}
+
+
+def video_options(name: str) -> dict[str, float | int]:
+    """How videos are sampled for a model: a preset's budget; 2 frames a second and no budget for any other name."""
+    return PRESETS[name].video if name in PRESETS else {"fps": 2.0}
