@@ -6,7 +6,13 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rarft.schema import Sample
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -150,13 +156,10 @@ def _lint(options) -> int:
     return int(any(report.failed for report in reports))
 
 
-def _annotations(path: Path) -> list:
+def _annotations(path: Path) -> Iterator[Sample]:
     from rarft.hivtg.annotations import read_annotations
 
-    samples = list(read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr)))
-    if not samples:
-        raise ValueError(f"{path}: no annotation that can be used")
-    return samples
+    return read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr))
 
 
 def _build_hivtg(options) -> int:
@@ -179,10 +182,13 @@ def _build_hivtg(options) -> int:
         samples = _annotations(options.data)
         llm = _llm(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
         editor = LLMEditor(llm, default_encoder(), verify=options.verify)
-        questions = 3 * len(samples[: options.limit]) * (1 + options.verify)
+        count = sum(1 for _ in islice(_annotations(options.data), options.limit))
+        questions = 3 * count * (1 + options.verify)
         tokens = questions * len(PROMPT) // 4  # of English text, four characters are about a token
         print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries")
-    counts = build(samples[: options.limit], editor, options.out, concurrency=options.concurrency if llm else 1)
+    counts = build(islice(samples, options.limit), editor, options.out, concurrency=options.concurrency if llm else 1)
+    if not counts["rows"] + counts["without_edits"] + counts["skipped"]:
+        raise ValueError(f"{options.data}: no annotation that can be used")
     print(json.dumps({**counts, **(llm.usage if llm else {})}))
     return 0
 
@@ -192,7 +198,9 @@ def _build_ss(options) -> int:
     from rarft.hivtg.official import rows_of, write_released
     from rarft.hivtg.shuffle import shuffled_queries
 
-    samples = _annotations(options.data)
+    samples = list(_annotations(options.data))
+    if not samples:
+        raise ValueError(f"{options.data}: no annotation that can be used")
     pairs = zip(samples, shuffled_queries(samples, default_encoder(), seed=options.seed), strict=True)
     print(f"{len(samples)} rows in {write_released(rows_of([list(pair) for pair in pairs]), options.out)}")
     return 0

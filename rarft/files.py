@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +27,24 @@ def write_json(path: str | Path, data: Any) -> Path:
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json_lines(path: str | Path) -> list[Any]:
-    """The rows of a JSON Lines file that a run adds to; none if it is missing.
+def iter_json_lines(path: str | Path) -> Iterator[Any]:
+    """The rows of a JSON Lines file that a run adds to, one by one; none if it is missing.
 
     A last line that a kill cut short is taken off the file, so that what is added next does not join it.
     """
     path = Path(path)
     if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        write_text(path, text)
-    return [json.loads(line) for line in text.splitlines()]
+        return
+    with open(path, "rb+") as file:
+        whole = 0
+        for line in file:
+            if not line.endswith(b"\n"):
+                file.truncate(whole)
+                return
+            whole += len(line)
+            yield json.loads(line)
+
+
+def read_json_lines(path: str | Path) -> list[Any]:
+    """All of `iter_json_lines`."""
+    return list(iter_json_lines(path))

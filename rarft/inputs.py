@@ -12,6 +12,7 @@ import rarft._torchvision  # noqa: F401
 
 import numpy as np
 import torch
+from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 from transformers.video_utils import VideoMetadata
@@ -44,12 +45,14 @@ class VisionFeatures:
     extras: what a forward pass is told of the clip by name: `video_grid_thw` (3,), t, h, w in patches, and for Qwen2.5-VL
     `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as LLaVA-OneVision.
     deepstack: further (tokens, hidden) for the first layers of the language model (Qwen3-VL); mostly empty.
+    stacked: the model takes the features of all clips as one tensor (the LLaVA family), not one by one.
     """
 
     embeds: torch.Tensor
     placeholder: str
     extras: dict[str, torch.Tensor] = field(default_factory=dict)
     deepstack: tuple[torch.Tensor, ...] = ()
+    stacked: bool = False
 
 
 @torch.no_grad()
@@ -59,6 +62,8 @@ def encode_clips(model: PreTrainedModel, processor: ProcessorMixin, clips: list[
         return [_encode_frames(model, processor, clip) for clip in clips]
     batch = processor.video_processor(**video_kwargs(clips), return_tensors="pt", return_metadata=True)
     pixels = batch["pixel_values_videos"].to(model.device)
+    if "video_compression_mask" in batch:
+        return _encode_compressed(model, processor, batch, pixels)
     output = model.get_video_features(pixels, batch["video_grid_thw"].to(model.device))
     deepstack = getattr(output, "deepstack_features", None) or []
     found = []
@@ -74,7 +79,19 @@ def encode_clips(model: PreTrainedModel, processor: ProcessorMixin, clips: list[
 def _encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clip: Clip) -> VisionFeatures:
     batch = processor.video_processor(**video_kwargs([clip]), return_tensors="pt", return_metadata=True)
     output = model.get_video_features(batch["pixel_values_videos"].to(model.device))
-    return VisionFeatures(output.pooler_output[0].cpu(), processor.replace_video_token(batch, 0))
+    return VisionFeatures(output.pooler_output[0].cpu(), processor.replace_video_token(batch, 0), stacked=True)
+
+
+def _encode_compressed(model: PreTrainedModel, processor: ProcessorMixin, batch: dict, pixels: torch.Tensor) -> list[VisionFeatures]:
+    """VideoLLaMA3 drops tokens that repeat the frame before: only those that are left are kept."""
+    sizes = (batch["video_grid_thw"].to(model.device), batch["video_merge_sizes"].to(model.device))
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    embeds = inner.model.get_video_features(pixels, *sizes).pooler_output
+    masks = batch["video_compression_mask"].split([len(e) for e in embeds])
+    return [
+        VisionFeatures(e.cpu()[mask.bool()], processor.replace_video_token(batch, i))
+        for i, (e, mask) in enumerate(zip(embeds, masks, strict=True))
+    ]
 
 
 def tokenize_with_features(
@@ -111,7 +128,7 @@ def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], vi
 def vision_output(features: Sequence[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
     """Features of several clips in the form in which the model's own vision tower returns them."""
     embeds = tuple(f.embeds for f in features)
-    if not features[0].extras:  # models without a grid take one tensor, a batch of stacked clips
+    if features[0].stacked:
         return BaseModelOutputWithDeepstackFeatures(pooler_output=torch.cat(embeds)[None], deepstack_features=[])
     deepstack = list(zip(*(f.deepstack for f in features), strict=True))
     return BaseModelOutputWithDeepstackFeatures(pooler_output=embeds, deepstack_features=deepstack)

@@ -34,6 +34,7 @@ class LLM:
         cache: a JSON Lines file of the replies so far; a half-written last line is dropped.
         attempts: questions until a reply fits the schema. A reply that does not is shown to the model with its error.
         timeout: seconds for one reply; the client repeats lost connections twice, with pauses that grow.
+        max_tokens: of one reply, so that a model that does not stop costs no more.
 
     `usage` counts questions asked and cached, failures and tokens.
     """
@@ -47,8 +48,9 @@ class LLM:
         cache: str | Path | None = None,
         attempts: int = 3,
         timeout: float = 60.0,
+        max_tokens: int = 1024,
     ):
-        self.model, self.base_url, self.attempts = model, base_url, attempts
+        self.model, self.base_url, self.attempts, self.max_tokens = model, base_url, attempts, max_tokens
         self.usage: Counter[str] = Counter()
         self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
         self._cache_path = Path(cache) if cache else None
@@ -96,7 +98,9 @@ class LLM:
 
     def _complete(self, messages: list[dict]) -> str:
         try:
-            answer = self._client.chat.completions.create(model=self.model, messages=messages, temperature=0.0)
+            answer = self._client.chat.completions.create(
+                model=self.model, messages=messages, temperature=0.0, max_tokens=self.max_tokens
+            )
         except OpenAIError as error:
             no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
             if no_server or isinstance(error, AuthenticationError | NotFoundError):

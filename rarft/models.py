@@ -72,8 +72,8 @@ def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
 def vision_modules(model: PreTrainedModel) -> list[torch.nn.Module]:
     """All that a clip goes through before the language model: the vision tower, and the projector where it stands apart."""
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    projector = getattr(inner.model, "multi_modal_projector", None)
-    return [vision_tower(model), *([projector] if projector is not None else [])]
+    projectors = (getattr(inner.model, name, None) for name in ("multi_modal_projector", "projector"))
+    return [vision_tower(model), *(module for module in projectors if module is not None)]
 
 
 def freeze_vision(model: PreTrainedModel) -> None:

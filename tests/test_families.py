@@ -5,6 +5,11 @@ import copy
 import pytest
 import torch
 from transformers import (
+    LlavaNextImageProcessor,
+    LlavaNextVideoConfig,
+    LlavaNextVideoForConditionalGeneration,
+    LlavaNextVideoProcessor,
+    LlavaNextVideoVideoProcessor,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessor,
@@ -16,6 +21,11 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
     Qwen3VLForConditionalGeneration,
+    VideoLlama3Config,
+    VideoLlama3ForConditionalGeneration,
+    VideoLlama3ImageProcessor,
+    VideoLlama3Processor,
+    VideoLlama3VideoProcessor,
     set_seed,
 )
 
@@ -27,6 +37,7 @@ from rarft.train import build_trainer, grpo_config, train_rarft
 from rarft.video import read_video
 
 HIDDEN = 32
+PIXELS = ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts", "video_merge_sizes", "video_compression_mask")
 GEOMETRY = {"patch_size": 8, "temporal_patch_size": 2, "merge_size": 2}
 BUDGET = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64 * 48}
 
@@ -102,7 +113,53 @@ def llava_onevision():
     return LlavaOnevisionForConditionalGeneration(config), processor
 
 
-@pytest.fixture(scope="module", params=[qwen2_5_vl, qwen3_vl_with_deepstack, llava_onevision], ids=lambda f: f.__name__)
+def llava_next_video():
+    tokenizer = tiny_tokenizer()
+    size = {"height": 32, "width": 32}
+    processor = LlavaNextVideoProcessor(
+        LlavaNextVideoVideoProcessor(size=size, crop_size=size, do_sample_frames=False),
+        LlavaNextImageProcessor(size={"shortest_edge": 32}, crop_size=size),
+        tokenizer,
+        chat_template=CHAT_TEMPLATE,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        image_token="<|image_pad|>",
+        video_token="<|video_pad|>",
+        num_additional_image_tokens=1,
+    )
+    vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": 32, "patch_size": 8}  # fmt: skip
+    ids = token_ids(tokenizer)
+    config = LlavaNextVideoConfig(
+        vision_config=vision,
+        text_config={"model_type": "llama", **text_config(tokenizer)},
+        image_token_index=ids["image_token_id"],
+        video_token_index=ids["video_token_id"],
+        vision_feature_layer=-1,
+    )
+    return LlavaNextVideoForConditionalGeneration(config), processor
+
+
+def video_llama3():
+    tokenizer = tiny_tokenizer()
+    geometry = {"patch_size": 8, "temporal_patch_size": 1, "merge_size": 2}
+    processor = VideoLlama3Processor(
+        VideoLlama3ImageProcessor(size=BUDGET, **geometry),
+        tokenizer,
+        VideoLlama3VideoProcessor(size=BUDGET, do_sample_frames=False, use_token_compression=True, **geometry),
+        chat_template=CHAT_TEMPLATE,
+    )
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
+    config = VideoLlama3Config(
+        vision_config=vision, text_config={"model_type": "qwen2", **text_config(tokenizer)}, **token_ids(tokenizer)
+    )
+    return VideoLlama3ForConditionalGeneration(config), processor
+
+
+FAMILIES = [qwen2_5_vl, qwen3_vl_with_deepstack, llava_onevision, llava_next_video, video_llama3]
+
+
+@pytest.fixture(scope="module", params=FAMILIES, ids=lambda f: f.__name__)
 def checkpoint(request, tmp_path_factory):
     """A folder in the ordinary layout; the weights are wide enough for answers to depend on the video."""
     set_seed(0)
@@ -135,10 +192,10 @@ def test_generation_from_shared_features_is_one_forward_pass_after_another(loade
         clip, query = read_video(clip_.path, fps=fps), clip_.samples[0].query
         ours = generate(model, processor, [clip], [query], num_generations=2, max_new_tokens=16)
         inputs = processor(text=chat_texts(processor, [query], "plain"), return_tensors="pt", **video_kwargs([clip]))
-        fixed = {k: v for k, v in inputs.items() if k in ("pixel_values_videos", "video_grid_thw", "second_per_grid_ts")}
+        fixed = {k: v for k, v in inputs.items() if k in PIXELS}
         ids = inputs["input_ids"]
         while ids.shape[1] < inputs["input_ids"].shape[1] + 16:
-            types = {"mm_token_type_ids": 2 * (ids == processor.video_token_id).int()} if "video_grid_thw" in fixed else {}
+            types = {"mm_token_type_ids": 2 * (ids == processor.video_token_id).int()} if "mm_token_type_ids" in inputs else {}
             with torch.no_grad():
                 logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **types, **fixed).logits[:, -1]
             logits[:, model.generation_config.suppress_tokens] = -torch.inf

@@ -10,21 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from rarft.files import read_json_lines
+from rarft.files import iter_json_lines
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
+from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.official import rows_of
 from rarft.schema import Difficulty, Sample, seconds
 
 EDITS = (1, 2, 3)
 
 
-def build(samples: Sequence[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter:
-    """Write a row of HI-VTG for each relevant sample, a JSON line each as they come.
+def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter:
+    """Write a row of HI-VTG for each relevant sample, a JSON line each as they come, in constant memory.
 
     Samples that `output` holds already are skipped, so that a run that was killed goes on. A sample keeps the
     difficulties that worked; every edit that was turned down is kept in OUTPUT.rejected.jsonl with its reason.
@@ -34,26 +35,29 @@ def build(samples: Sequence[Sample], editor: Editor, output: str | Path, *, conc
     output = Path(output)
     rejected_path = output.with_name(f"{output.name}.rejected.jsonl")
     output.parent.mkdir(parents=True, exist_ok=True)
-    done = {_key(row["video"], row["query_text"], row["timestamp"]) for row in read_json_lines(output)}
-    done |= {_key(row["video"], row["query"], row["timestamp"]) for row in read_json_lines(rejected_path)}
-    todo = [s for s in samples if _key(s.video, s.query, s.spans[0]) not in done]
-    counts = Counter(skipped=len(samples) - len(todo))
-    known = _by_video(samples)
-    with (
-        open(output, "a", encoding="utf-8") as rows,
-        open(rejected_path, "a", encoding="utf-8") as rejections,
-        ThreadPoolExecutor(concurrency) as pool,
-        tqdm(total=len(todo), desc="rows") as bar,
-    ):
-        for batch in _batches(todo, 16 * concurrency):
-            for sample, made, refused in pool.map(lambda s: (s, *_edit(s, editor, known[s.video])), batch):
-                if made:
-                    rows.write(_line(rows_of([[replace(sample, think=sample.think or think(known[sample.video])), *made]])[0]))
-                rejections.writelines(map(_line, refused))
-                counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
-                bar.update()
-            rows.flush()
-            rejections.flush()
+    with AnnotationIndex() as index:
+        total = index.add(samples)
+        for path, query in ((output, "query_text"), (rejected_path, "query")):
+            index.mark_done(_key(row["video"], row[query], row["timestamp"]) for row in iter_json_lines(path))
+        todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0])))
+        counts = Counter()
+        with (
+            open(output, "a", encoding="utf-8") as rows,
+            open(rejected_path, "a", encoding="utf-8") as rejections,
+            ThreadPoolExecutor(concurrency) as pool,
+            tqdm(total=total, desc="rows") as bar,
+        ):
+            for batch in _batches(todo, 16 * concurrency):
+                known = [index.of_video(sample.video) for sample in batch]
+                for sample, near, (made, refused) in zip(batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True):
+                    if made:
+                        rows.write(_line(rows_of([[replace(sample, think=sample.think or think(near)), *made]])[0]))
+                    rejections.writelines(map(_line, refused))
+                    counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
+                    bar.update()
+                rows.flush()
+                rejections.flush()
+    counts["skipped"] = total - counts["rows"] - counts["without_edits"]
     return counts
 
 
@@ -102,21 +106,14 @@ def _rejection(sample: Sample, edits: int, reason: Rejected) -> dict:
     }
 
 
-def _by_video(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
-    found: dict[str, list[Sample]] = {}
-    for sample in samples:
-        found.setdefault(sample.video, []).append(sample)
-    return found
-
-
-def _batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
+def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
     rest = iter(samples)
     while batch := list(islice(rest, size)):
         yield batch
 
 
-def _key(video: str, query: str, span: Sequence[float]) -> tuple:
-    return video, query, *span
+def _key(video: str, query: str, span: Sequence[float]) -> str:
+    return json.dumps([video, query, *map(float, span)])
 
 
 def _line(row: dict) -> str:

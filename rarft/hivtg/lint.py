@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from rarft.files import write_json
-from rarft.hivtg.official import LEVEL_KEYS, LEVELS, read_released, write_released
+from rarft.hivtg.official import (
+    LEVEL_KEYS,
+    LEVELS,
+    ReleasedFile,
+    iter_rows,
+    read_released,
+    read_row,
+    write_released,
+)
 from rarft.hivtg.sources import SourceVideo, normalise, read_sources, video_id
 from rarft.metrics import mean, temporal_iou
 from rarft.schema import Category, Difficulty, Span
@@ -61,13 +69,15 @@ class LintReport:
 
 def lint(path: str | Path, sources: list[str | Path] = ()) -> LintReport:
     """Check a released file. With source annotations, labels and durations are checked against them."""
-    released = read_released(path)
     videos = read_sources(list(sources))
-    report = LintReport(str(path), len(released.rows))
-    for problem in released.problems:
-        report.findings.append(Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}"))
+    report = LintReport(str(path), 0)
     scores = []
-    for number, row in enumerate(released.rows):
+    for number, row in enumerate(iter_rows(path)):
+        report.rows += 1
+        read = ReleasedFile(str(path), [], [])
+        read_row(read, number, row)
+        for problem in read.problems:
+            report.findings.append(Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}"))
         if not isinstance(row, dict) or not row.get("GRPO"):
             continue
         source = videos.get(video_id(row.get("video", "")))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,18 +59,36 @@ def read_released(path: str | Path) -> ReleasedFile:
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
     Raises FileNotFoundError, or ValueError if the file is neither.
     """
-    path = Path(path)
-    found = ReleasedFile(str(path), _rows(path), [])
-    for number, row in enumerate(found.rows):
-        _read_row(found, number, row)
+    found = ReleasedFile(str(path), [], [])
+    for number, row in enumerate(iter_rows(path)):
+        found.rows.append(row)
+        read_row(found, number, row)
     return found
 
 
-def _rows(path: Path) -> list[Any]:
-    text = path.read_text(encoding="utf-8")
+def iter_rows(path: str | Path) -> Iterator[Any]:
+    """The rows of a released file as they are: JSON Lines one by one in constant memory, a JSON array read whole.
+
+    Raises FileNotFoundError, or ValueError that names the line if the file is neither.
+    """
+    path = Path(path)
+    with open(path, encoding="utf-8") as file:
+        first = next((line for line in file if line.strip()), "").lstrip()
+        file.seek(0)
+        if not first.startswith("{"):
+            yield from _array(path, file.read())
+            return
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise ValueError(f"{path}: neither a JSON array nor JSON Lines (line {number}: {error})") from error
+                yield row
+
+
+def _array(path: Path, text: str) -> list[Any]:
     try:
-        if text.lstrip().startswith("{"):
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
         rows = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: neither a JSON array nor JSON Lines ({error})") from error
@@ -78,7 +97,8 @@ def _rows(path: Path) -> list[Any]:
     return rows
 
 
-def _read_row(found: ReleasedFile, number: int, row: Any) -> None:
+def read_row(found: ReleasedFile, number: int, row: Any) -> None:
+    """Add the samples and the problems of one row to `found`."""
     def problem(name: str, message: str) -> None:
         found.problems.append(Problem(found.path, number, name, message))
 

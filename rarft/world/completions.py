@@ -18,15 +18,14 @@ REFUSAL_CHANCE = {1: 0.1, 2: 0.15, 3: 0.25}  # by the number of slots that fail;
 def nearest_of(story: Story, query: Slots, actor: Actor) -> tuple[list[str], Slots, Event]:
     """The event of one actor that a query most nearly describes: the slots that fail, what is true of it, itself.
 
-    Among equals, one whose truth the grammar has words for, then the earliest.
+    Among equals, one whose truth the grammar has words for, then one of the asked action, then the earliest.
     """
     found = []
     for event in actor.events:
         word = order_word(actor, event, query)
         truth = replace(describe(story, actor, event), order=(word, query.order[1]) if word else None)
-        fails = failing_at(story, actor, event, query)
-        found.append((fails, truth, event))
-    return min(found, key=lambda item: _distance(*item[:2]))
+        found.append((failing_at(story, actor, event, query), truth, event))
+    return min(found, key=lambda item: (*_distance(*item[:2]), "action" in item[0]))
 
 
 def _distance(fails: list[str], truth: Slots) -> tuple[int, bool]:
@@ -47,15 +46,17 @@ MARKS = tuple(f"{name}{count}" for name in NAMES for count in range(len(fields(S
 def reasoning(story: Story, query: Slots) -> str:
     """What a teacher thinks: the timeline, then the query held against each actor's nearest event, then the segment.
 
-    `segment : red red ring square A1 grows grows : A1 . red blue B1 ring ring grows shrinks B2 : B2 . A1 : 0 blinks 1 grows
-    <timestep> 1 2 grows 3 blinks </timestep> 3 .`: each thing asked beside what is shown (`no` where there is nothing of the
-    kind), with a counting mark where the two differ, and the count at the end; then the actor that comes closer, its count,
-    and its seconds once more, with a mark where the event has begun and one where it has ended.
+    `segment : blinks grows : red red ring square A1 grows grows : A1 . grows shrinks : red blue B1 ring ring grows grows : B1 .
+    A1 : 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`: for each actor what it does, in order; each thing asked
+    beside what is shown (`no` where there is nothing of the kind), with a counting mark where the two differ; and the
+    count at the end. Then the count of the actor that comes closer, and its seconds once more, with a mark where the event
+    has begun and one where it has ended.
     Like the timeline, this has only steps of one look-up or one comparison; answer, refusal and correction are then copied
     from it, mark by mark. A small model that writes less learns the timeline and then guesses: held against the nearest
-    event alone, every second irrelevant query was compared with a mixture of both actors.
+    event alone, every second irrelevant query was compared with a mixture of both actors; without the list of actions,
+    every second wrong action was taken for the right one.
     """
-    told = [_held_against(name, query, *nearest_of(story, query, actor)[:2]) for name, actor in zip(NAMES, story.actors, strict=True)]
+    told = [_held_against(name, query, actor, *nearest_of(story, query, actor)) for name, actor in zip(NAMES, story.actors, strict=True)]
     fails, _, actor, event = nearest(story, query)
     seconds = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
     seconds.append(str(story.duration))  # nothing is to be seen there
@@ -65,13 +66,13 @@ def reasoning(story: Story, query: Slots) -> str:
     return f"{timeline(story)} segment : {' . '.join(told)} . {count} : {' '.join(seconds[: event.end + 1])} ."
 
 
-def _held_against(name: str, query: Slots, fails: list[str], truth: Slots) -> str:
+def _held_against(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots, _: Event) -> str:
     pairs = []
     for slot in query.filled:
         pairs.append(f"{value_of(slot, query)} {value_of(slot, truth) or 'no'}")
         if slot in fails:
             pairs.append(f"{name}{fails.index(slot) + 1}")
-    return f"{' '.join(pairs)} : {name}{len(fails)}"
+    return f"{' '.join(e.action for e in actor.events)} : {' '.join(pairs)} : {name}{len(fails)}"
 
 
 def answered(story: Story, query: Slots) -> str:

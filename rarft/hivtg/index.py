@@ -1,0 +1,50 @@
+"""Annotations on disk: any number of samples in their order, and by video, in constant memory."""
+
+from __future__ import annotations
+
+import pickle
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rarft.schema import Sample
+
+
+class AnnotationIndex:
+    """A temporary SQLite file with the samples that `add` was given. Use it in a `with` block; it is gone afterwards."""
+
+    def __enter__(self) -> AnnotationIndex:
+        self._folder = tempfile.TemporaryDirectory(prefix="rarft-index-")
+        self._database = sqlite3.connect(Path(self._folder.name) / "samples.sqlite", check_same_thread=False)
+        self._database.execute("PRAGMA synchronous = OFF")  # it need not outlive a crash
+        self._database.execute("CREATE TABLE samples (place INTEGER PRIMARY KEY, video TEXT, sample BLOB)")
+        self._database.execute("CREATE TABLE done (key TEXT PRIMARY KEY)")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._database.close()
+        self._folder.cleanup()
+
+    def add(self, samples: Iterable[Sample]) -> int:
+        """Take samples in. Returns how many."""
+        rows = ((sample.video, pickle.dumps(sample)) for sample in samples)
+        self._database.executemany("INSERT INTO samples (video, sample) VALUES (?, ?)", rows)
+        self._database.execute("CREATE INDEX IF NOT EXISTS by_video ON samples (video)")
+        return self._database.execute("SELECT COUNT(*) FROM samples").fetchone()[0]
+
+    def mark_done(self, keys: Iterable[str]) -> None:
+        """Remember keys for `is_done`."""
+        self._database.executemany("INSERT OR IGNORE INTO done VALUES (?)", ((key,) for key in keys))
+
+    def is_done(self, key: str) -> bool:
+        return self._database.execute("SELECT 1 FROM done WHERE key = ?", (key,)).fetchone() is not None
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All samples in the order in which they were added."""
+        return (pickle.loads(blob) for (blob,) in self._database.execute("SELECT sample FROM samples ORDER BY place"))
+
+    def of_video(self, video: str) -> list[Sample]:
+        """The samples of one video, in order."""
+        found = self._database.execute("SELECT sample FROM samples WHERE video = ? ORDER BY place", (video,))
+        return [pickle.loads(blob) for (blob,) in found]
