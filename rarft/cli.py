@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")
     evaluate.add_argument("--limit", type=int, default=None, help="the first so many queries; all by default")
     evaluate.add_argument("--processes", type=int, default=1)
+    evaluate.add_argument("--against", type=Path, help="predictions.jsonl of another model on the same data: compared sample by sample")
     evaluate.add_argument("--judge", help="name of a chat model that judges the refusals; none by default")
     evaluate.add_argument("--judge-url", default="http://localhost:8000/v1", help="its OpenAI-compatible server; the key is read from OPENAI_API_KEY")
 
@@ -314,6 +315,7 @@ def _evaluate(options) -> int:
             limit=options.limit,
             processes=options.processes,
             llm=llm,
+            against=options.against,
         )
     )
     print(f"page: {options.out / 'report.html'}")

@@ -36,14 +36,14 @@ def write_page(
 
     Args:
         rows: `rarft.evaluate.report`, whose first row is the model's.
-        table: the same as Markdown.
+        table: the same as Markdown; lines below the table are shown as notes.
         judge: what `rarft.llm_judge.llm_judge` returned, if it was asked.
         offline_judge: who judged the categories, in words.
         cases: how many worst cases, half of each relevance.
     """
     # The template ends in .html; escaping is stated, not left to that.
     template = Environment(loader=PackageLoader("rarft", "."), autoescape=True).get_template("evaluation_page.html")
-    lines = [line for line in table.splitlines() if not line.startswith("|---")]
+    lines = [line for line in table.splitlines() if line.startswith("|") and not line.startswith("|---")]
     page = template.render(
         model=model,
         data=data,
@@ -54,6 +54,7 @@ def write_page(
         plots=[*_plots(rows, model), *_risk(predictions, model)],
         judge=judge,
         offline_judge=offline_judge,
+        notes=[line for line in table.splitlines() if line and not line.startswith("|")],
         cases=[_case(p, value) for p, value in worst(predictions, cases)],
     )
     return write_text(path, page)

@@ -17,7 +17,7 @@ from rarft.models import prompt_style
 from rarft.prompts import build_prompt
 from rarft.video import Clip
 
-MAX_NEW_TOKENS = 320
+MAX_NEW_TOKENS = 352
 
 
 def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:

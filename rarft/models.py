@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from rarft.presets import PRESETS
+from rarft.presets import PRESETS, apply_budget
 
 BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # ships with the repository
 
@@ -34,8 +34,9 @@ def load_model(
 
     Raises FileNotFoundError for a path that is not there; OSError (transformers) for an unknown hub name.
     """
-    if name in PRESETS:
-        name, revision = PRESETS[name].repository, revision or PRESETS[name].revision
+    preset = PRESETS.get(str(name))
+    if preset:
+        name, revision = preset.repository, revision or preset.revision
     folder = Path(name)
     if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train base --out data/base` makes the base")
@@ -47,6 +48,8 @@ def load_model(
         return PeftModel.from_pretrained(model, str(folder)).eval(), processor
     processor = AutoProcessor.from_pretrained(str(name), revision=revision, trust_remote_code=False)
     processor.tokenizer.padding_side = "left"
+    if preset:
+        apply_budget(preset, processor)
     model = AutoModelForImageTextToText.from_pretrained(
         str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
     )

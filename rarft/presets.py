@@ -8,7 +8,13 @@ has 32-pixel tokens; its budget is the same number of tokens.
 
 from __future__ import annotations
 
+import inspect
+import sys
 from dataclasses import dataclass
+
+import rarft._torchvision  # noqa: F401
+
+from transformers import ProcessorMixin
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,21 @@ PRESETS = {
         Preset("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", **_QWEN3),
     )
 }
+
+
+def apply_budget(preset: Preset, processor: ProcessorMixin) -> None:
+    """Have a processor take frames as `read_video` scaled them to the preset's budget, but for rounding to whole tokens.
+
+    As shipped, Qwen2.5-VL's enlarges every frame to 128 tokens at least, eight times the paper's minimum.
+    """
+    tool = processor.video_processor
+    if hasattr(tool, "cap_pixels_per_frame"):
+        tool.cap_pixels_per_frame = False  # the budget has been met already
+    whole_video = "num_frames" in inspect.signature(sys.modules[type(tool).__module__].smart_resize).parameters
+    tool.size = {
+        "shortest_edge": preset.min_frame_pixels,
+        "longest_edge": preset.max_pixels if whole_video else 768 * preset.min_frame_pixels // 16,
+    }
 
 
 def video_options(name: str) -> dict[str, float | int]:

@@ -16,13 +16,14 @@ from rarft.category_classifier import CategoryClassifier
 from rarft.course.build import machine
 from rarft.data import find_video
 from rarft.encoder import default_encoder
-from rarft.evaluate import Prediction, markdown, predict, read_predictions, report, write_predictions
+from rarft.evaluate import Prediction, markdown, predict, read_predictions, report, scores, write_predictions
 from rarft.evaluation_page import write_page
 from rarft.files import write_json, write_text
 from rarft.hivtg.official import read_released
 from rarft.judge import claimed_categories, world_judge
 from rarft.llm import LLM
 from rarft.llm_judge import llm_judge
+from rarft.metrics import paired_difference
 from rarft.models import freeze_vision, load_model
 from rarft.schema import Sample
 from rarft.world.dataset import story_from_json
@@ -40,6 +41,7 @@ def evaluate_file(
     limit: int | None = None,
     processes: int = 1,
     llm: LLM | None = None,
+    against: Path | None = None,
 ) -> str:
     """Evaluate a model on a world folder or a released file, and return the table.
 
@@ -50,6 +52,7 @@ def evaluate_file(
         limit: the first so many samples.
         processes: each loads the model and answers its share.
         llm: asked to judge the refusals, see `rarft.llm_judge`.
+        against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
 
     Writes predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
     FileNotFoundError if a video is missing.
@@ -71,14 +74,33 @@ def evaluate_file(
     else:
         options["categories"], offline = _category_judge(found.samples)
     judge = llm_judge(predictions, llm) if llm else None
-    rows = report({model_name: predictions}, **options)
+    systems = {model_name: predictions}
+    if against:
+        systems[str(against)] = read_predictions(against, samples)
+        if len(systems[str(against)]) < len(samples):
+            raise ValueError(f"{against}: {len(systems[str(against)])} predictions for {len(samples)} samples; let that evaluation end first")
+    rows = report(systems, **options)
     kept = [column for column in COLUMNS if any(column in row for row in rows.values())]
     table = markdown(rows, kept)
+    paired = paired_comparison(systems[str(against)], predictions) if against else None
+    if paired:
+        table += "\n\n" + "\n".join(_sentence(name, found, str(against)) for name, found in paired.items())
     about = {"model": model_name, "data": str(data), "machine": machine(), "rows": rows, "judge": judge, "offline_judge": offline}
-    write_json(out / "report.json", about)
+    write_json(out / "report.json", {**about, "paired": paired})
     write_text(out / "report.md", table + "\n")
     write_page(out / "report.html", table=table, predictions=predictions, **about)
     return table
+
+
+def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """`rarft.metrics.paired_difference`, ours minus the other, of right relevance and of RA-IoU on the same samples."""
+    a, b = scores(other), scores(ours)
+    right = [(values["relevant"] == values["predicted"]).astype(float) for values in (a, b)]
+    return {"accuracy": paired_difference(*right), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
+
+
+def _sentence(name: str, found: dict[str, float], other: str) -> str:
+    return f"{name}: {found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}] against {other}, sample by sample"
 
 
 def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryClassifier | None, str]:

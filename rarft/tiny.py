@@ -25,6 +25,7 @@ from rarft.world import completions, language, scenes
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>",
            "<|image_pad|>")  # fmt: skip
 TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "timestep", "answer", "correction") for slash in ("", "/"))
+PHRASES = tuple(value for value in language._SLOT_OF if len(value.split()) == 2)  # one thing, one token: `moves up`
 LONGEST_SECONDS = 24
 
 CHAT_TEMPLATE = (
@@ -38,7 +39,7 @@ CHAT_TEMPLATE = (
 
 def vocabulary() -> list[str]:
     """Every word of the grammar, every whole second, the marks of the reasoning, and the words of the format."""
-    values = [word for value in language._SLOT_OF for word in value.split()]
+    values = [word for value in language._SLOT_OF if value not in PHRASES for word in value.split()]
     glue = f"the with than turns to it as on before after not and NIL scene user assistant . : s {language.REFUSAL}"
     plurals = [part + "s" for part in scenes.PARTS]
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
@@ -46,7 +47,7 @@ def vocabulary() -> list[str]:
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, one a tag. A time stamp of the video (`<4.2 seconds>`) becomes the word `4`: the second that an
+    """One token a word, a phrase or a tag. A time stamp of the video (`<4.2 seconds>`) becomes the word `4`: the second that an
     answer names is then the very token that stands before the frames, and finding it is matching a word with
     itself. With tokens of their own, each second's stamp would have to be tied to its number one by one."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary())}, unk_token="<unk>"))
@@ -58,7 +59,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     core.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
-    core.add_tokens([AddedToken(t, normalized=False) for t in TAGS])
+    core.add_tokens([AddedToken(t, normalized=False) for t in (*TAGS, *PHRASES)])
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         unk_token="<unk>",

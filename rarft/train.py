@@ -31,7 +31,7 @@ def grpo_config(output: str | Path, **changes) -> GRPOConfig:
         "num_generations": 8,
         "per_device_train_batch_size": 64,
         "temperature": 1.0,
-        "max_completion_length": 320,
+        "max_completion_length": 352,
         "learning_rate": 3e-4,
         "top_entropy_quantile": 0.1,
         "lr_scheduler_type": "constant_with_warmup",

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import decord
 import numpy as np
+from PIL import Image
+
+FRAMES_AT_A_TIME = 64
 
 
 class VideoError(ValueError):
@@ -46,7 +49,7 @@ def read_video(
 
     Args:
         start, end: crop, in seconds of the file; the whole file by default.
-        max_pixels: budget for all frames together (T * H * W); frames are scaled down by decord to meet it.
+        max_pixels: budget for all frames together (T * H * W); frames are scaled down to meet it.
         min_frame_pixels: no frame is scaled below this (H * W), whatever the budget says.
         max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
 
@@ -68,14 +71,11 @@ def read_video(
     indices = np.clip(np.searchsorted(shown[:, 0], wanted + 1e-6, side="right") - 1, 0, len(shown) - 1)
     if max_pixels is not None and min_frame_pixels is not None:
         max_pixels = max(max_pixels, count * min_frame_pixels)
-    size = _fit(reader[0].shape[:2], count, max_pixels)
-    if size is not None:
-        reader = _open(path, *size)
-    frames = _decode(reader, indices, path)
+    frames = _decode(reader, indices, path, _fit(reader[0].shape[:2], count, max_pixels))
     return Clip(frames, np.maximum(shown[indices, 0] - first, 0.0), duration, fps, str(path))
 
 
-def _open(path: Path, height: int = -1, width: int = -1) -> decord.VideoReader:
+def _open(path: Path) -> decord.VideoReader:
     if not path.exists():
         raise VideoError(f"{path}: no such file; check the path, or the video folder that was given")
     if path.is_dir():
@@ -83,7 +83,7 @@ def _open(path: Path, height: int = -1, width: int = -1) -> decord.VideoReader:
     if path.stat().st_size == 0:
         raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1, height=height, width=width)
+        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
     except (decord.DECORDError, RuntimeError) as error:
         cause = str(error).strip().splitlines()[-1]
         raise VideoError(f"{path}: not a video that FFmpeg can read, or truncated ({cause})") from error
@@ -110,10 +110,19 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int
     return max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2)
 
 
-def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path) -> np.ndarray:
+def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
+    """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
+    parts = []
     try:
-        frames = reader.get_batch(indices).asnumpy()
+        for begin in range(0, len(indices), FRAMES_AT_A_TIME):
+            frames = reader.get_batch(indices[begin : begin + FRAMES_AT_A_TIME]).asnumpy()
+            # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
+            parts.append(frames if size is None else np.stack([_scaled(frame, size) for frame in frames]))
         reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)
     except (decord.DECORDError, RuntimeError) as error:
         raise VideoError(f"{path}: decoding failed, the file seems damaged or truncated") from error
-    return frames
+    return np.concatenate(parts)
+
+
+def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))

@@ -7,6 +7,7 @@ import pytest
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.build import build, think
 from rarft.hivtg.editors import LLMEditor, Proposal, Rejected, WorldEditor, check
+from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released
 from rarft.hivtg.shuffle import shuffled_queries
@@ -169,3 +170,12 @@ def test_the_annotation_widget_saves_good_pairs_and_says_what_is_wrong_with_othe
     found = read_released(output)
     assert not found.problems and [s.difficulty for s in found.samples] == [Difficulty.ORIGINAL, Difficulty.HARD]
     assert found.samples[1].query == query.value and found.samples[1].correction == sample.query
+
+
+def test_the_index_gives_samples_back_in_order_and_by_video():
+    samples = [Sample(f"{i % 2}.mp4", f"query {i}", [Span(i, i + 1.0)]) for i in range(5)]
+    with AnnotationIndex() as index:
+        assert index.add(iter(samples)) == 5
+        index.mark_done(["a", "a", "b"])
+        assert list(index) == samples and index.of_video("1.mp4") == samples[1::2] and index.of_video("x") == []
+        assert index.is_done("b") and not index.is_done("c")

@@ -1,6 +1,7 @@
 """Video GRPO: the model sees the video, training and generation agree, the loss is TRL's, runs resume."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -36,18 +37,43 @@ def log_probabilities(trainer, model, batch):
     return trainer._get_per_token_logps_and_entropies(model, ids, mask, batch["completion_ids"].shape[1])[0]
 
 
-@pytest.mark.parametrize("lora", [False, True])
-def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp_path, lora):
+SETTINGS = {
+    "plain": {},
+    "lora": {"lora": True},
+    "checkpointing": {"checkpointing": True},
+    "crops at 3 frames a second": {"crop": (2.0, 9.5), "fps": 3.0},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp_path, name):
     model, processor = base
+    setting = SETTINGS[name]
+    lora, checkpointing = setting.get("lora", False), setting.get("checkpointing", False)
     if lora:
         model = add_lora(model, rank=4)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
+        for parameter_name, parameter in model.named_parameters():
+            if "lora_B" in parameter_name:
                 torch.nn.init.normal_(parameter, std=0.05)
-    trainer = build_trainer(model, processor, groups, settings(tmp_path))
+    if "crop" in setting:
+        start, end = setting["crop"]
+        crops = [(start, end), (start + 1, end + 2)]  # of different lengths: the batch is mixed
+        groups = [[dataclasses.replace(s, start=a, end=b) for s in g] for g, (a, b) in zip(groups, crops * 6, strict=True)]
+    freeze_vision(model)
+    cache = VisionCache(model, processor, fps=setting.get("fps", 2.0))
+    config = settings(tmp_path, gradient_checkpointing=checkpointing)
+    trainer = build_trainer(model, processor, groups, config, vision_cache=cache)
     batch = batch_of(trainer)
-    with torch.no_grad():
-        trained = log_probabilities(trainer, model, batch)
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})  # as `train()` does
+        model.train()
+        assert model.is_gradient_checkpointing
+        trained = log_probabilities(trainer, model, batch).detach()
+        model.eval()
+        model.gradient_checkpointing_disable()
+    else:
+        with torch.no_grad():
+            trained = log_probabilities(trainer, model, batch)
     # Walk each completion token by token from the real video, the way generation goes, without any cache of ours.
     features = trainer._features
     from rarft.inputs import video_inputs

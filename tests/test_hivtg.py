@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from rarft.hivtg.official import group_samples, read_released, rows_of, split_answer, write_released
+from rarft.hivtg.official import group_samples, iter_rows, read_released, rows_of, split_answer, write_released
 from rarft.schema import Category, Difficulty
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -86,3 +86,12 @@ def test_official_files(name, rows, relevant, irrelevant, problems, tmp_path):
         assert [levels.count(d) for d in (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)] == [530, 363, 204]
     again = json.loads(write_released(found.rows, tmp_path / "x.json").read_text())
     assert again == json.loads((OFFICIAL / f"{name}.json").read_text())
+
+
+def test_json_lines_are_read_row_by_row_and_a_bad_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"video": "a", "GRPO": []}\n\n{"video": "b"}\n{"video"\n')
+    rows = iter_rows(path)
+    assert [next(rows)["video"], next(rows)["video"]] == ["a", "b"]
+    with pytest.raises(ValueError, match="rows.jsonl.*line 4"):
+        next(rows)

@@ -51,10 +51,11 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
     (data / "clips" / "00001.mp4").write_bytes(b"not a video")
     (data / "clips" / "00002.mp4").unlink()
     fields = [*TINY, *SMALL, "--train_data", str(data), "--limit", "5", "--max_steps", "1", "--save_strategy", "no",
-              "--use_peft", "true", "--lora_r", "4", "--output_dir", str(tmp_path / "run")]  # fmt: skip
+              "--use_peft", "true", "--lora_r", "4", "--report_to", "tensorboard", "--output_dir", str(tmp_path / "run")]  # fmt: skip
     trainer = run_recipe(fields)
     assert "00001.mp4" in caplog.text and "00002.mp4" in caplog.text and "2 of 5 groups were left out" in caplog.text
     assert len(trainer.train_dataset) % 6 == 0, "three videos, two relevances"
+    assert list((tmp_path / "run").rglob("events.out.tfevents*")), "a logger by its name"
     model, _ = load_model(tmp_path / "run", dtype="float32")
     assert type(model).__name__.startswith("Peft")
     with pytest.raises(ValueError, match="00001.mp4"):

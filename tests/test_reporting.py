@@ -1,10 +1,11 @@
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
 from rarft.course import ROOT
-from rarft.evaluate import Prediction, markdown, reference_predictions, report
+from rarft.evaluate import Prediction, markdown, reference_predictions, report, write_predictions
 from rarft.evaluation_page import worst, write_page
 from rarft.reporting import evaluate_file, predict_in_processes
 
@@ -40,6 +41,20 @@ def test_evaluation_of_a_folder(tmp_path):
     assert set(found["rows"]) == {MODEL, "always refuse", "never refuse", "oracle"} and found["judge"] is None
     assert "| oracle | 6 |" in (tmp_path / "report.md").read_text()
     assert "Worst cases" in (tmp_path / "report.html").read_text()
+
+
+def test_two_models_are_compared_sample_by_sample(tmp_path, world):
+    folder = ROOT / "data" / "samples"
+    samples = [dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.samples][:6]
+    write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples, "oracle"))
+    table = evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    row = found["rows"][MODEL]
+    assert found["paired"]["accuracy"]["difference"] == pytest.approx(row["accuracy"] - 1)
+    assert "accuracy: -" in table and "sample by sample" in (tmp_path / "out" / "report.html").read_text()
+    write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples[:4], "oracle"))
+    with pytest.raises(ValueError, match="4 predictions for 6"):
+        evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
 
 
 def test_two_processes_answer_as_one_and_go_on_after_a_kill(tmp_path, world):

@@ -55,6 +55,10 @@ def test_budgets(video):
     assert read_video(video, fps=10, max_frames=5).frames.shape[0] == 5
     small = read_video(video, fps=2, max_pixels=16 * 32 * 32).frames
     assert small.shape[0] == 16 and small[0, ..., 0].size <= 32 * 32
+    kept = read_video(video, fps=2, max_pixels=16 * 32 * 32, min_frame_pixels=48 * 48).frames
+    assert kept.shape[1:] == (48, 48, 3), "no frame below the minimum; a width at which decord's own scaling fails"
+    full = read_video(video, fps=2).frames
+    np.testing.assert_allclose(kept.mean((1, 2)), full.mean((1, 2)), atol=6)
 
 
 def test_bad_files_are_named_with_their_cause(tmp_path, video):

@@ -47,23 +47,26 @@ def reasoning(story: Story, query: Slots) -> str:
     """What a teacher thinks: the timeline, then the query held against each actor's nearest event, then the segment.
 
     `segment : blinks grows : red red ring square A1 grows grows : A1 . grows shrinks : red blue B1 ring ring grows grows : B1 .
-    A1 : 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`: for each actor what it does, in order; each thing asked
-    beside what is shown (`no` where there is nothing of the kind), with a counting mark where the two differ; and the
-    count at the end. Then the count of the actor that comes closer, and its seconds once more, with a mark where the event
-    has begun and one where it has ended.
+    A1 square not ring : 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`: for each actor what it does, in
+    order; each thing asked beside what is shown (`no` where there is nothing of the kind), with a counting mark where the
+    two differ; and the count at the end. Then the marks of the actor that comes closer, each with what is shown and what
+    is not (or its 0), and its seconds once more, with a mark where the event has begun and one where it has ended.
     Like the timeline, this has only steps of one look-up or one comparison; answer, refusal and correction are then copied
-    from it, mark by mark. A small model that writes less learns the timeline and then guesses: held against the nearest
-    event alone, every second irrelevant query was compared with a mixture of both actors; without the list of actions,
-    every second wrong action was taken for the right one.
+    from it. A small model that writes less learns the timeline and then guesses. Each part is there for an error that was
+    counted without it: held against the nearest event alone, every second irrelevant query was compared with a mixture of
+    both actors; without the list of actions, every second wrong action was taken for the right one; and without the marks
+    before what is to be explained, three of four explanations of a perfect comparison were wrong.
     """
     told = [_held_against(name, query, actor, *nearest_of(story, query, actor)) for name, actor in zip(NAMES, story.actors, strict=True)]
-    fails, _, actor, event = nearest(story, query)
+    fails, truth, actor, event = nearest(story, query)
     seconds = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
     seconds.append(str(story.duration))  # nothing is to be seen there
     seconds[event.start] += f" <timestep> {event.start}"
     seconds[event.end] += f" </timestep> {event.end}"
-    count = f"{NAMES[story.actors.index(actor)]}{len(fails)}"
-    return f"{timeline(story)} segment : {' . '.join(told)} . {count} : {' '.join(seconds[: event.end + 1])} ."
+    name = NAMES[story.actors.index(actor)]
+    wrong = [f"{name}{n} {value_of(slot, truth) or 'no'} not {value_of(slot, query)}" for n, slot in enumerate(fails, start=1)]
+    chosen = " ".join(wrong) or f"{name}0"
+    return f"{timeline(story)} segment : {' . '.join(told)} . {chosen} : {' '.join(seconds[: event.end + 1])} ."
 
 
 def _held_against(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots, _: Event) -> str:
