@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     lint = command("lint", _lint, "Find label errors in HI-VTG files; exit status 1 if there are errors.")
     lint.add_argument("files", nargs="+", type=Path)
-    lint.add_argument("--source", nargs="*", type=Path, default=[], help="source annotations: TVGBench, RaTSG Charades-STA")
+    lint.add_argument("--source", nargs="*", type=Path, default=[], help="source annotations: TVGBench, RaTSG Charades-STA, or any that build-hivtg reads")
     lint.add_argument("--fix", action="store_true", help="write NAME.fixed.json and NAME.fixes.json into --out")
     lint.add_argument("--out", type=Path, help="folder for the corrected copies; beside the files by default")
     lint.add_argument("--json", type=Path, help="write all findings here")
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--model", help="annotations: the chat model that edits; for a world folder none is needed")
     build.add_argument("--url", default="http://localhost:8000/v1", help="its OpenAI-compatible server; the key is read from OPENAI_API_KEY")
     build.add_argument("--verify", action="store_true", help="ask the model again whether each edit could be true")
+    build.add_argument("--price", type=float, nargs=2, metavar=("IN", "OUT"), help="of a million tokens read and written: costs are printed before and after")
     build.add_argument("--concurrency", type=int, default=8, help="questions at a time")
     build.add_argument("--limit", type=int, default=None, help="the first so many queries; all by default")
     build.add_argument("--seed", type=int, default=0)
@@ -186,12 +187,18 @@ def _build_hivtg(options) -> int:
         count = sum(1 for _ in islice(_annotations(options.data), options.limit))
         questions = 3 * count * (1 + options.verify)
         tokens = questions * len(PROMPT) // 4  # of English text, four characters are about a token
-        print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries")
+        print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries{_cost(options.price, tokens, 0)}")
     counts = build(islice(samples, options.limit), editor, options.out, concurrency=options.concurrency if llm else 1)
     if not counts["rows"] + counts["without_edits"] + counts["skipped"]:
         raise ValueError(f"{options.data}: no annotation that can be used")
     print(json.dumps({**counts, **(llm.usage if llm else {})}))
+    if llm and options.price:
+        print(f"spent{_cost(options.price, llm.usage['prompt_tokens'], llm.usage['completion_tokens'])}")
     return 0
+
+
+def _cost(price: list[float] | None, read: int, written: int) -> str:
+    return "" if price is None else f": {(read * price[0] + written * price[1]) / 1e6:.2f} at your prices"
 
 
 def _build_ss(options) -> int:

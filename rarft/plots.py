@@ -77,18 +77,25 @@ def surface(values: Callable[[float, float], float], duration: float, true: Span
     return figure
 
 
-def curves(series: Mapping[str, Sequence[float]], xlabel: str = "step", title: str = "", smooth: int = 5) -> Figure:
-    """Lines, each with its moving average over `smooth` points."""
+def curves(
+    series: Mapping[str, Sequence[float]],
+    xlabel: str = "step",
+    title: str = "",
+    smooth: int = 5,
+    x: Sequence[float] | None = None,
+) -> Figure:
+    """Lines, each with its moving average over `smooth` points. x: where the points stand; 0, 1, 2, … by default."""
     figure = Figure(figsize=(7, 3))
     axis = figure.subplots()
     for colour, (name, values) in zip(COLOURS * 3, series.items(), strict=False):
         values = np.asarray(values, float)
-        axis.plot(values, color=colour, alpha=0.25)
+        places = np.arange(len(values)) if x is None else np.asarray(x, float)
+        axis.plot(places, values, color=colour, alpha=0.25)
         if len(values) >= smooth:
             kernel = np.ones(smooth) / smooth
-            axis.plot(np.arange(smooth - 1, len(values)), np.convolve(values, kernel, "valid"), color=colour, label=name)
+            axis.plot(places[smooth - 1 :], np.convolve(values, kernel, "valid"), color=colour, label=name)
         else:
-            axis.plot(values, color=colour, label=name)
+            axis.plot(places, values, color=colour, label=name)
     axis.set(xlabel=xlabel, title=title)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)

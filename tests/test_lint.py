@@ -86,3 +86,10 @@ def test_wrong_labels_of_the_official_files(name, code, count, before, after, tm
     fixed, _ = fix(OFFICIAL / f"{name}.json", report, tmp_path)
     again = lint(fixed, sources)
     assert code not in again.counts and again.perfect_miou == pytest.approx(after, abs=5e-4)
+
+
+def test_windows_that_were_cut_to_the_first_are_found(tmp_path, files):
+    source = tmp_path / "qv.jsonl"
+    source.write_text('{"vid": "AB", "query": "A person opens a door.", "duration": 12, "relevant_windows": [[2, 5.5], [8, 10]]}\n')
+    report = lint(files("a.json", [row()]), [source])
+    assert report.counts == {"truncated-windows": 1} and not report.failed and report.perfect_miou == 1

@@ -131,6 +131,9 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
         if earlier and "timestamp" not in item:
             yield Finding("shared-span", "warning", number, position, "a second relevant query has no span of its own")
         return
+    windows = source.windows.get(normalise(item["q"]), 1)
+    if windows > 1:
+        yield Finding("truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one")
     if any(abs(label.start - t.start) < TOLERANCE and abs(label.end - t.end) < TOLERANCE for t in truth):
         return
     right = list(truth[0])

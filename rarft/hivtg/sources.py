@@ -1,16 +1,20 @@
 """Source annotations: what a video's own data set says happens in it, to check released labels against.
 
-Read are TVGBench (a JSON array with `path`, `question`, `answer`, `start`, `end`) and RaTSG's Charades-STA (a JSON
-object video → `sts`, `duration`).
+Read are TVGBench (a JSON array with `path`, `question`, `answer`, `start`, `end`), RaTSG's Charades-STA (a JSON
+object video → `sts`, `duration`) and every layout of `rarft.hivtg.annotations`.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rarft.hivtg.annotations import read_annotations
 from rarft.schema import Span
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -19,11 +23,13 @@ class SourceVideo:
 
     crops: for clipped videos, sentence → (clip start, clip end) in seconds of the whole video; the segments are
     absolute.
+    windows: how many segments one annotation gives for a sentence, where it gives several (QVHighlights).
     """
 
     duration: float | None = None
     spans: dict[str, list[Span]] = field(default_factory=dict)
     crops: dict[str, Span] = field(default_factory=dict)
+    windows: dict[str, int] = field(default_factory=dict)
 
 
 def video_id(path: str) -> str:
@@ -40,14 +46,30 @@ def read_sources(paths: list[str | Path]) -> dict[str, SourceVideo]:
     """Read source files into one table by video id. Raises ValueError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            data = None  # text or JSON Lines
         if isinstance(data, list) and data and {"path", "question", "answer"} <= data[0].keys():
             _add_tvgbench(videos, data)
         elif isinstance(data, dict) and data and "sts" in next(iter(data.values())):
             _add_ratsg(videos, data)
         else:
-            raise ValueError(f"{path}: not a source annotation file that is known (TVGBench, RaTSG Charades-STA)")
+            _add_annotations(videos, path)
     return videos
+
+
+def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
+    found = 0
+    for found, sample in enumerate(read_annotations(path, lambda problem: log.warning("left out: %s", problem)), start=1):
+        video = videos.setdefault(video_id(sample.video), SourceVideo())
+        video.duration = sample.duration or video.duration
+        sentence = normalise(sample.query)
+        video.spans.setdefault(sentence, []).extend(sample.spans)
+        if len(sample.spans) > 1:
+            video.windows[sentence] = len(sample.spans)
+    if not found:
+        raise ValueError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
 
 
 def _add_tvgbench(videos: dict[str, SourceVideo], rows: list[dict]) -> None:
