@@ -1,6 +1,6 @@
 """The paper's ablation on the world, and supervised fine-tuning on the same data: what a user would try first.
 
-    python benchmarks/ablation.py --seeds 0 1 2          # about 7 minutes a run on two cores; resumes
+    python benchmarks/ablation.py --seeds 0 1 2          # about 5 minutes a run on two cores; resumes
 
 Every run is added to data/results/ablation.json as soon as it is measured, with its seed, steps and minutes.
 """
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=SETTINGS)
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(2)
