@@ -95,12 +95,15 @@ GOOD = Proposal("a person closes a door", "the door is opened, not closed", (Cat
         ({"answer": ""}, "empty"),
         ({"query": "A person opens a door."}, "not changed"),
         ({"query": "a cat sleeps on the sofa"}, "another annotation"),
+        ({"query": "a person opens"}, "only leaves words out"),
+        ({"query": "a cat sleeps"}, "only leaves words out"),
         ({"answer": "it shows: A person opens a door."}, "leak"),
         ({"categories": ()}, "1 categories"),
     ],
 )
 def test_bad_proposals_are_turned_down(change, reason):
     check(DOOR, GOOD, 1, [CAT.query])
+    check(DOOR, Proposal("a door opens a person", "it is the other way round", (Category.ACTION_SEQUENCE,)), 1, [CAT.query])
     with pytest.raises(Rejected, match=reason):
         check(DOOR, Proposal(**{**GOOD.__dict__, **change}), 1, [CAT.query])
 

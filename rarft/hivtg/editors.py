@@ -133,7 +133,17 @@ def check(sample: Sample, proposal: Proposal, edits: int, others: Sequence[str])
         raise Rejected("the query was not changed", proposal)
     if query in map(normalise, others):
         raise Rejected("true: it is another annotation of the same video", proposal)
+    for known in (original, *map(normalise, others)):
+        if _only_leaves_words_out(query, known):
+            raise Rejected(f"true: it does not contradict {known!r}, it only leaves words out", proposal)
     if original in normalise(proposal.answer):
         raise Rejected("the answer quotes the original query: a leak", proposal)
     if len(proposal.categories) != edits:
         raise Rejected(f"{edits} categories were expected, got {len(proposal.categories)}", proposal)
+
+
+def _only_leaves_words_out(query: str, known: str) -> bool:
+    """Whether a query is a true sentence with words missing: `a car drives` of `a red car drives`. It says less, and
+    nothing that contradicts."""
+    rest = iter(known.split())
+    return all(word in rest for word in query.split())

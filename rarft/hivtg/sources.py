@@ -60,15 +60,15 @@ def read_sources(paths: list[str | Path]) -> dict[str, SourceVideo]:
 
 
 def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
-    found = 0
-    for found, sample in enumerate(read_annotations(path, lambda problem: log.warning("left out: %s", problem)), start=1):
+    samples = list(read_annotations(path, lambda problem: log.warning("left out: %s", problem)))
+    for sample in samples:
         video = videos.setdefault(video_id(sample.video), SourceVideo())
         video.duration = sample.duration or video.duration
         sentence = normalise(sample.query)
         video.spans.setdefault(sentence, []).extend(sample.spans)
         if len(sample.spans) > 1:
             video.windows[sentence] = len(sample.spans)
-    if not found:
+    if not samples:
         raise ValueError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
 
 
