@@ -82,7 +82,8 @@ def test_kill_and_resume_give_the_losses_of_an_unbroken_run(tmp_path):
     half = tmp_path / "killed" / "checkpoint-9"  # a checkpoint that a kill cut short is passed over
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_st')
-    assert last_whole_checkpoint(tmp_path / "killed").name in ("checkpoint-2", "checkpoint-3", "checkpoint-4")
+    # The kill may have hit the writing of checkpoint-2 itself; a later one may have been begun.
+    assert last_whole_checkpoint(tmp_path / "killed").name in {f"checkpoint-{step}" for step in (1, 2, 3, 4)}
     subprocess.run(command("killed", "--resume"), check=True, cwd=ROOT, capture_output=True)
     np.testing.assert_allclose(rewards_of(tmp_path / "killed"), rewards_of(tmp_path / "whole"), atol=1e-6)
 
