@@ -46,6 +46,7 @@ def grpo_config(output: str | Path, **changes) -> GRPOConfig:
         "report_to": "none",
         "remove_unused_columns": False,
         "gradient_checkpointing": False,
+        "dataloader_pin_memory": False,  # rows are a few numbers and a path
         "bf16": False,
         "seed": 0,
     }
