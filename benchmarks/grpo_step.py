@@ -61,7 +61,7 @@ def plain_step(model, processor, clips, queries, group: int, new_tokens: int) ->
 
 def shared_step(trainer, rows) -> None:
     """Generate and train with `VideoGRPOTrainer`, its cache emptied so that each step meets new videos."""
-    trainer.vision_cache._memory.clear()
+    trainer.vision_cache.forget()
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
     trainer._compute_loss(trainer.model, batch).backward()

@@ -81,6 +81,7 @@ def infer_all(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 bar.update()
             file.flush()
+            cache.forget()  # a list of videos may be longer than the memory
     return counts
 
 

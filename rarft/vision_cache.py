@@ -95,6 +95,10 @@ class VisionCache:
                 errors[key] = features
         return errors
 
+    def forget(self) -> None:
+        """Let go of what is kept in memory; a folder keeps its files."""
+        self._memory.clear()
+
     def _encoded(self, keys: list[Key]) -> Iterator[tuple[Key, VisionFeatures | VideoError]]:
         """Decode, encode and keep; while the tower works on one batch, the next is being decoded."""
         parts = [keys[i : i + self.batch_size] for i in range(0, len(keys), self.batch_size)]

@@ -20,8 +20,10 @@ def questions(world, tmp_path):
 def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base, questions, tmp_path):
     model, processor = base
     asked = read_questions(questions)
-    counts = infer_all(model, processor, asked, tmp_path / "a.jsonl", VisionCache(model, processor), batch_size=3)
-    assert counts == {"answered": 4, "errors": 1, "kept": 0}
+    cache = VisionCache(model, processor)
+    counts = infer_all(model, processor, asked, tmp_path / "a.jsonl", cache, batch_size=3)
+    assert counts == {"answered": 4, "errors": 1, "kept": 0} and cache.encoded == 4
+    assert not cache._memory, "memory does not grow with the list"
     whole = (tmp_path / "a.jsonl").read_text()
     rows = [json.loads(line) for line in whole.splitlines()]
     assert [row.get("id") for row in rows] == [0, 1, None, 2, 3] and "gone.mp4" in rows[2]["error"]
