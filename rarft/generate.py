@@ -9,12 +9,12 @@ from collections.abc import Callable
 import rarft._torchvision  # noqa: F401
 
 import torch
-from peft import PeftModel
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin, StaticCache
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from rarft.inputs import VisionFeatures, encode_clips, tokenize_with_features
-from rarft.models import prompt_style
+from rarft.models import prompt_style, without_lora
 from rarft.prompts import build_prompt
+from rarft.shared_prefix import SharedPrefixCache, share_prefixes
 from rarft.video import Clip
 
 MAX_NEW_TOKENS = 352
@@ -70,6 +70,14 @@ def to_device(inputs: dict, device: torch.device) -> dict:
     return moved
 
 
+def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
+    """Positions of the tokens of prompts (B, L), as a forward pass counts them: (3, B, L) for M-RoPE, else (B, L)."""
+    if "mm_token_type_ids" not in inputs:
+        return torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device).expand_as(inputs["input_ids"])
+    names = ("input_ids", "attention_mask", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
+    return model.model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0]
+
+
 def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
     """(B, 1): what to add to a token's place to get its M-RoPE position, from the end of the prompt on.
 
@@ -77,8 +85,7 @@ def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
     offset (`rope_deltas`) counts from the largest position; in Qwen2.5-VL that is the end of a long video, beyond the
     text after it, and log-probabilities of generation and training would differ.
     """
-    names = ("input_ids", "attention_mask", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
-    positions, _ = model.model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})
+    positions = prompt_positions(model, inputs)
     return (positions[:, :, -1].amax(0) + 1 - inputs["attention_mask"].sum(1))[:, None]
 
 
@@ -93,18 +100,19 @@ def generate_from_shared_prefix(
 
     Returns token ids (B * num_generations, L + new), prompts included.
     """
-    length = inputs["input_ids"].shape[1]
+    sharing = share_prefixes(model)
     prefill = DynamicCache(config=model.config)
     model(**inputs, past_key_values=prefill, use_cache=True, logits_to_keep=1)
     repeat: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.repeat_interleave(num_generations, dim=0)  # noqa: E731
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = without_lora(model)
     if "mm_token_type_ids" in inputs:
         inner.model.rope_deltas = repeat(position_offsets(inner, inputs))
-    # A static cache is written in place; a dynamic one is copied whole for each new token.
-    cache = StaticCache(config=model.config, max_cache_len=length + config.max_new_tokens)
-    for layer, filled in enumerate(prefill.layers):
-        keys, values = repeat(filled.keys[:, :, :-1]), repeat(filled.values[:, :, :-1])
-        cache.update(keys, values, layer)
+    if sharing:
+        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens)
+    else:
+        cache = prefill
+        cache.batch_repeat_interleave(num_generations)
+        cache.crop(-1)
     passed = ("input_ids", "attention_mask", "mm_token_type_ids")
     return model.generate(
         **{name: repeat(inputs[name]) for name in passed if name in inputs},

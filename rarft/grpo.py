@@ -1,24 +1,30 @@
 """GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and as little else as can be.
 
 What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
-prefill (`_generate_single_turn`), and that the video reaches the log-probability pass (`_VideoForward`). Loss,
+prefill (`_generate_single_turn`), and that the video reaches the log-probability pass, once for all completions of a
+prompt (`_VideoForward`). Loss,
 advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same inputs in both
 passes, so log-probabilities of training and generation agree (tested).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import rarft._torchvision  # noqa: F401
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import FusedCausalLMOutput, split_tensor_dict
 
-from rarft.generate import generate_from_shared_prefix, to_device
+from rarft.generate import generate_from_shared_prefix, prompt_positions, to_device
 from rarft.inputs import VisionFeatures, tokenize_with_features, video_inputs
+from rarft.models import without_lora
+from rarft.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.vision_cache import VisionCache
 
 
@@ -61,15 +67,28 @@ class VideoGRPOTrainer(GRPOTrainer):
             {"input_ids": [prompt_ids[i] for i in firsts]}, return_tensors="pt", padding_side="left"
         )
         inputs = {**inputs, **video_inputs(inputs["input_ids"], features, self.processing_class.video_token_id)}
-        model = self.accelerator.unwrap_model(self.model)
-        training = model.training
-        model.eval()
-        config = self._sampling_config(model)
-        with torch.no_grad():
+        with self._whole_model() as model:
+            training = model.training
+            model.eval()
+            config = self._sampling_config(model)
             ids = generate_from_shared_prefix(model, to_device(inputs, self.accelerator.device), config, repeats)
-        model.train(training)
+            model.train(training)
         completions = ids[:, inputs["input_ids"].shape[1] :]
         return [self._until_end(row) for row in completions.cpu()], None
+
+    @contextmanager
+    def _whole_model(self) -> Iterator[PreTrainedModel]:
+        """The model to generate with, its weights gathered where ZeRO-3 or FSDP shares them out: as TRL does it."""
+        settings = {
+            "gather_deepspeed3_params": self.args.ds3_gather_for_generation,
+            "gradient_checkpointing_kwargs": self.args.gradient_checkpointing_kwargs,
+        }
+        with (
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator, **settings) as model,
+            torch.no_grad(),
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            yield model
 
     def _sampling_config(self, model) -> GenerationConfig:
         """TRL's sampling settings over the checkpoint's own, and never a vision token: the next forward pass would ask
@@ -86,6 +105,14 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     # -- the training pass -------------------------------------------------------------------------------------
 
+    def _prepare_inputs(self, generation_batch):
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is before:
+            return inputs
+        self._buffered_inputs = whole_groups(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         output["video_row"] = torch.arange(len(inputs), device=self.accelerator.device)  # survives TRL's shuffle
@@ -95,23 +122,71 @@ class VideoGRPOTrainer(GRPOTrainer):
         self._rows = inputs["video_row"].cpu()
         return super()._compute_loss(model, inputs)
 
-    def _get_per_token_logps_and_entropies(self, model, input_ids, *args, **kwargs):
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         features = [self._features[row] for row in self._rows]
-        forward = _VideoForward(model, features, self.processing_class.video_token_id)
-        return super()._get_per_token_logps_and_entropies(forward, input_ids, *args, **kwargs)
+        inner = without_lora(self.accelerator.unwrap_model(model))
+        forward = _VideoForward(model, inner, features, self.processing_class.video_token_id, logits_to_keep)
+        return super()._get_per_token_logps_and_entropies(
+            forward, input_ids, attention_mask, logits_to_keep, *args, **kwargs
+        )
 
 
 class _VideoForward:
-    """A model whose every call is handed the videos of the next rows: TRL goes through a batch in order."""
+    """A model whose every call is handed the videos of the next rows: TRL goes through a batch in order.
 
-    def __init__(self, model: torch.nn.Module, features: Sequence[VisionFeatures], video_token: int):
-        self.model, self.features, self.video_token, self.done = model, features, video_token, 0
+    Rows of one prompt become one row (`rarft.shared_prefix`): a prompt is nearly all video, and is computed once.
+    """
 
-    def __call__(self, input_ids: torch.Tensor, **inputs: Any):
+    def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
+        self.model, self.inner, self.features, self.completion = model, inner, features, completion
+        self.video_token, self.done = video_token, 0
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any):
         features = self.features[self.done : self.done + len(input_ids)]
         self.done += len(input_ids)
-        video = to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)
-        return self.model(input_ids=input_ids, **inputs, **video)
+        prompts = input_ids[:, : -self.completion]
+        groups = same_prompts(prompts, features)
+        if len(groups) == len(input_ids) or not share_prefixes(self.inner):
+            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+            return self.model(**inputs, **self._video(input_ids, features), labels=labels, **options)
+        firsts = [group[0] for group in groups]
+        features = [features[i] for i in firsts]
+        ids, packed_labels, layout = pack(groups, input_ids, attention_mask, labels, self.completion)
+        prompt = {"input_ids": prompts[firsts], "attention_mask": attention_mask[firsts, : -self.completion]}
+        positions = prompt_positions(self.inner, {**prompt, **self._video(prompt["input_ids"], features)})
+        output = self.model(
+            input_ids=ids,
+            attention_mask=layout.segment_mask,  # what transformers makes of a mask of two dimensions would go unused
+            position_ids=pack_positions(positions, layout.group, layout.segment),
+            shared_prefix=layout,
+            **self._video(ids, features),
+            labels=packed_labels,
+            **options,
+        )
+        entropy = None if output.entropy is None else layout.unpack(output.entropy)
+        return FusedCausalLMOutput(log_probs=layout.unpack(output.log_probs), entropy=entropy)
+
+    def _video(self, input_ids: torch.Tensor, features: Sequence[VisionFeatures]) -> dict:
+        return to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)
+
+
+def same_prompts(prompts: torch.Tensor, features: Sequence[VisionFeatures]) -> list[list[int]]:
+    """Numbers of the rows that have the same prompt about the same video, group by group."""
+    groups: dict[tuple, list[int]] = {}
+    for row, (ids, feature) in enumerate(zip(prompts.tolist(), features, strict=True)):
+        groups.setdefault((id(feature), *ids), []).append(row)
+    return list(groups.values())
+
+
+def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Undo TRL's shuffle over the batches of one generation, so that completions of a prompt come in the same pass."""
+    order = torch.cat([batch["video_row"] for batch in batches]).argsort()
+
+    def in_order(name: str, value: Any) -> Any:
+        is_per_row = isinstance(value, torch.Tensor) and value.ndim > 0
+        return torch.cat([batch[name] for batch in batches])[order] if is_per_row else value
+
+    return split_tensor_dict({name: in_order(name, value) for name, value in batches[0].items()}, len(batches))
 
 
 def video_part(prompt: list[dict]) -> dict:

@@ -12,11 +12,11 @@ import rarft._torchvision  # noqa: F401
 
 import numpy as np
 import torch
-from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 from transformers.video_utils import VideoMetadata
 
+from rarft.models import without_lora
 from rarft.video import Clip
 
 
@@ -85,8 +85,7 @@ def _encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clip: Clip
 def _encode_compressed(model: PreTrainedModel, processor: ProcessorMixin, batch: dict, pixels: torch.Tensor) -> list[VisionFeatures]:
     """VideoLLaMA3 drops tokens that repeat the frame before: only those that are left are kept."""
     sizes = (batch["video_grid_thw"].to(model.device), batch["video_merge_sizes"].to(model.device))
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    embeds = inner.model.get_video_features(pixels, *sizes).pooler_output
+    embeds = without_lora(model).model.get_video_features(pixels, *sizes).pooler_output
     masks = batch["video_compression_mask"].split([len(e) for e in embeds])
     return [
         VisionFeatures(e.cpu()[mask.bool()], processor.replace_video_token(batch, i))

@@ -61,10 +61,14 @@ def prompt_style(model: PreTrainedModel) -> str:
     return getattr(model.config, "rarft_prompt_style", "instruct")
 
 
+def without_lora(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
+    """The model itself, looked for inside of a LoRA wrapper."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
 def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
     """The module that encodes frames, the merger included; a LoRA wrapper is looked through."""
-    if isinstance(model, PeftModel):
-        model = model.get_base_model()
+    model = without_lora(model)
     for holder in (model, getattr(model, "model", None)):
         for attribute in ("visual", "vision_tower", "vision_model"):
             if hasattr(holder, attribute):
@@ -74,8 +78,7 @@ def vision_tower(model: PreTrainedModel) -> torch.nn.Module:
 
 def vision_modules(model: PreTrainedModel) -> list[torch.nn.Module]:
     """All that a clip goes through before the language model: the vision tower, and the projector where it stands apart."""
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    projectors = (getattr(inner.model, name, None) for name in ("multi_modal_projector", "projector"))
+    projectors = (getattr(without_lora(model).model, name, None) for name in ("multi_modal_projector", "projector"))
     return [vision_tower(model), *(module for module in projectors if module is not None)]
 
 

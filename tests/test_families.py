@@ -49,7 +49,7 @@ def text_config(tokenizer, **more):
         "intermediate_size": 64,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
-        "num_key_value_heads": 2,
+        "num_key_value_heads": 1,
         "max_position_embeddings": 4096,
         "pad_token_id": tokenizer.pad_token_id,
         "eos_token_id": tokenizer.eos_token_id,

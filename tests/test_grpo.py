@@ -5,10 +5,16 @@ import dataclasses
 
 import pytest
 import torch
+from datasets import Dataset
+from PIL import Image
+from trl import GRPOTrainer
 
 from rarft.generate import generate
+from rarft.inputs import VisionFeatures
 from rarft.models import add_lora, freeze_vision
+from rarft.tiny import CHAT_TEMPLATE
 from rarft.train import build_trainer, grpo_config, train_rarft
+from rarft.video import read_video
 from rarft.vision_cache import VisionCache
 
 
@@ -128,6 +134,43 @@ def test_loss_by_hand(base, groups, tmp_path):
     by_hand = -(torch.exp(logp - logp) * batch["advantages"][:, None] * mask).sum() / mask.sum()
     assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
     assert torch.allclose(batch["advantages"].view(2, 4).sum(1), torch.zeros(2), atol=1e-3)
+
+
+def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, world, tmp_path):
+    """A still of one frame pair is to the model what an image is: TRL's own flow for images is the reference."""
+    model, processor = base
+    freeze_vision(model)
+    images = [Image.fromarray(read_video(clip.path).frames[0]) for clip in world[:2]]
+    content = [{"type": "image"}, {"type": "text", "text": groups[0][0].query}]
+    processor.chat_template = CHAT_TEMPLATE.replace("'video' %}<|video_pad|>", "'image' %}<|image_pad|>")
+    rows = [{"prompt": [{"role": "user", "content": content}], "image": image} for image in images for _ in range(4)]
+    config = settings(tmp_path, temperature=2.0, max_completion_length=48, beta=0.0)
+
+    def spread(completions, **_):
+        return [float(i % 3) for i in range(len(completions))]
+
+    reference = GRPOTrainer(model, reward_funcs=[spread], args=config, train_dataset=Dataset.from_list(rows), processing_class=processor)
+    reference.current_gradient_accumulation_steps = 1
+    batch = reference._generate_and_score_completions(rows)
+    reference._compute_loss(model, batch).backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+
+    ours = build_trainer(model, processor, groups, config)
+    ours.current_gradient_accumulation_steps = 1
+    pixels = processor.image_processor(images, return_tensors="pt")
+    embeds = model.get_image_features(pixels["pixel_values"], pixels["image_grid_thw"]).pooler_output
+    stills = [VisionFeatures(e.detach(), "", {"video_grid_thw": g}) for e, g in zip(embeds, pixels["image_grid_thw"], strict=True)]
+    ours._features = [still for still in stills for _ in range(4)]
+    prompts = batch["prompt_ids"].masked_fill(batch["prompt_ids"] == processor.image_token_id, processor.video_token_id)
+    assert (prompts == processor.video_token_id).sum() == sum(len(e) for e in embeds) * 4
+    kept = ("prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch")
+    loss = ours._compute_loss(model, {"prompt_ids": prompts, "video_row": torch.arange(8), **{k: batch[k] for k in kept}})
+    loss.backward()
+    assert loss.item() == pytest.approx(reference._compute_loss(model, batch).item(), abs=1e-6)
+    assert max(g.abs().max() for g in expected.values()) > 1e-3
+    for name, gradient in expected.items():
+        torch.testing.assert_close(model.get_parameter(name).grad, gradient, atol=1e-5, rtol=1e-3)
 
 
 def test_training_changes_the_language_model_only_and_encodes_each_video_once(base, groups, tmp_path):
