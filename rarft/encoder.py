@@ -12,6 +12,8 @@ import rarft._torchvision  # noqa: F401
 
 import numpy as np
 
+from rarft.models import whole_weights
+
 MINILM = "all-MiniLM-L6-v2"
 _BUNDLED = {MINILM, f"sentence-transformers/{MINILM}"}
 
@@ -31,7 +33,8 @@ class SentenceEncoder:
         else:
             source = name
         self.name, self.cache_size = name, cache_size
-        self._model = SentenceTransformer(source, device=device)
+        with whole_weights():
+            self._model = SentenceTransformer(source, device=device)
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, sentences: list[str]) -> np.ndarray:

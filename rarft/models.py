@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import rarft._torchvision  # noqa: F401
@@ -9,6 +11,7 @@ import rarft._torchvision  # noqa: F401
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers.integrations import deepspeed
 
 from rarft.presets import PRESETS, apply_budget
 
@@ -50,10 +53,26 @@ def load_model(
     processor.tokenizer.padding_side = "left"
     if preset:
         apply_budget(preset, processor)
-    model = AutoModelForImageTextToText.from_pretrained(
-        str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
-    )
+    with whole_weights():
+        model = AutoModelForImageTextToText.from_pretrained(
+            str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
+        )
     return model.to(device).eval(), processor
+
+
+@contextmanager
+def whole_weights() -> Iterator[None]:
+    """Load weights whole where DeepSpeed ZeRO-3 is on, as it is from the moment in which a training configuration is read.
+
+    transformers would hand each process its share only, which nothing can compute with before the trainer has taken the
+    model over: not the vision tower, which encodes the videos first, and never the rewards' sentence encoder.
+    """
+    sharing = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed._hf_deepspeed_config_weak_ref = None
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = sharing
 
 
 def prompt_style(model: PreTrainedModel) -> str:

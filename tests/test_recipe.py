@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
 from rarft.course import ROOT
@@ -97,3 +99,35 @@ def test_two_processes_train_as_one(tmp_path):
     np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-3, atol=1e-5)
     assert one["weights"] == pytest.approx(two["weights"], rel=1e-6)
     assert any(abs(step[0]) > 0 for step in one["steps"]) and all(step[1] > 0 for step in one["steps"])
+
+
+def test_weights_shared_out_by_fsdp_answer_and_learn_as_whole_ones(tmp_path):
+    script = str(ROOT / "tests" / "sharded_run.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, script, str(tmp_path / "one"), "4"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    subprocess.run([*LAUNCH, script, str(tmp_path / "two"), "2"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    one, two = (json.loads((tmp_path / name / "step.json").read_text()) for name in ("one", "two"))
+    assert one["completions"] == two["completions"] and len(set(one["completions"])) == 4
+    assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
+    assert one["norms"] == pytest.approx(two["norms"], rel=1e-3, abs=1e-6) and max(one["norms"].values()) > 0.1
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_deepspeed_trains_as_one_process(tmp_path, stage):
+    """The configurations for GPUs, on two CPU processes: the losses of one process, and a whole recipe with sampling."""
+    settings = yaml.safe_load((ROOT / "recipes" / "accelerate" / f"{stage}.yaml").read_text())
+    here = tmp_path / "launch.yaml"
+    here.write_text(yaml.safe_dump({**settings, "use_cpu": True, "num_processes": 2, "mixed_precision": "no"}))
+    launch = [*LAUNCH[:-1], str(here)]
+    script = str(ROOT / "tests" / "scripted_run.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+    subprocess.run([sys.executable, script, str(tmp_path / "one"), "16"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    subprocess.run([*launch, script, str(tmp_path / "two"), "8"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    one, two = (json.loads((tmp_path / name / "steps.json").read_text()) for name in ("one", "two"))
+    np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-3, atol=1e-5)
+    fields = [*TINY, *SMALL, "--train_data", str(ROOT / "data" / "samples"), "--max_steps", "1", "--save_steps", "1"]
+    run = [*launch, "-m", "rarft", "train", "rarft", *fields, "--output_dir", str(tmp_path / "run")]
+    subprocess.run(run, check=True, cwd=ROOT, capture_output=True, env=environment)
+    model, _ = load_model(tmp_path / "run", dtype="float32")
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in load_model()[0].parameters())
