@@ -105,7 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--out", type=Path, help="with --questions: JSON Lines of answers; a run that was stopped goes on")
     infer.add_argument("--batch", type=int, default=16, help="with --questions: how many at a time")
     infer.add_argument("--fps", type=float, default=None, help="frames a second; the preset's, or 2")
+    infer.add_argument("--max-pixels", type=int, default=None, help="budget for all frames of a video; the preset's, or none")
     infer.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
+    infer.add_argument("--server", help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name there, the key is read from OPENAI_API_KEY")
+    infer.add_argument("--style", default="instruct", choices=("instruct", "plain"), help="with --server: how the model was prompted in training")
     infer.add_argument("--json", action="store_true", help="print one JSON object")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on world clips or on a released HI-VTG file.")
@@ -274,32 +277,24 @@ def _infer(options) -> int:
     many = options.questions is not None
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
         raise ValueError("give --video and --query, or --questions and --out")
-    import torch
-
-    from rarft.inference import answer_of, infer_all, read_questions
-    from rarft.models import freeze_vision, load_model
+    from rarft.inference import infer_all, read_questions
     from rarft.presets import video_options
-    from rarft.vision_cache import VisionCache
     from rarft.watchdog import GuardedReader
 
-    questions = read_questions(options.questions) if many else []
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    model, processor = load_model(options.model, device=device)
-    freeze_vision(model)
-    sampling = {**video_options(options.model), **({"fps": options.fps} if options.fps else {})}
-    if many:
-        reader = GuardedReader()
-        cache = VisionCache(model, processor, reader=reader, batch_size=options.batch, **sampling)
-        try:
-            print(json.dumps(infer_all(model, processor, questions, options.out, cache, batch_size=options.batch)))
-        finally:
-            reader.close()
-        return 0
-    from rarft.generate import generate
-    from rarft.video import read_video
-
-    text = generate(model, processor, [read_video(options.video, **sampling)], [options.query])[0]
-    found = {"video": str(options.video), "query": options.query, **answer_of(text)}
+    questions = read_questions(options.questions) if many else [{"video": str(options.video), "query": options.query}]
+    given = {"fps": options.fps, "max_pixels": options.max_pixels}
+    sampling = {**video_options(options.model), **{key: value for key, value in given.items() if value}}
+    reader = GuardedReader()
+    try:
+        answer = _answerer(options, reader, sampling)
+        if many:
+            print(json.dumps(infer_all(answer, questions, options.out, batch_size=options.batch)))
+            return 0
+        [found] = answer(questions)
+    finally:
+        reader.close()
+    if "error" in found:
+        raise ValueError(found["error"])
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
     elif found["relevant"]:
@@ -307,6 +302,25 @@ def _infer(options) -> int:
     else:
         print(f"refused: {found['answer']}\ncorrection: {found['correction']}")
     return 0
+
+
+def _answerer(options, reader, sampling: dict):
+    """The model that `infer` asks: a server's, or one in this process."""
+    if options.server:
+        from rarft.remote import RemoteModel
+
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        return RemoteModel(options.model, options.server, api_key=key, style=options.style, reader=reader, **sampling)
+    import torch
+
+    from rarft.inference import LocalModel
+    from rarft.models import freeze_vision, load_model
+    from rarft.vision_cache import VisionCache
+
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    model, processor = load_model(options.model, device=device)
+    freeze_vision(model)
+    return LocalModel(model, processor, VisionCache(model, processor, reader=reader, batch_size=options.batch, **sampling))
 
 
 def _evaluate(options) -> int:

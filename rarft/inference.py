@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -52,19 +52,16 @@ def read_questions(path: str | Path) -> list[dict]:
 
 
 def infer_all(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    questions: Sequence[dict],
-    output: str | Path,
-    cache: VisionCache,
-    *,
-    batch_size: int = 16,
+    answer: Callable[[list[dict]], Iterable[dict]], questions: Sequence[dict], output: str | Path, *, batch_size: int = 16
 ) -> dict[str, int]:
-    """Answer every question greedily and add a line each to `output`: the question's keys and those of `answer_of`, or an
-    `error` where its video cannot be read.
+    """Answer every question and add a line each to `output`: the question's keys and those of `answer_of`, or an `error`
+    where its video cannot be read.
 
     Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises ValueError if
     they belong to other questions.
+
+    Args:
+        answer: a `LocalModel`, or a `rarft.remote.RemoteModel`.
     """
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -76,20 +73,28 @@ def infer_all(
     rest = iter(questions[len(kept) :])
     with open(output, "a", encoding="utf-8") as file, tqdm(total=len(questions), initial=len(kept), desc="infer") as bar:
         while batch := list(islice(rest, batch_size)):
-            for row in _answers(model, processor, batch, cache):
+            for row in answer(batch):
                 counts["errors" if "error" in row else "answered"] += 1
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 bar.update()
             file.flush()
-            cache.forget()  # a list of videos may be longer than the memory
     return counts
 
 
-def _answers(model, processor, batch: list[dict], cache: VisionCache) -> Iterator[dict]:
-    errors = cache.fill(batch)
-    failed = {id(q): errors.get((str(q["video"]), q.get("start"), q.get("end"))) for q in batch}
-    good = [question for question in batch if failed[id(question)] is None]
-    texts = iter(generate(model, processor, cache.get(good), [q["query"] for q in good]) if good else [])
-    for question in batch:
-        error = failed[id(question)]
-        yield {**question, **(answer_of(next(texts)) if error is None else {"error": str(error)})}
+class LocalModel:
+    """A model in this process, asked greedily. Each video is read once a batch; none stays in memory after it."""
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
+        self.model, self.processor, self.cache = model, processor, cache
+
+    def __call__(self, questions: list[dict]) -> Iterator[dict]:
+        """The questions' rows with their answers, in order."""
+        errors = self.cache.fill(questions)
+        failed = {id(q): errors.get((str(q["video"]), q.get("start"), q.get("end"))) for q in questions}
+        good = [question for question in questions if failed[id(question)] is None]
+        queries = [question["query"] for question in good]
+        texts = iter(generate(self.model, self.processor, self.cache.get(good), queries) if good else [])
+        self.cache.forget()  # a list of videos may be longer than the memory
+        for question in questions:
+            error = failed[id(question)]
+            yield {**question, **(answer_of(next(texts)) if error is None else {"error": str(error)})}

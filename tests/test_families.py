@@ -29,9 +29,11 @@ from transformers import (
     set_seed,
 )
 
+from rarft import grpo
 from rarft.generate import chat_texts, generate
 from rarft.inputs import encode_clips, tokenize_with_features, video_kwargs
 from rarft.models import add_lora, freeze_vision, load_model
+from rarft.shared_prefix import share_prefixes
 from rarft.tiny import CHAT_TEMPLATE, tiny_model, tiny_processor, tiny_tokenizer
 from rarft.train import build_trainer, grpo_config, train_rarft
 from rarft.video import read_video
@@ -219,7 +221,7 @@ def test_a_batch_of_mixed_durations_is_read_as_one_by_one(loaded, world):
 
 
 @pytest.mark.parametrize("lora", [False, True])
-def test_a_training_step_sees_the_video(loaded, world, tmp_path, lora):
+def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lora):
     model, processor = loaded
     model = add_lora(model, rank=4) if lora else model
     groups = [list(clip.samples) for clip in world[:4]]
@@ -236,6 +238,10 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, lora):
             return trainer._get_per_token_logps_and_entropies(model, ids, mask, batch["completion_ids"].shape[1])[0]
 
     seen = logps()
+    assert share_prefixes(model)
+    with monkeypatch.context() as patch:  # every row by itself
+        patch.setattr(grpo, "share_prefixes", lambda _: False)
+        torch.testing.assert_close(seen * batch["completion_mask"], logps() * batch["completion_mask"], atol=1e-4, rtol=1e-3)
     trainer._features = [copy.deepcopy(f) for f in trainer._features]
     for feature in trainer._features:
         feature.embeds.zero_()

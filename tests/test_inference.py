@@ -3,7 +3,7 @@ import json
 import pytest
 
 from rarft.generate import generate
-from rarft.inference import infer_all, read_questions
+from rarft.inference import LocalModel, infer_all, read_questions
 from rarft.video import read_video
 from rarft.vision_cache import VisionCache, readable_groups
 
@@ -21,7 +21,7 @@ def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base,
     model, processor = base
     asked = read_questions(questions)
     cache = VisionCache(model, processor)
-    counts = infer_all(model, processor, asked, tmp_path / "a.jsonl", cache, batch_size=3)
+    counts = infer_all(LocalModel(model, processor, cache), asked, tmp_path / "a.jsonl", batch_size=3)
     assert counts == {"answered": 4, "errors": 1, "kept": 0} and cache.encoded == 4
     assert not cache._memory, "memory does not grow with the list"
     whole = (tmp_path / "a.jsonl").read_text()
@@ -30,10 +30,10 @@ def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base,
     alone = generate(model, processor, [read_video(asked[4]["video"])], [asked[4]["query"]])[0]
     assert rows[4]["completion"] == alone
     (tmp_path / "a.jsonl").write_text("".join(whole.splitlines(keepends=True)[:2]) + '{"video": "ha')
-    counts = infer_all(model, processor, asked, tmp_path / "a.jsonl", VisionCache(model, processor), batch_size=3)
+    counts = infer_all(LocalModel(model, processor, cache), asked, tmp_path / "a.jsonl", batch_size=3)
     assert counts["kept"] == 2 and (tmp_path / "a.jsonl").read_text() == whole
     with pytest.raises(ValueError, match="line 1"):
-        infer_all(model, processor, asked[1:], tmp_path / "a.jsonl", VisionCache(model, processor))
+        infer_all(LocalModel(model, processor, cache), asked[1:], tmp_path / "a.jsonl")
 
 
 def test_bad_questions_are_named(tmp_path):
