@@ -1,6 +1,7 @@
 """The chapters hold what they promise: parts, exercises whose solutions pass and whose stubs fail, one set of pins."""
 
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -9,6 +10,7 @@ from packaging.requirements import Requirement
 
 from rarft.course import ROOT, check_equal
 from rarft.course.build import ChapterError, chapters, run_chapter
+from rarft.course.site import GLOSSARY, write_site
 from rarft.course.student import SOLUTION, student_notebook, without_solutions
 
 CHAPTERS = chapters()
@@ -32,7 +34,9 @@ def test_a_chapter_has_its_parts(path):
     assert not any(c.get("outputs") for c in notebook.cells if c.cell_type == "code"), "outputs are not committed"
     solved = sum(bool(SOLUTION.search(source)) for source in code)
     assert solved >= (1 if path.name.startswith("00") else 2)
-    assert len(re.findall(r"^### Exercise", text, re.MULTILINE)) >= solved
+    exercises = len(re.findall(r"^### Exercise", text, re.MULTILINE))
+    assert exercises >= solved and text.count("<summary>Hint</summary>") == exercises
+    assert "**Further reading**" in text and GLOSSARY in text
     assert max(len(source.splitlines()) for source in code) <= 40
     for shown in (source for source in code if "show(" in source):
         assert "alt=" in shown or "watch.show()" in shown, shown
@@ -106,3 +110,16 @@ def test_paths_and_commands_in_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"`make (\w+)", text):
         assert f"\n{target}:" in makefile, target
+
+
+def test_the_site_has_the_glossary_that_chapters_link_to(tmp_path):
+    executed = tmp_path / "executed"
+    executed.mkdir()
+    shutil.copy(CHAPTERS[0], executed)
+    report = {"chapters": {"00": {"title": "Start here", "minutes": 0.1}}, "scale": "smoke", "machine": "a <machine>"}
+    index = write_site(executed, tmp_path / "site", report).read_text()
+    chapter = (tmp_path / "site" / f"{CHAPTERS[0].stem}.html").read_text()
+    words = (tmp_path / "site" / "words.html").read_text()
+    assert 'href="words.html"' in index and "a &lt;machine&gt;" in index
+    assert 'href="words.html"' in chapter and "README.md" not in chapter
+    assert "<td>zero-variance group</td>" in words and "Licence" not in words
