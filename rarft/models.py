@@ -13,7 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.integrations import deepspeed
 
-from rarft.presets import PRESETS, apply_budget
+from rarft.presets import PRESETS, apply_budget, revision_of
 
 BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # ships with the repository
 
@@ -39,7 +39,7 @@ def load_model(
     """
     preset = PRESETS.get(str(name))
     if preset:
-        name, revision = preset.repository, revision or preset.revision
+        name, revision = preset.repository, revision_of(preset, revision)
     folder = Path(name)
     if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train base --out data/base` makes the base")

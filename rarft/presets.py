@@ -9,12 +9,15 @@ has 32-pixel tokens; its budget is the same number of tokens.
 from __future__ import annotations
 
 import inspect
+import logging
 import sys
 from dataclasses import dataclass
 
 import rarft._torchvision  # noqa: F401
 
 from transformers import ProcessorMixin
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,17 @@ PRESETS = {
         Preset("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", **_QWEN3),
     )
 }
+
+
+def revision_of(preset: Preset, revision: str | None = None) -> str | None:
+    """The commit to load a preset at: the one asked for, or its own. Logs a warning if there is neither."""
+    if not revision and not preset.revision:
+        log.warning(
+            "%s: no commit of %s is known here, and weights under a name can change: note the one that is loaded, and pass it as the revision",
+            preset.name,
+            preset.repository,
+        )
+    return revision or preset.revision
 
 
 def apply_budget(preset: Preset, processor: ProcessorMixin) -> None:

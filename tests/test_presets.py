@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from rarft.inputs import video_kwargs
-from rarft.presets import PRESETS, apply_budget, video_options
+from rarft.presets import PRESETS, apply_budget, revision_of, video_options
 from rarft.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.video import Clip, read_video
 
@@ -57,3 +57,10 @@ def test_names_and_revisions():
     assert all(p.revision is None or re.fullmatch("[0-9a-f]{40}", p.revision) for p in PRESETS.values())
     assert video_options("time-r1-7b") == {"fps": 2.0, "max_pixels": 3584 * 784, "min_frame_pixels": 16 * 784}
     assert video_options("data/base") == {"fps": 2.0}
+
+
+def test_a_preset_without_a_commit_warns_unless_one_is_given(caplog):
+    pinned, free = PRESETS["qwen2.5-vl-7b"], PRESETS["time-r1-7b"]
+    assert revision_of(pinned) == pinned.revision and revision_of(pinned, "abc") == revision_of(free, "abc") == "abc"
+    assert not caplog.records
+    assert revision_of(free) is None and "time-r1-7b" in caplog.text
