@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rarft.files import BASE
+
 if TYPE_CHECKING:
     from rarft.schema import Sample
 
@@ -90,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", type=Path, help="rarft: a YAML recipe, see rarft/recipe.py; its fields may follow as --field value")
     train.add_argument("--out", type=Path, help="folder for the model, the log and checkpoints; a recipe's own output_dir by default")
     train.add_argument("--data", type=Path, default=Path("build/world"), help="folder of world videos, made if missing")
-    train.add_argument("--model", default="data/base", help="rarft: where to start")
+    train.add_argument("--model", default=str(BASE), help="rarft: where to start")
     train.add_argument("--variant", default="robust", choices=("official", "paper", "robust"), help="rarft: rewards")
     train.add_argument("--steps", type=int, default=None, help="the recipe's own number by default")
     train.add_argument("--seed", type=int, default=0)
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=None)
 
     infer = command("infer", _infer, "Ask when something happens in a video, or in many.")
-    infer.add_argument("--model", default="data/base", help="a folder, a preset (rarft/presets.py) or a hub name")
+    infer.add_argument("--model", default=str(BASE), help="a folder, a preset (rarft/presets.py) or a hub name")
     infer.add_argument("--video", type=Path, help="one video, with --query")
     infer.add_argument("--query", help="what to look for")
     infer.add_argument("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
@@ -112,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--json", action="store_true", help="print one JSON object")
 
     evaluate = command("evaluate", _evaluate, "Measure a model on world clips or on a released HI-VTG file.")
-    evaluate.add_argument("--model", default="data/base")
+    evaluate.add_argument("--model", default=str(BASE))
     evaluate.add_argument("--data", required=True, type=Path, help="a folder from `world`, or a released JSON file")
     evaluate.add_argument("--videos", type=Path, help="released files: the folder that holds the videos")
     evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")

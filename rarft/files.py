@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # the checkpoint that ships with the repository
+
 
 def write_text(path: str | Path, text: str) -> Path:
     """Write UTF-8 text atomically, making the folder if needed."""

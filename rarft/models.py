@@ -13,9 +13,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 from transformers.integrations import deepspeed
 
+from rarft.files import BASE
 from rarft.presets import PRESETS, apply_budget, revision_of
-
-BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # ships with the repository
 
 
 def load_model(

@@ -8,10 +8,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from rarft.course import BUILD, ROOT
 from rarft.evaluate import predict, scores, summary
+from rarft.files import BASE
 from rarft.generate import generate
 from rarft.judge import world_judge
 from rarft.metrics import best_iou
-from rarft.models import BASE, freeze_vision, load_model
+from rarft.models import freeze_vision, load_model
 from rarft.response import parse_response
 from rarft.video import read_video
 from rarft.vision_cache import VisionCache

@@ -7,8 +7,8 @@ import pytest
 from rarft.course import ROOT, sample_world
 
 
-def rarft(*arguments):
-    return subprocess.run([sys.executable, "-m", "rarft", *map(str, arguments)], capture_output=True, text=True, cwd=ROOT)
+def rarft(*arguments, cwd=ROOT):
+    return subprocess.run([sys.executable, "-m", "rarft", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.mark.parametrize("command", [[], ["world"], ["train"], ["infer"], ["evaluate"], ["course"], ["doctor"]])
@@ -17,9 +17,9 @@ def test_help(command):
     assert done.returncode == 0 and "usage" in done.stdout
 
 
-def test_infer_answers_about_a_file():
+def test_infer_answers_about_a_file_from_any_folder(tmp_path):
     clip = sample_world()[0]
-    done = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
+    done = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["think"] and found["relevant"] == bool(found["spans"])
