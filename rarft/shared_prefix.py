@@ -1,7 +1,7 @@
 """What the completions of a prompt have in common, computed and kept once: attention over a shared prefix.
 
-A group of G completions shares one prompt, and with a video the prompt is nearly all there is: 2,800 tokens of video
-before 200 of an answer. Two places use that, both by one attention function that stands in for transformers' "sdpa":
+A group of G completions shares one prompt, and with a video the prompt is nearly all there is: 1,792 tokens of video
+before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for transformers' "sdpa":
 
 - `SharedPrefixCache`, in generation: the prompt's keys and values lie in memory once for G completions. (The idea: Hydragen, Juravsky
   et al. 2024.)
