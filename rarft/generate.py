@@ -93,7 +93,7 @@ def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
 def generate_from_shared_prefix(
     model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int
 ) -> torch.Tensor:
-    """`model.generate` for several completions of each prompt, the prompt's key-value cache computed once.
+    """`model.generate` for several completions of each prompt, each prompt read once, its keys and values kept once.
 
     Args:
         inputs: of (B, L) left-padded prompts, as `tokenize_with_features` makes them.

@@ -57,10 +57,11 @@ class VideoGRPOTrainer(GRPOTrainer):
         return [ids[m].tolist() for ids, m in zip(inputs["input_ids"], mask, strict=True)], None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        # TRL repeats each prompt for its completions, next to each other: prefill one of each run of equals.
-        firsts = group_starts(prompt_ids, self._features)
-        repeats = len(prompt_ids) // len(firsts)
-        if firsts != list(range(0, len(prompt_ids), repeats)):
+        # TRL repeats each prompt for its completions, next to each other: read one of each group.
+        groups = same_prompts(prompt_ids, self._features)
+        repeats = len(groups[0])
+        firsts = [group[0] for group in groups]
+        if groups != [list(range(first, first + repeats)) for first in firsts]:
             firsts, repeats = list(range(len(prompt_ids))), 1
         features = [self._features[i] for i in firsts]
         inputs = self.processing_class.tokenizer.pad(
@@ -145,7 +146,7 @@ class _VideoForward:
         features = self.features[self.done : self.done + len(input_ids)]
         self.done += len(input_ids)
         prompts = input_ids[:, : -self.completion]
-        groups = same_prompts(prompts, features)
+        groups = same_prompts(prompts.tolist(), features)
         if len(groups) == len(input_ids) or not share_prefixes(self.inner):
             inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
             return self.model(**inputs, **self._video(input_ids, features), labels=labels, **options)
@@ -170,10 +171,10 @@ class _VideoForward:
         return to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)
 
 
-def same_prompts(prompts: torch.Tensor, features: Sequence[VisionFeatures]) -> list[list[int]]:
+def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -> list[list[int]]:
     """Numbers of the rows that have the same prompt about the same video, group by group."""
     groups: dict[tuple, list[int]] = {}
-    for row, (ids, feature) in enumerate(zip(prompts.tolist(), features, strict=True)):
+    for row, (ids, feature) in enumerate(zip(prompts, features, strict=True)):
         groups.setdefault((id(feature), *ids), []).append(row)
     return list(groups.values())
 
@@ -201,14 +202,3 @@ def video_part(prompt: list[dict]) -> dict:
     if len(parts) != 1 or not parts[0].get("video"):
         raise ValueError(f"a prompt needs exactly one video part with a path under 'video', got {parts}: {prompt}")
     return parts[0]
-
-
-def group_starts(prompt_ids: list[list[int]], features: list[VisionFeatures]) -> list[int]:
-    """Indices at which a run of equal prompts about the same video begins."""
-    return [
-        i
-        for i in range(len(prompt_ids))
-        if i == 0 or features[i] is not features[i - 1] or prompt_ids[i] != prompt_ids[i - 1]
-    ]
-
-
