@@ -28,7 +28,7 @@ def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> lis
     ]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def generate(
     model: PreTrainedModel,
     processor: ProcessorMixin,

@@ -16,6 +16,7 @@ from typing import Any
 import rarft._torchvision  # noqa: F401
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
@@ -84,9 +85,10 @@ class VideoGRPOTrainer(GRPOTrainer):
             "gather_deepspeed3_params": self.args.ds3_gather_for_generation,
             "gradient_checkpointing_kwargs": self.args.gradient_checkpointing_kwargs,
         }
+        shared_out = self._dist.is_zero3 or self._dist.is_fsdp or any(isinstance(p, DTensor) for p in self.model.parameters())
         with (
             unwrap_model_for_generation(self.model_wrapped, self.accelerator, **settings) as model,
-            torch.no_grad(),
+            torch.no_grad() if shared_out else torch.inference_mode(),  # the latter is quicker, but gathers no weights
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
         ):
             yield model

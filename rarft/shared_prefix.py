@@ -119,10 +119,11 @@ def _attend_to_shared(query: torch.Tensor, key: Shared, value: Shared, mask: tor
     group, shared_by = rows // batch, query.shape[1] // key_heads  # completions a prompt, query heads a key head
     own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
     queries = own_queries.reshape(batch, group, key_heads, shared_by, size).transpose(1, 2).flatten(2, 3)
-    to_prefix = (queries @ key.prefix.mT).unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
+    to_prefix = queries @ key.prefix.mT
+    if mask is not None:  # of padding before the prompt; a completion's own tokens are all real
+        to_prefix = to_prefix.masked_fill(~mask[::group, :, :, :prefix], torch.finfo(query.dtype).min)
+    to_prefix = to_prefix.unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
     scores = torch.cat([to_prefix, own_queries @ key.own.mT], -1)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     on_prefix, on_own = weights.split([prefix, weights.shape[-1] - prefix], -1)
     on_prefix = on_prefix.unflatten(0, (batch, group)).transpose(1, 2).flatten(2, 3)
