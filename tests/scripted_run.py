@@ -40,6 +40,8 @@ def main(out: Path, rows: int) -> None:
         weights = float(sum(p.detach().double().abs().sum() for p in trainer.accelerator.unwrap_model(trainer.model).parameters()))
         keys = ("loss", "grad_norm", "reward", "rewards/refuse_iou/mean", "frac_reward_zero_std")
         write_json(out / "steps.json", {"steps": [[row[key] for key in keys] for row in steps], "weights": weights})
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()
 
 
 if __name__ == "__main__":

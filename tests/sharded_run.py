@@ -50,6 +50,8 @@ def main(out: Path, prompts: int) -> None:
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "step.json", {"completions": completions, "loss": sum(losses) / len(losses), "norms": norms})
+    state.wait_for_everyone()
+    state.destroy_process_group()
 
 
 if __name__ == "__main__":

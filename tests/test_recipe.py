@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,7 +24,20 @@ from rarft.train import last_whole_checkpoint
 
 TINY = ["--config", str(ROOT / "recipes" / "tiny.yaml"), "--use_cpu", "true"]
 SMALL = ["--per_device_train_batch_size", "8", "--num_generations", "4", "--max_completion_length", "24"]
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(ROOT / "recipes" / "accelerate" / "two_cpu.yaml")]
+TWO_CPU = ROOT / "recipes" / "accelerate" / "two_cpu.yaml"
+
+
+def run_python(*arguments, config: Path | None = None, **environment: str) -> None:
+    """Run Python from the root with one thread a process; under `accelerate launch` on a free port where a config is given."""
+    launch = []
+    if config is not None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        launch = ["-m", "accelerate.commands.launch", "--config_file", config, "--main_process_port", port]
+    command = [sys.executable, *map(str, [*launch, *arguments])]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+    assert done.returncode == 0, done.stderr[-6000:]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
@@ -91,10 +105,9 @@ def test_kill_and_resume_give_the_losses_of_an_unbroken_run(tmp_path):
 
 
 def test_two_processes_train_as_one(tmp_path):
-    script = str(ROOT / "tests" / "scripted_run.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, str(tmp_path / "one"), "16"], check=True, cwd=ROOT, capture_output=True, env=environment)
-    subprocess.run([*LAUNCH, script, str(tmp_path / "two"), "8"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    script = ROOT / "tests" / "scripted_run.py"
+    run_python(script, tmp_path / "one", 16)
+    run_python(script, tmp_path / "two", 8, config=TWO_CPU)
     one, two = (json.loads((tmp_path / name / "steps.json").read_text()) for name in ("one", "two"))
     np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-3, atol=1e-5)
     assert one["weights"] == pytest.approx(two["weights"], rel=1e-6)
@@ -102,10 +115,9 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_weights_shared_out_by_fsdp_answer_and_learn_as_whole_ones(tmp_path):
-    script = str(ROOT / "tests" / "sharded_run.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, str(tmp_path / "one"), "4"], check=True, cwd=ROOT, capture_output=True, env=environment)
-    subprocess.run([*LAUNCH, script, str(tmp_path / "two"), "2"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    script = ROOT / "tests" / "sharded_run.py"
+    run_python(script, tmp_path / "one", 4)
+    run_python(script, tmp_path / "two", 2, config=TWO_CPU)
     one, two = (json.loads((tmp_path / name / "step.json").read_text()) for name in ("one", "two"))
     assert one["completions"] == two["completions"] and len(set(one["completions"])) == 4
     assert one["loss"] == pytest.approx(two["loss"], abs=1e-5)
@@ -119,15 +131,12 @@ def test_deepspeed_trains_as_one_process(tmp_path, stage):
     settings = yaml.safe_load((ROOT / "recipes" / "accelerate" / f"{stage}.yaml").read_text())
     here = tmp_path / "launch.yaml"
     here.write_text(yaml.safe_dump({**settings, "use_cpu": True, "num_processes": 2, "mixed_precision": "no"}))
-    launch = [*LAUNCH[:-1], str(here)]
-    script = str(ROOT / "tests" / "scripted_run.py")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-    subprocess.run([sys.executable, script, str(tmp_path / "one"), "16"], check=True, cwd=ROOT, capture_output=True, env=environment)
-    subprocess.run([*launch, script, str(tmp_path / "two"), "8"], check=True, cwd=ROOT, capture_output=True, env=environment)
+    script = ROOT / "tests" / "scripted_run.py"
+    run_python(script, tmp_path / "one", 16)
+    run_python(script, tmp_path / "two", 8, config=here, DS_ACCELERATOR="cpu")
     one, two = (json.loads((tmp_path / name / "steps.json").read_text()) for name in ("one", "two"))
     np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-3, atol=1e-5)
     fields = [*TINY, *SMALL, "--train_data", str(ROOT / "data" / "samples"), "--max_steps", "1", "--save_steps", "1"]
-    run = [*launch, "-m", "rarft", "train", "rarft", *fields, "--output_dir", str(tmp_path / "run")]
-    subprocess.run(run, check=True, cwd=ROOT, capture_output=True, env=environment)
+    run_python("-m", "rarft", "train", "rarft", *fields, "--output_dir", tmp_path / "run", config=here, DS_ACCELERATOR="cpu")
     model, _ = load_model(tmp_path / "run", dtype="float32")
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in load_model()[0].parameters())
