@@ -285,7 +285,7 @@ def _infer(options) -> int:
 
     questions = read_questions(options.questions) if many else [{"video": str(options.video), "query": options.query}]
     given = {"fps": options.fps, "max_pixels": options.max_pixels}
-    sampling = {**video_options(options.model), **{key: value for key, value in given.items() if value}}
+    sampling = {**video_options(options.model), **{key: value for key, value in given.items() if value is not None}}
     reader = GuardedReader()
     try:
         answer = _answerer(options, reader, sampling)

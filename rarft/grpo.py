@@ -167,7 +167,7 @@ class _VideoForward:
             **options,
         )
         entropy = None if output.entropy is None else layout.unpack(output.entropy)
-        return FusedCausalLMOutput(log_probs=layout.unpack(output.log_probs), entropy=entropy)
+        return FusedCausalLMOutput(log_probs=layout.unpack(output.log_probs), entropy=entropy, aux_loss=output.aux_loss)
 
     def _video(self, input_ids: torch.Tensor, features: Sequence[VisionFeatures]) -> dict:
         return to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)

@@ -102,8 +102,7 @@ class LLM:
                 model=self.model, messages=messages, temperature=0.0, max_tokens=self.max_tokens
             )
         except OpenAIError as error:
-            no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
-            if no_server or isinstance(error, AuthenticationError | NotFoundError):
+            if concerns_all(error):
                 # Every further question would fail, too: stop, so that none is taken for answered.
                 raise ConnectionError(f"{self.base_url}, model {self.model!r}: {error}") from error
             self._count(failed=1)
@@ -124,6 +123,12 @@ class LLM:
     def _count(self, **counts: int) -> None:
         with self._lock:
             self.usage.update(counts)
+
+
+def concerns_all(error: OpenAIError) -> bool:
+    """Whether no other question would be answered either: no server, no such model, a wrong key."""
+    no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
+    return no_server or isinstance(error, AuthenticationError | NotFoundError)
 
 
 def parse_json(text: str, schema: dict) -> dict:

@@ -11,11 +11,12 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
+from openai import OpenAI, OpenAIError
 from PIL import Image
 
 from rarft.generate import MAX_NEW_TOKENS
 from rarft.inference import answer_of
+from rarft.llm import concerns_all
 from rarft.prompts import build_prompt
 from rarft.video import Clip, VideoError, read_video
 
@@ -75,8 +76,7 @@ class RemoteModel:
                 extra_body={"mm_processor_kwargs": {"fps": clip.fps}},
             )
         except OpenAIError as error:
-            no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
-            if no_server or isinstance(error, AuthenticationError | NotFoundError):
+            if concerns_all(error):
                 raise ConnectionError(f"{self.base_url}, model {self.model!r}: {error}") from error
             return {**question, "error": f"{self.base_url}: {error}"}
         return {**question, **answer_of((reply.choices[0].message.content or "").strip())}

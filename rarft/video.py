@@ -53,9 +53,11 @@ def read_video(
         min_frame_pixels: no frame is scaled below this (H * W), whatever the budget says.
         max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
 
-    Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it.
+    Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of 0 or less.
     """
     path = Path(path)
+    if fps <= 0:
+        raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
     reader = _open(path)
     shown = _timestamps(reader, path)
     length = float(shown[-1, 1])

@@ -71,3 +71,9 @@ def test_bad_files_are_named_with_their_cause(tmp_path, video):
         assert name in str(error.value)
     with pytest.raises(VideoError, match="folder"):
         read_video(tmp_path)
+
+
+def test_no_frames_a_second_is_an_error(world):
+    for fps in (0.0, -2.0):
+        with pytest.raises(VideoError, match="fps"):
+            read_video(world[0].path, fps=fps)
