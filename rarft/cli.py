@@ -299,10 +299,12 @@ def _infer(options) -> int:
         raise ValueError(found["error"])
     if options.json:
         print(json.dumps(found, ensure_ascii=False))
-    elif found["relevant"]:
+    elif found["verdict"] == "grounds":
         print(f"found: {', '.join(f'{start:g} to {end:g} s' for start, end in found['spans'])}")
-    else:
+    elif found["verdict"] == "refuses":
         print(f"refused: {found['answer']}\ncorrection: {found['correction']}")
+    else:
+        print(f"unreadable: the model gave neither a segment nor a refusal: {found['completion']!r}")
     return 0
 
 

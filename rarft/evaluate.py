@@ -1,8 +1,8 @@
 """Model × data set → predictions, a line each as they come → report.
 
-Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read by
-the span rule (an answer with a segment means "relevant"), which agreed with the official LLM judge on 54 of the
-54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a balanced set
+Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read
+by a rule (`rarft.segments`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM judge on
+54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a balanced set
 always refusing gets an RA-IoU of 0.5.
 """
 
@@ -22,7 +22,7 @@ from rarft.encoder import SentenceEncoder
 from rarft.files import write_text
 from rarft.generate import generate
 from rarft.response import Response, parse_response
-from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.schema import Category, Difficulty, Sample, Span, Verdict
 from rarft.vision_cache import VisionCache
 
 
@@ -34,10 +34,11 @@ class Prediction:
     completion: str
     judged: dict[str, float] = field(default_factory=dict)  # by an exact or an LLM judge, name → score
     refusal_probability: float | None = None  # the model's own, see rarft.confidence
+    reading: str = "strict"  # see rarft.response.parse_response
 
     @property
     def response(self) -> Response:
-        return parse_response(self.completion)
+        return parse_response(self.completion, self.reading)
 
 
 def predict(
@@ -135,7 +136,7 @@ def scores(
     encoder: SentenceEncoder | None = None,
     categories: Callable[[Prediction], set[str]] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Per-sample values, NaN where one does not apply; all arrays (n,).
+    """Per-sample values, NaN where one does not apply; all arrays (n,). `verdict` is a `Verdict` as text.
 
     Args:
         encoder: for the similarity of explanations and corrections with the reference; left out if None.
@@ -143,13 +144,14 @@ def scores(
     """
     responses = [p.response for p in predictions]
     relevant = np.array([p.sample.relevant for p in predictions])
-    guess = np.array([bool(r.spans) for r in responses])
+    verdicts = np.array([r.verdict.value for r in responses])
+    refused = verdicts == Verdict.REFUSES
     iou = np.array([metrics.best_iou(r.spans, p.sample.spans) for r, p in zip(responses, predictions, strict=True)])
     values = {
         "relevant": relevant,
-        "predicted": guess,
+        "verdict": verdicts,
         "iou": np.where(relevant, iou, np.nan),
-        "ra_iou": metrics.ra_iou(relevant, guess, iou),
+        "ra_iou": metrics.ra_iou(relevant, verdicts, iou),
         "format": np.array([float(r.well_formed) for r in responses]),
     }
     if encoder is not None:
@@ -157,7 +159,8 @@ def scores(
             ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
             ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
         ):
-            values[name] = np.where(relevant, np.nan, np.where(guess, 0.0, encoder.cosine(said, truth)))
+            known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
+            values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)
     if categories is not None:
         values["rt_iou"] = np.array(
             [
@@ -174,20 +177,22 @@ def scores(
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
     """One row of a table out of per-sample values."""
-    relevant, guess = values["relevant"], values["predicted"]
-    row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, guess)}
+    relevant, verdicts = values["relevant"], values["verdict"]
+    refused = verdicts == Verdict.REFUSES
+    row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, verdicts)}
+    row["unreadable"] = float(np.mean(verdicts == Verdict.UNREADABLE))
     row["ra_iou"] = metrics.mean(values["ra_iou"])
     row |= {f"RA-{k}": v for k, v in metrics.recall_at(values["ra_iou"]).items()}
     if relevant.any():
         row["miou"] = metrics.mean(values["iou"][relevant])
         row |= metrics.recall_at(values["iou"][relevant])
-        row["over_refusal"] = float(np.mean(~guess[relevant]))
+        row["over_refusal"] = float(np.mean(refused[relevant]))
     if not relevant.all():
-        row["refused"] = float(np.mean(~guess[~relevant]))
+        row["refused"] = float(np.mean(refused[~relevant]))
     if "refusal_probability" in values:
         known = ~np.isnan(values["refusal_probability"])
         row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
-    for name in values.keys() - {"relevant", "predicted", "iou", "ra_iou", "refusal_probability"}:
+    for name in values.keys() - {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}:
         row[name] = metrics.mean(values[name])
     return row
 
@@ -197,22 +202,22 @@ def selective_risk(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarra
     relevance among them. Samples without a refusal probability are left out; both arrays are empty if all are."""
     sure = values.get("refusal_probability", np.full(len(values["relevant"]), np.nan))
     known = ~np.isnan(sure)
-    right = values["relevant"][known] == values["predicted"][known]
+    right = metrics.is_right(values["relevant"][known], values["verdict"][known])
     return metrics.risk_coverage(np.abs(sure[known] - 0.5), right)
 
 
-def _mean_f1(relevant: np.ndarray, predicted: np.ndarray) -> float:
+def _mean_f1(relevant: np.ndarray, verdicts: np.ndarray) -> float:
     """`metrics.relevance_f1(...)["f1"]` from counts: a bootstrap asks for it a thousand times."""
-    hit, miss = np.sum(relevant & predicted), np.sum(relevant & ~predicted)
-    false, right = np.sum(~relevant & predicted), np.sum(~relevant & ~predicted)
-    errors = miss + false
-    return float((2 * hit / max(1, 2 * hit + errors) + 2 * right / max(1, 2 * right + errors)) / 2)
+    f1 = []
+    for true, said in ((relevant, verdicts == Verdict.GROUNDS), (~relevant, verdicts == Verdict.REFUSES)):
+        f1.append(2 * np.sum(true & said) / max(1, np.sum(true) + np.sum(said)))
+    return float(np.mean(f1))
 
 
 def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou", "ra_iou")) -> dict[str, list[float]]:
     """95 % bootstrap intervals of the figures of a summary."""
     statistics: dict[str, Callable[[np.ndarray], float]] = {
-        "f1": lambda i: _mean_f1(values["relevant"][i], values["predicted"][i]),
+        "f1": lambda i: _mean_f1(values["relevant"][i], values["verdict"][i]),
         "miou": lambda i: metrics.mean(values["iou"][i]),
         "ra_iou": lambda i: float(values["ra_iou"][i].mean()),
     }
@@ -226,13 +231,13 @@ def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou
 def by_group(predictions: Sequence[Prediction], values: dict[str, np.ndarray]) -> dict[str, dict[str, dict]]:
     """Refusal accuracy of irrelevant queries by difficulty, category and number of them."""
     groups: dict[str, dict[str, list[float]]] = {"difficulty": {}, "category": {}}
-    for prediction, guess in zip(predictions, values["predicted"], strict=True):
+    for prediction, refused in zip(predictions, values["verdict"] == Verdict.REFUSES, strict=True):
         sample = prediction.sample
         if sample.relevant:
             continue
-        groups["difficulty"].setdefault(sample.difficulty.value, []).append(float(not guess))
+        groups["difficulty"].setdefault(sample.difficulty.value, []).append(float(refused))
         for category in sample.categories:
-            groups["category"].setdefault(category.short, []).append(float(not guess))
+            groups["category"].setdefault(category.short, []).append(float(refused))
     order = [d.value for d in Difficulty] + [c.short for c in Category]
     return {
         kind: {

@@ -16,7 +16,7 @@ from rarft.files import write_text
 from rarft.plots import bars, data_uri, film_strip, risk_coverage
 from rarft.video import read_video
 
-PLOTTED = {"f1": "relevance F1", "ra_iou": "RA-IoU", "miou": "mIoU", "refused": "refused", "over_refusal": "over-refusal"}
+PLOTTED = {"f1": "relevance F1", "ra_iou": "RA-IoU", "miou": "mIoU", "refused": "refused", "over_refusal": "over-refusal", "unreadable": "unreadable"}
 
 
 def write_page(
@@ -95,6 +95,7 @@ def _case(prediction: Prediction, value: float) -> dict:
         "query": sample.query,
         "video": sample.video,
         "truth": " and ".join(map(str, sample.spans)) if sample.relevant else f"irrelevant: {sample.answer}",
+        "verdict": response.verdict.value,
         "answer": response.answer or "(none)",
         "correction": response.correction or "(none)",
         "completion": prediction.completion,

@@ -22,7 +22,7 @@ def answer_of(completion: str) -> dict:
     """What a completion says, as plain JSON types."""
     response = parse_response(completion)
     return {
-        "relevant": bool(response.spans),
+        "verdict": response.verdict.value,
         "spans": [list(span) for span in response.spans],
         "answer": response.answer,
         "correction": response.correction,

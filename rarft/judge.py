@@ -72,7 +72,10 @@ def _slots(timeline: str) -> list[list[str]]:
 
 def claimed_categories(prediction: Prediction) -> set[str]:
     """The mismatch categories that a refusal in the world's language names, for RT-IoU."""
-    return {category(slot, said).value for slot, said, _ in claims(prediction.response.answer or "") if slot}
+    response = prediction.response
+    if not response.refused:
+        return set()
+    return {category(slot, said).value for slot, said, _ in claims(response.answer or "") if slot}
 
 
 def agreement_by_category(

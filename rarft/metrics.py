@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 
-from rarft.schema import Span
+from rarft.schema import Span, Verdict
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 
@@ -32,22 +32,31 @@ def best_iou(predicted: Sequence[Span], true: Sequence[Span]) -> float:
     return max((temporal_iou(predicted[0], t) for t in true), default=0.0)
 
 
-def relevance_f1(relevant: Sequence[bool], predicted: Sequence[bool]) -> dict[str, float]:
-    """F1 of "relevant", of "irrelevant", their mean, and accuracy."""
-    truth, guess = np.asarray(relevant, bool), np.asarray(predicted, bool)
-    f1 = [f1_score(truth, guess, pos_label=label, zero_division=0.0) for label in (True, False)]
+def is_right(relevant: Sequence[bool], verdicts: Sequence[Verdict]) -> np.ndarray:
+    """Whether each query's relevance was told: a relevant one grounded, an irrelevant one refused. What cannot be read is
+    never right."""
+    said = np.asarray(verdicts, str)
+    return np.where(np.asarray(relevant, bool), said == Verdict.GROUNDS, said == Verdict.REFUSES)
+
+
+def relevance_f1(relevant: Sequence[bool], verdicts: Sequence[Verdict]) -> dict[str, float]:
+    """F1 of "relevant" (grounded), of "irrelevant" (refused), their mean, and accuracy. An unreadable completion is of
+    neither class: a miss, whatever the truth."""
+    truth, said = np.asarray(relevant, bool), np.asarray(verdicts, str)
+    f1_relevant = f1_score(truth, said == Verdict.GROUNDS, zero_division=0.0)
+    f1_irrelevant = f1_score(~truth, said == Verdict.REFUSES, zero_division=0.0)
     return {
-        "f1": float(np.mean(f1)),
-        "f1_relevant": float(f1[0]),
-        "f1_irrelevant": float(f1[1]),
-        "accuracy": float(accuracy_score(truth, guess)),
+        "f1": float(np.mean([f1_relevant, f1_irrelevant])),
+        "f1_relevant": float(f1_relevant),
+        "f1_irrelevant": float(f1_irrelevant),
+        "accuracy": float(np.mean(is_right(truth, said))),
     }
 
 
-def ra_iou(relevant: Sequence[bool], predicted: Sequence[bool], iou: Sequence[float]) -> np.ndarray:
-    """Relevance-aware IoU of each sample: a right refusal 1, a wrong relevance 0, else the temporal IoU."""
-    truth, guess, overlap = np.asarray(relevant, bool), np.asarray(predicted, bool), np.asarray(iou, float)
-    return np.where(truth & guess, overlap, (~truth & ~guess).astype(float))
+def ra_iou(relevant: Sequence[bool], verdicts: Sequence[Verdict], iou: Sequence[float]) -> np.ndarray:
+    """Relevance-aware IoU of each sample: a right refusal 1, a grounded relevant query its temporal IoU, all else 0."""
+    right = is_right(relevant, verdicts)
+    return np.where(right, np.where(np.asarray(relevant, bool), np.asarray(iou, float), 1.0), 0.0)
 
 
 def recall_at(values: Sequence[float], thresholds: Iterable[float] = THRESHOLDS) -> dict[str, float]:

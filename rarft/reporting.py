@@ -23,12 +23,12 @@ from rarft.hivtg.official import read_released
 from rarft.judge import claimed_categories, world_judge
 from rarft.llm import LLM
 from rarft.llm_judge import llm_judge
-from rarft.metrics import paired_difference
+from rarft.metrics import is_right, paired_difference
 from rarft.models import freeze_vision, load_model
 from rarft.schema import Sample
 from rarft.world.dataset import story_from_json
 
-COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "auroc", "ra_iou", "miou", "over_refusal", "refused", "rt_iou",
+COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "auroc", "ra_iou", "miou", "over_refusal", "refused", "unreadable", "rt_iou",
            "explanation_similarity", "explanation_true", "correction_true", "llm_score", "llm_rt_iou")  # fmt: skip
 
 
@@ -95,7 +95,7 @@ def evaluate_file(
 def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
     """`rarft.metrics.paired_difference`, ours minus the other, of right relevance and of RA-IoU on the same samples."""
     a, b = scores(other), scores(ours)
-    right = [(values["relevant"] == values["predicted"]).astype(float) for values in (a, b)]
+    right = [is_right(values["relevant"], values["verdict"]).astype(float) for values in (a, b)]
     return {"accuracy": paired_difference(*right), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
 
 

@@ -1,18 +1,19 @@
-"""Completion ↔ `Response`: think, answer, correction, and the spans that an answer gives.
+"""Completion ↔ `Response`: think, answer, correction, and what the answer claims.
 
 One parser for rewards and evaluation. All of it runs in time linear in the length of the text.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from rarft.schema import Span
+from rarft.schema import Span, Verdict
+from rarft.segments import denies, read_answer
 
 NIL = "NIL"
 _TAGS = re.compile(r"<(/?)(think|answer|correction|correct)>")  # the paper writes <correct>
+_ANY_CASE = re.compile(_TAGS.pattern, re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -20,19 +21,21 @@ class Response:
     """What a completion says. A field is None where its tag is missing.
 
     well_formed: exactly one think, answer and correction, in that order, none empty, nothing outside of them.
-    spans: the segments of the answer, in seconds; empty for a refusal.
+    verdict: whether the answer grounds, refuses, or can be read as neither; see `rarft.segments.read_answer`.
+    spans: the segments of the answer, in seconds; empty unless it grounds.
     """
 
     think: str | None
     answer: str | None
     correction: str | None
     well_formed: bool
+    verdict: Verdict
     spans: tuple[Span, ...]
 
     @property
     def refused(self) -> bool:
-        """There is an answer, and it gives no span."""
-        return bool(self.answer) and not self.spans
+        """The answer says something, and claims no segment."""
+        return self.verdict is Verdict.REFUSES
 
     @property
     def nil(self) -> bool:
@@ -40,8 +43,47 @@ class Response:
         return self.correction is not None and self.correction.strip(" .!\n\t").upper() == NIL
 
 
-def parse_response(text: str) -> Response:
-    """Read a completion. Never raises; where a tag is repeated the last complete pair counts."""
+READINGS = ("strict", "official")
+_ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
+
+
+def parse_response(text: str, reading: str = "strict") -> Response:
+    """Read a completion. Where a tag is repeated the last complete pair counts; white space and end-of-turn tokens at
+    the end do not count.
+
+    Args:
+        reading: "strict": what stands in no `<answer>` block, in lower case, is no answer, and what claims neither a
+            segment nor a refusal is unreadable. "official": as the released evaluator reads, with its plain rule in
+            place of its language model: tags in any case, without an answer block the whole text but for its think,
+            and a refusal only where the text says so; all else claims relevance, with or without a segment.
+
+    Raises ValueError for another reading.
+    """
+    if reading not in READINGS:
+        raise ValueError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
+    text = _without_ending(text)
+    return _strict(text) if reading == "strict" else _official(text)
+
+
+def _without_ending(text: str) -> str:
+    text = text.strip()
+    while text.endswith(_ENDINGS):
+        text = text[: text.rindex("<")].rstrip()
+    return text
+
+
+def _official(text: str) -> Response:
+    response = _strict(_ANY_CASE.sub(lambda tag: tag[0].lower(), text))
+    answer = response.answer
+    if answer is None:
+        _, _, rest = text.rpartition("</think>")
+        answer = _TAGS.sub(" ", rest).strip()
+    verdict, spans = read_answer(answer)
+    verdict = Verdict.REFUSES if not spans and denies(answer) else Verdict.GROUNDS
+    return replace(response, answer=answer, verdict=verdict, spans=spans)
+
+
+def _strict(text: str) -> Response:
     fields: dict[str, str] = {}
     order: list[str] = []
     outside: list[str] = []
@@ -61,8 +103,8 @@ def parse_response(text: str) -> Response:
     outside.append(text[end:])
     complete = ["think", "/think", "answer", "/answer", "correction", "/correction"]
     well_formed = order == complete and not any(map(str.strip, outside)) and all(fields.values())
-    answer = fields.get("answer")
-    return Response(fields.get("think"), answer, fields.get("correction"), well_formed, find_spans(answer or ""))
+    verdict, spans = read_answer(fields.get("answer", ""))
+    return Response(fields.get("think"), fields.get("answer"), fields.get("correction"), well_formed, verdict, spans)
 
 
 def format_completion(think: str, answer: str, correction: str) -> str:
@@ -78,60 +120,3 @@ def text_of(completion: str | list[dict]) -> str:
     if isinstance(content, list):
         return "".join(part.get("text", "") for part in content)
     return content or ""
-
-
-# -- times ---------------------------------------------------------------------------------------------------
-
-_TOKEN = re.compile(
-    r"(?P<clock>(?<![\d.:])\d{1,3}(?::\d{1,2}){1,2}(?:\.\d{1,6})?(?![\d:]))"
-    r"|(?P<number>(?<![\d.:])\d{1,9}(?:\.\d{1,9})?(?![\d:]))"
-    r"|(?P<joint>\bto\b|\band\b|\buntil\b|\btill\b|[-–—~])"
-    r"|(?P<unit>\bseconds?\b|\bsecs?\b|\bs\b)"
-    r"|(?P<between>[\s,;.()\[\]]+)"
-    r"|(?P<filler>\b(?:from|between|at|in|of|the|it|is|this|that|video|event|segment|query|happens|occurs|starts|"
-    r"start|ends|end|answer|about|approximately|around|relevant|shown|or|then|also)\b|:)"
-    r"|(?P<word>\w{1,64}|.)",
-    re.IGNORECASE | re.DOTALL,
-)
-# A unit may touch its number ("5s"); a word boundary inside would hide it.
-_TOUCHING_UNIT = re.compile(r"(?<=\d)(?=(?:s|secs?|seconds?)\b)", re.IGNORECASE)
-
-
-def find_spans(answer: str) -> tuple[Span, ...]:
-    """The segments that an answer gives, in seconds, in the order in which they are written.
-
-    Reads `5 to 15`, `5.0s to 15.0s`, `5 - 15`, `00:05 to 00:15`, `1:02:03 to 1:02:10`, `from 5 and 15`, and
-    several of them. An answer is a set of segments only if it says nothing else: as soon as another word
-    stands in it, it is prose ("a refusal that cites 3 to 12 s", "2 to 3 people") and there are no spans.
-    A negative number, or a segment that ends before it starts, makes the answer prose, too.
-    """
-    spans: list[Span] = []
-    numbers: list[float] = []
-    joined = False  # a joint stands between the last number and what follows
-    for token in _TOKEN.finditer(_TOUCHING_UNIT.sub(" ", answer)):
-        kind = token.lastgroup
-        if kind in ("between", "unit", "filler"):
-            continue
-        if kind == "joint":
-            if joined or (not numbers and (not spans or token[0] not in "and")):
-                return ()  # a minus sign, or words that join nothing
-            joined = bool(numbers)
-        elif kind in ("clock", "number"):
-            value = _seconds(token[0])
-            if numbers and not joined:
-                return ()
-            numbers.append(value)
-            joined = False
-            if len(numbers) == 2:
-                if not numbers[0] <= numbers[1]:
-                    return ()
-                spans.append(Span(*numbers))
-                numbers = []
-        else:
-            return ()
-    return () if numbers or joined else tuple(spans)
-
-
-def _seconds(text: str) -> float:
-    value = math.fsum(float(part) * 60**power for power, part in enumerate(reversed(text.split(":"))))
-    return value

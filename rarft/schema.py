@@ -34,6 +34,14 @@ def seconds(value: float) -> str:
     return "0" if text == "-0" else text
 
 
+class Verdict(StrEnum):
+    """What a completion says to "when does this happen?"."""
+
+    GROUNDS = "grounds"  # here: it gives a segment
+    REFUSES = "refuses"  # nowhere: it says something else instead
+    UNREADABLE = "unreadable"  # neither: cut short, without an answer, or with a segment that cannot be
+
+
 class Category(StrEnum):
     """The eleven kinds of mismatch of HI-VTG; the value is the spelling of the released files."""
 

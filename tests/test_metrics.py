@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -25,9 +27,34 @@ def test_temporal_iou():
 
 
 def test_f1_and_ra_iou_by_hand():
-    relevant, guess = [True, True, False, False], [True, False, False, True]
-    assert metrics.relevance_f1(relevant, guess) == {"f1": 0.5, "f1_relevant": 0.5, "f1_irrelevant": 0.5, "accuracy": 0.5}
-    np.testing.assert_allclose(metrics.ra_iou(relevant, guess, [0.4, 0, 0, 0]), [0.4, 0, 1, 0])
+    relevant, verdicts = [True, True, False, False], ["grounds", "refuses", "refuses", "grounds"]
+    halves = {"f1": 0.5, "f1_relevant": 0.5, "f1_irrelevant": 0.5, "accuracy": 0.5}
+    assert metrics.relevance_f1(relevant, verdicts) == halves
+    np.testing.assert_allclose(metrics.ra_iou(relevant, verdicts, [0.4, 0, 0, 0]), [0.4, 0, 1, 0])
+
+
+def test_what_cannot_be_read_is_never_right():
+    relevant, verdicts = [True, True, False, False], ["grounds", "unreadable", "refuses", "unreadable"]
+    found = metrics.relevance_f1(relevant, verdicts)
+    assert found == pytest.approx({"f1": 2 / 3, "f1_relevant": 2 / 3, "f1_irrelevant": 2 / 3, "accuracy": 0.5})
+    np.testing.assert_allclose(metrics.ra_iou(relevant, verdicts, [0.4, 0.9, 0, 0]), [0.4, 0, 1, 0])
+
+
+@pytest.mark.parametrize("text", ["", "<think> cut off at the token limit", "4.2 to 9.6", "<ANSWER>4.2 to 9.6</ANSWER>"])
+def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
+    samples = [s for clip in world for s in clip.samples]
+    row = summary(scores([Prediction(s, text) for s in samples], encoder=encoder, categories=claimed_categories))
+    zero = ("f1", "accuracy", "ra_iou", "miou", "refused", "over_refusal", "rt_iou", "explanation_similarity", "correction_similarity")
+    assert row["unreadable"] == 1 and not any(row[name] for name in zero)
+
+
+def test_nothing_is_scored_against_an_empty_reference(world, encoder):
+    wrong = next(s for clip in world for s in clip.samples if not s.relevant)
+    bare = dataclasses.replace(wrong, answer="", correction="", categories=[])
+    [prediction] = reference_predictions([wrong], "oracle")
+    values = scores([Prediction(bare, prediction.completion)], encoder=encoder, categories=claimed_categories)
+    for name in ("explanation_similarity", "correction_similarity", "rt_iou"):
+        assert np.isnan(values[name][0])
 
 
 def test_rt_iou_does_not_depend_on_splits_and_leaves_unknown_truth_out():
@@ -72,7 +99,7 @@ def test_groups_and_intervals(world):
     assert sum(g["n"] for g in groups["difficulty"].values()) == 12
     assert min(g["refused"] for g in groups["difficulty"].values()) < 1
     low, high = intervals(values)["f1"]
-    assert low < metrics.relevance_f1(values["relevant"], values["predicted"])["f1"] <= high
+    assert low < metrics.relevance_f1(values["relevant"], values["verdict"])["f1"] <= high
 
 
 def test_paired_difference_and_risk_coverage():

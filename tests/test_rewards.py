@@ -9,16 +9,7 @@ from hypothesis import strategies as st
 
 from rarft.metrics import temporal_iou
 from rarft.response import format_completion
-from rarft.rewards import (
-    NAMES,
-    VARIANTS,
-    correction_reward,
-    explain_reward,
-    format_reward,
-    make_rewards,
-    official_format,
-    refuse_iou_reward,
-)
+from rarft.rewards import NAMES, REWARDS, VARIANTS, make_rewards
 from rarft.schema import Span
 
 TRUE, QUERY, ORIGINAL = "no such segment : red not blue", "the blue ring grows", "the red ring grows"
@@ -30,7 +21,7 @@ HONEST_ANSWER = format_completion("a", "5 to 15", "NIL")
 
 def refuse_iou(answer, spans, variant, duration=20.0):
     text = f"<think>a</think><answer>{answer}</answer><correction>b</correction>"
-    return refuse_iou_reward([text], [spans], [duration], variant)[0]
+    return REWARDS[variant]["refuse_iou"]([text], spans=[spans], duration=[duration])[0]
 
 
 @pytest.mark.parametrize(
@@ -78,17 +69,8 @@ def test_paper_variant_pays_plain_iou():
     ],
 )
 def test_format(text, official, robust):
-    assert format_reward([text], "official") == [official]
-    assert format_reward([text], "robust") == [robust]
-
-
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "<correction>", "</correction>", " ", "a", "\n"]), max_size=14))
-def test_official_format_is_the_regular_expression(pieces):
-    import re
-
-    text = "".join(pieces)
-    pattern = r"<think>.*?</think>\s*<answer>.*?</answer>\s*<correction>.*?</correction>"
-    assert official_format(text) == bool(re.fullmatch(pattern, text.strip(), re.DOTALL))
+    assert REWARDS["official"]["format"]([text]) == REWARDS["paper"]["format"]([text]) == [official]
+    assert REWARDS["robust"]["format"]([text]) == [robust]
 
 
 def test_official_variant_equals_the_table_of_its_rules(encoder):
@@ -120,17 +102,19 @@ def test_explain_formulae(encoder):
     said = "no such segment : green not blue"
     text = format_completion("a", said, "b")
     near, far = (float(encoder.cosine([said], [other])[0]) for other in (TRUE, "5 to 15"))
-    arguments = ([text], [[]], [TRUE], ["5 to 15"])
-    assert explain_reward(*arguments, "official")[0] == pytest.approx((near - far) / 2, abs=1e-5)
-    assert explain_reward(*arguments, "paper")[0] == pytest.approx(near - far, abs=1e-5)
-    assert explain_reward(*arguments, "robust")[0] == pytest.approx(near, abs=1e-5)
+    paid = {variant: REWARDS[variant]["explain"]([text], **IRRELEVANT)[0] for variant in VARIANTS}
+    expected = {"official": (near - far) / 2, "paper": near - far, "robust": near}
+    assert paid == pytest.approx(expected, abs=1e-5)
 
 
 def test_correction_formulae(encoder):
     said = "the green ring grows"
     text = format_completion("a", TRUE, said)
     near = float(encoder.cosine([said], [ORIGINAL])[0])
-    pay = lambda c, v, cols=IRRELEVANT: correction_reward([c], cols["spans"], cols["query"], cols["correction"], v)[0]  # noqa: E731
+
+    def pay(completion, variant, columns=IRRELEVANT):
+        return REWARDS[variant]["correction"]([completion], **columns)[0]
+
     assert pay(text, "official") == pytest.approx((1 + near) / 2, abs=1e-5)
     assert pay(text, "paper") == pytest.approx(near, abs=1e-5)
     copy = format_completion("a", TRUE, QUERY)
@@ -199,4 +183,50 @@ def test_mixed_batches_in_trl_form():
         with pytest.raises(ValueError, match="unknown"):
             make_rewards(*arguments)
     with pytest.raises(ValueError, match="duration"):
-        refuse_iou_reward([HONEST_ANSWER], [[[5.0, 15.0]]], [None])
+        REWARDS["robust"]["refuse_iou"]([HONEST_ANSWER], spans=[[[5.0, 15.0]]], duration=[None])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "The man opens a door from 4.2 to 9.6 seconds, the door is red.",
+        "The man opens a door from 9.6 to 4.2 seconds.",
+        "The man opens a door from -4.2 to 9.6 seconds.",
+        "The event happens in 4.2 - 9.6 seconds.",
+        "the event is shown in this video",
+        "",
+    ],
+)
+def test_robust_pays_an_irrelevant_query_no_grounding_in_prose_and_nothing_unreadable(answer):
+    text = format_completion("a", answer, ORIGINAL)
+    assert [REWARDS["robust"][name]([text], **IRRELEVANT)[0] for name in NAMES[1:]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("answer", ["视频中没有人打开门，只有一只狗。", "ドアを開ける人はいません。犬がいます。", "ไม่มีใครเปิดประตูในวิดีโอนี้"])
+def test_a_refusal_in_a_script_without_spaces_is_one(answer):
+    text = format_completion("a", answer, ORIGINAL)
+    assert refuse_iou(answer, [], "robust") == 1
+    assert REWARDS["robust"]["explain"]([text], **{**IRRELEVANT, "answer": [answer]})[0] == pytest.approx(1, abs=1e-5)
+
+
+def test_nothing_is_paid_for_a_completion_without_blocks():
+    for text in ("", "4.2 to 9.6", "<think>cut off at the token limit", "<ANSWER>no such segment : red not blue</ANSWER>"):
+        for variant in VARIANTS:
+            for columns in (RELEVANT, IRRELEVANT):
+                assert [REWARDS[variant][name]([text], **columns)[0] for name in NAMES] == [0, 0, 0, 0], (text, variant)
+
+
+def test_a_row_without_a_reference_is_not_paid_by_it(encoder):
+    columns = {**IRRELEVANT, "answer": [""], "correction": [""]}
+    paid = {variant: [REWARDS[variant][name]([HONEST_REFUSAL], **columns)[0] for name in NAMES[2:]] for variant in VARIANTS}
+    assert paid == {"official": [None, 0], "paper": [None, 0], "robust": [None, None]}
+
+
+def test_a_reward_from_outside(tmp_path, monkeypatch):
+    (tmp_path / "my_rewards.py").write_text("def short(completions, **_):\n    return [1.0 / len(c) for c in completions]\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    own, explain = make_rewards("robust", ["my_rewards:short", "explain"])
+    assert own(["four"], **IRRELEVANT) == [0.25] and explain.__name__ == "explain"
+    for wrong in ("nowhere:reward", "my_rewards:nothing"):
+        with pytest.raises(ValueError, match="module:function"):
+            make_rewards("robust", [wrong])
