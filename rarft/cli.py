@@ -174,11 +174,12 @@ def _build_hivtg(options) -> int:
     from rarft.hivtg.editors import PROMPT, LLMEditor, WorldEditor
 
     if options.data.is_dir():
+        from rarft.files import lines_of
         from rarft.hivtg.official import read_released
         from rarft.world.dataset import story_from_json
 
         samples = [s for s in read_released(options.data / "hi_vtg.json").samples if s.relevant]
-        lines = (options.data / "stories.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = lines_of(options.data / "stories.jsonl")
         stories = {s.video: story_from_json(json.loads(lines[s.extra["row"]])) for s in samples}
         editor, llm = WorldEditor(stories, options.seed), None
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from rarft.files import VIDEO_SUFFIXES
 from rarft.prompts import build_prompt
 from rarft.schema import Sample
 
@@ -63,16 +64,17 @@ def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
         "duration": sample.duration,
         "answer": reference_answer(sample),
         "contrast": reference_answer(opposite),
-        "correction": sample.correction or "NIL",
+        "correction": "NIL" if sample.relevant else sample.correction,
     }
 
 
 def reference_answer(sample: Sample) -> str:
-    """The text that belongs into `<answer>`: the segment, or the refusal."""
-    return str(sample.spans[0]) if sample.relevant else sample.answer
+    """The text that belongs into `<answer>`: the segment, as the data set writes it, or the refusal."""
+    return sample.answer or str(sample.spans[0]) if sample.relevant else sample.answer
 
 
 def find_video(folder: str | Path, name: str) -> Path | None:
-    """A data set's video under `folder`: as written, or by base name (released paths are of the authors' disk)."""
-    found = (path for path in (Path(folder) / name, Path(folder) / Path(name).name) if path.exists())
-    return next(found, None)
+    """A data set's video under `folder`: as written, or by base name (released paths are of the authors' disk); an id that
+    has no ending is tried with those of videos."""
+    names = (name, Path(name).name, *(Path(name).name + suffix for suffix in VIDEO_SUFFIXES))
+    return next((path for path in (Path(folder) / name for name in names) if path.exists()), None)

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from rarft import metrics
 from rarft.confidence import refusal_probabilities
 from rarft.encoder import SentenceEncoder
-from rarft.files import write_text
+from rarft.files import lines_of, write_text
 from rarft.generate import generate
 from rarft.response import Response, parse_response
 from rarft.schema import Category, Difficulty, Sample, Span, Verdict
@@ -92,7 +92,7 @@ def _line(prediction: Prediction) -> str:
 def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Prediction]:
     """Stored predictions for the first samples. Raises ValueError if they are of other samples."""
     found = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines()):
+    for number, line in enumerate(lines_of(path)):
         try:
             row = json.loads(line)
         except json.JSONDecodeError:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # the checkpoint that ships with the repository
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -50,3 +51,10 @@ def iter_json_lines(path: str | Path) -> Iterator[Any]:
 def read_json_lines(path: str | Path) -> list[Any]:
     """All of `iter_json_lines`."""
     return list(iter_json_lines(path))
+
+
+def lines_of(path: str | Path) -> list[str]:
+    """The lines of a text file without their ends. Unlike `str.splitlines` it does not cut at U+2028, U+0085 and their
+    like, which JSON strings may hold as they are."""
+    with open(path, encoding="utf-8") as file:
+        return [line.rstrip("\n") for line in file]

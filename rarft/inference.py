@@ -12,7 +12,7 @@ import rarft._torchvision  # noqa: F401
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.files import read_json_lines
+from rarft.files import lines_of, read_json_lines
 from rarft.generate import generate
 from rarft.response import parse_response
 from rarft.vision_cache import VisionCache
@@ -37,7 +37,7 @@ def read_questions(path: str | Path) -> list[dict]:
     Raises ValueError that names the line and the field.
     """
     questions = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
         try:

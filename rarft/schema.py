@@ -34,6 +34,16 @@ def seconds(value: float) -> str:
     return "0" if text == "-0" else text
 
 
+def is_finite_number(value: Any) -> bool:
+    """Whether a JSON value is a number that a float can hold: no bool, no NaN, no infinity, no integer of 400 digits."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 class Verdict(StrEnum):
     """What a completion says to "when does this happen?"."""
 
@@ -91,15 +101,16 @@ class Sample:
     """One query about one video, with all that is known of the right answer.
 
     A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has none; its
-    `answer` says why the video has no such segment and `correction` is a query that the video does contain.
+    `answer` says why the video has no such segment and `correction` is a query that the video does contain. Either is ""
+    where the data set does not say.
     """
 
     video: str  # a path or an id
     query: str
     spans: list[Span] = field(default_factory=list)
     duration: float | None = None  # seconds
-    answer: str = ""  # the refusal, for an irrelevant query; "" for a relevant one
-    correction: str = ""  # the original relevant query, for an irrelevant one; "" for a relevant one
+    answer: str = ""  # the refusal, for an irrelevant query; the released text of the segment, or "", for a relevant one
+    correction: str = ""  # the original relevant query, for an irrelevant one that has one; "" for a relevant one
     categories: list[Category] = field(default_factory=list)
     difficulty: Difficulty = Difficulty.ORIGINAL
     think: str = ""  # a timeline of the video, without the <think> tags

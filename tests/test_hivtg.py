@@ -3,8 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from rarft.evaluate import read_predictions
+from rarft.hivtg.annotations import read_annotations
+from rarft.hivtg.lint import fix, lint, table
 from rarft.hivtg.official import group_samples, iter_rows, read_released, rows_of, split_answer, write_released
-from rarft.schema import Category, Difficulty
+from rarft.inference import read_questions
+from rarft.schema import Category, Difficulty, Sample
 
 OFFICIAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 ROW = {
@@ -30,7 +34,7 @@ def test_all_spellings_are_read_and_nothing_is_lost(tmp_path):
     found = read_released(write(tmp_path / "a.json", [ROW]))
     relevant, irrelevant = found.samples
     assert not found.problems
-    assert relevant.spans == [(2.0, 5.5)] and relevant.difficulty is Difficulty.ORIGINAL and relevant.answer == ""
+    assert relevant.spans == [(2.0, 5.5)] and relevant.difficulty is Difficulty.ORIGINAL and relevant.answer == "2.0 to 5.5"
     assert irrelevant.spans == [] and irrelevant.answer == "it opens" and irrelevant.correction == relevant.query
     assert irrelevant.difficulty is Difficulty.HARD and irrelevant.categories == [Category.FINE_GRAINED_ACTION]
     assert irrelevant.extra["note"] == 1 and "think>" not in irrelevant.think
@@ -64,6 +68,107 @@ def test_world_rows_come_back(world, tmp_path):
         assert [s.query for s in group] == [s.query for s in clip.samples]
         assert group[1].answer == clip.samples[1].answer and group[1].categories == clip.samples[1].categories
         assert group[0].spans == clip.samples[0].spans
+
+
+def item(q, r, **more):
+    return {"q": q, "r": r, "a": "", "difficulty": "original" if r else "easy", **more}
+
+
+@pytest.mark.parametrize(
+    "items, corrections",
+    [
+        ([item("b", True), item("a", False)], ["b"]),
+        ([item("a", False)], [""]),
+        ([item("a", False), item("c", False)], ["", ""]),
+        ([item("c", False, q_origin="d")], ["d"]),
+        ([item("c", False, q_origin="a"), item("a", False)], ["", ""]),
+        ([item("c", False)], ["a"]),
+    ],
+)
+def test_a_shuffled_query_is_never_its_own_correction_nor_another_irrelevant_ones(items, corrections, tmp_path):
+    path = write(tmp_path / "ss.json", [{"video": "v.mp4", "query_text": "a", "timestamp": [1, 2], "GRPO": items}])
+    found = [s for s in read_released(path).samples if not s.relevant]
+    assert [s.correction for s in found] == corrections
+    assert all(s.difficulty is Difficulty.SHUFFLED for s in found)
+
+
+JSON_VALUES = (None, True, 5, -1.5, float("nan"), float("inf"), 10**400, "", "x", "10", [], [1], ["1", "2"], [None, None], [2, 5.5, 9], [-3, 2], {}, {"a": 1}, [{"q": "x"}], [["x"]])
+
+
+@pytest.mark.parametrize("place", ["row", "item", "PRO", "PRO.answer"])
+def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
+    rows = []
+    fields = {
+        "row": ("video", "query_text", "timestamp", "duration", "think", "GRPO", "PRO"),
+        "item": ("q", "a", "r", "c", "difficulty", "irrelevance_level", "hardness_level", "q_origin", "timestamp"),
+        "PRO": ("prompt", "answer"),
+        "PRO.answer": ("original", "ir_hard"),
+    }[place]
+    for name in fields:
+        for value in JSON_VALUES:
+            for position in (0, 1):
+                row = {**json.loads(json.dumps(ROW)), "PRO": {"prompt": "from 2 to 5.5 s", "answer": {"original": "a"}}}
+                holder = {"row": row, "item": row["GRPO"][position], "PRO": row["PRO"], "PRO.answer": row["PRO"]["answer"]}[place]
+                holder[name] = value
+                rows.append(row)
+    source = write(tmp_path / "s.json", {"AB12C": {"duration": 12.0, "sts": [{"sentence": "a person opens a door", "timestamp": [2.0, 5.5], "no_answer": False}]}})
+    path = write(tmp_path / "a.json", rows)
+    read, report = read_released(path), lint(path, [source])
+    assert report.rows == len(rows) and len(table(report)) < 5000
+    fix(path, report)
+    named = {problem.row for problem in read.problems}
+    for sample in read.samples:
+        assert isinstance(sample.query, str) and sample.query.strip() and isinstance(sample.answer, str)
+        assert sample.duration is None or 0 < sample.duration < float("inf")
+    wrong_type = {"q": lambda v: not (isinstance(v, str) and v), "r": lambda v: not isinstance(v, bool), "duration": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 < v < 1e300)}
+    for number, row in enumerate(rows):
+        for name in wrong_type.keys() & set(fields):
+            holders = row["GRPO"] if place == "item" else [row]
+            if any(wrong_type[name](h.get(name)) for h in holders):
+                assert number in named, (name, row)
+
+
+@pytest.mark.parametrize("row", JSON_VALUES)
+def test_any_json_value_in_place_of_a_row_an_item_or_a_source_is_named(row, tmp_path):
+    path = write(tmp_path / "a.json", [row, {**ROW, "GRPO": [row, ROW["GRPO"][0]]}])
+    found = read_released(path)
+    assert len(found.samples) == 1 and {p.row for p in found.problems} == {0, 1}
+    assert lint(path).rows == 2
+    for broken in ({"AB12C": row}, {"AB12C": {"sts": row, "duration": 3}}, {"AB12C": {"sts": [row], "duration": 3}}, [row], row):
+        try:
+            lint(path, [write(tmp_path / "s.json", broken)])
+        except ValueError as error:
+            assert "s.json" in str(error)
+
+
+@pytest.mark.parametrize("row", JSON_VALUES)
+def test_any_json_value_in_a_field_of_an_annotation_is_named(row, tmp_path):
+    good = {
+        "own": {"video": "a", "query": "q", "duration": 9, "span": [1, 2]},
+        "qv": {"vid": "a", "query": "q", "duration": 9, "relevant_windows": [[1, 2]]},
+        "tvg": {"path": "a", "question": "q", "answer": "1-2", "start": None, "end": None, "duration": 9},
+    }
+    for kind, entry in good.items():
+        for name in entry:
+            changed = {**entry, name: row}
+            text = json.dumps([changed]) if kind == "tvg" else json.dumps(entry) + "\n" + json.dumps(changed)
+            (tmp_path / "x").write_text(text)
+            problems = []
+            for sample in read_annotations(tmp_path / "x", problems.append):
+                assert isinstance(sample.video, str) and isinstance(sample.query, str)
+            assert all("x, row" in str(p) for p in problems)
+    for video in (row, {"duration": row, "timestamps": [[1, 2]], "sentences": ["q"]}, {"duration": 9, "timestamps": row, "sentences": ["q"]}, {"duration": 9, "timestamps": [[1, 2]], "sentences": row}):
+        (tmp_path / "x").write_text(json.dumps({"v": video}))
+        list(read_annotations(tmp_path / "x", lambda problem: None))
+
+
+def test_json_lines_may_hold_any_unicode_line_separator(tmp_path):
+    row = {"video": "a\u2028b.mp4", "query": "one\u0085two\u2029three"}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_questions(tmp_path / "q.jsonl") == [row]
+    sample = Sample(row["video"], row["query"])
+    (tmp_path / "p.jsonl").write_text(json.dumps({**row, "completion": "x\u2028y"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_predictions(tmp_path / "p.jsonl", [sample])[0].completion == "x\u2028y"
 
 
 def test_split_answer():

@@ -14,22 +14,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rarft.hivtg.official import Problem, span_of
-from rarft.schema import Sample, Span
+from rarft.schema import Sample, Span, is_finite_number
 
 _CHARADES = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s*##(.*)")
 _TVGBENCH_ANSWER = re.compile(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*")
 Report = Callable[[Problem], None]
 
 
-def read_annotations(path: str | Path, report: Report) -> Iterator[Sample]:
+def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = False) -> Iterator[Sample]:
     """Yield a relevant `Sample` for each query of a file, whose layout is told from its content.
 
     Text and JSON Lines are read line by line, in constant memory; JSON is read whole. `Sample.extra` keeps the keys
     that have no field. An entry that cannot be used is handed to `report`, and the rest is read.
+
+    Args:
+        allow_empty: take segments that end where they begin, too. TVGBench has eleven: a label that copied one is right to
+            do so, but nothing can be grounded in them.
 
     Raises FileNotFoundError, or ValueError if the layout is not one of the above.
     """
@@ -41,7 +46,7 @@ def read_annotations(path: str | Path, report: Report) -> Iterator[Sample]:
     elif first.startswith("{") and _is_object(first) and ({"query"} <= json.loads(first).keys()):
         yield from _lines(path, report, lambda line: _query_row(json.loads(line)))
     elif first.startswith(("[", "{")):
-        yield from _json(path, report)
+        yield from _json(path, report, allow_empty)
     else:
         raise ValueError(f"{path}: no layout that is known; see the table in rarft/hivtg/annotations.py")
 
@@ -60,37 +65,52 @@ def _lines(path: Path, report: Report, parse: Callable[[str], Sample]) -> Iterat
                 yield from _try(path, number, report, parse, line.strip())
 
 
-def _json(path: Path, report: Report) -> Iterator[Sample]:
+def _json(path: Path, report: Report, allow_empty: bool) -> Iterator[Sample]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
     if isinstance(data, list):
         for number, row in enumerate(data):
-            yield from _try(path, number, report, _tvgbench, row)
+            yield from _try(path, number, report, partial(_tvgbench, allow_empty=allow_empty), row)
         return
     for number, (name, video) in enumerate(data.items()):
-        for position in range(len(video.get("sentences", [])) if isinstance(video, dict) else 1):
+        sentences = video.get("sentences") if isinstance(video, dict) else None
+        for position in range(len(sentences) if isinstance(sentences, list) else 1):
             yield from _try(path, number, report, _activitynet, (name, video, position))
 
 
 def _try(path: Path, number: int, report: Report, parse: Callable[[Any], Sample], entry: Any) -> Iterator[Sample]:
     try:
         sample = parse(entry)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         field = str(error.args[0]) if isinstance(error, KeyError) else "entry"
         message = "missing" if isinstance(error, KeyError) else str(error)
         report(Problem(str(path), number, field, message))
         return
-    if not sample.query.strip():
-        report(Problem(str(path), number, "query", "empty"))
+    wrong = _wrong_field(sample)
+    if wrong:
+        report(Problem(str(path), number, *wrong))
     else:
         yield sample
 
 
-def _checked(value: Any) -> Span:
+def _wrong_field(sample: Sample) -> tuple[str, str] | None:
+    """Field and message of what no JSON type of a sample should be."""
+    for name in ("video", "query"):
+        value = getattr(sample, name)
+        if not isinstance(value, str) or not value.strip():
+            return name, "empty" if value in ("", None) or isinstance(value, str) else f"text was expected, got {value!r}"
+    for name in ("duration", "start", "end"):
+        value = getattr(sample, name)
+        if value is not None and not (is_finite_number(value) and value >= 0):
+            return name, f"a finite number of seconds was expected, got {value!r}"
+    return None
+
+
+def _checked(value: Any, allow_empty: bool = False) -> Span:
     span = span_of(value)
-    if span is None or not 0 <= span.start < span.end:
+    if span is None or not 0 <= span.start <= span.end or (span.start == span.end and not allow_empty):
         raise ValueError(f"a segment [start, end] in seconds was expected, got {value!r}")
     return span
 
@@ -117,7 +137,7 @@ def _activitynet(entry: tuple[str, dict, int]) -> Sample:
     )
 
 
-def _tvgbench(row: dict) -> Sample:
+def _tvgbench(row: dict, *, allow_empty: bool) -> Sample:
     match = _TVGBENCH_ANSWER.fullmatch(row["answer"])
     if match is None:
         raise ValueError(f"an answer `START-END` was expected, got {row['answer']!r}")
@@ -125,7 +145,7 @@ def _tvgbench(row: dict) -> Sample:
     return Sample(
         row["path"],
         row["question"],
-        [_checked([float(match[1]), float(match[2])])],
+        [_checked([float(match[1]), float(match[2])], allow_empty)],
         duration=row["duration"],
         start=row["start"],
         end=row["end"],

@@ -16,7 +16,6 @@ from typing import Any
 
 from rarft.files import write_json
 from rarft.hivtg.official import (
-    LEVEL_KEYS,
     LEVELS,
     ReleasedFile,
     iter_rows,
@@ -24,8 +23,10 @@ from rarft.hivtg.official import (
     read_row,
     write_released,
 )
+from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.hivtg.sources import SourceVideo, normalise, read_sources, video_id
 from rarft.metrics import mean, temporal_iou
+from rarft.rewards.official import first_span
 from rarft.schema import Category, Difficulty, Span
 
 TOLERANCE = 0.06  # seconds: released times are rounded to one decimal
@@ -72,29 +73,35 @@ def lint(path: str | Path, sources: list[str | Path] = ()) -> LintReport:
     videos = read_sources(list(sources))
     report = LintReport(str(path), 0)
     scores = []
+    ids = set()
     for number, row in enumerate(iter_rows(path)):
         report.rows += 1
         read = ReleasedFile(str(path), [], [])
-        read_row(read, number, row)
+        row = read_row(read, number, row)
         for problem in read.problems:
             report.findings.append(Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}"))
-        if not isinstance(row, dict) or not row.get("GRPO"):
+        if row is None:
             continue
-        source = videos.get(video_id(row.get("video", "")))
+        ids.add(video_id(row["video"]))
+        source = videos.get(video_id(row["video"]))
         report.findings += _row_findings(number, row, source)
-        for item in row["GRPO"]:
+        for item in filter(None, row["GRPO"]):
             truth = _truth(item, source)
             label = _label(row, item)
             if truth and label:
                 scores.append(max(temporal_iou(label, t) for t in truth))
     report.perfect_miou = mean(scores) if scores else None
+    known = len(ids & videos.keys())
+    if sources and 2 * known < len(ids):
+        message = f"the source annotations have {known} of the {len(ids)} videos; are they of this data set?"
+        report.findings.append(Finding("source-mismatch", "error", 0, None, message))
     return report
 
 
 def _row_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
     yield from _time_findings(number, row, source)
     for position, item in enumerate(row["GRPO"]):
-        if isinstance(item, dict) and item.get("q"):
+        if item is not None:
             yield from _label_findings(number, position, row, item, source)
             yield from _text_findings(number, position, row, item, source)
 
@@ -105,6 +112,8 @@ def _time_findings(number: int, row: dict, source: SourceVideo | None) -> Iterat
         yield Finding("wrong-duration", "error", number, None, f"{duration} s, the source says {source.duration} s", source.duration)
     if not label:
         return
+    if label[0] < 0:
+        yield Finding("start-before-zero", "error", number, None, f"starts at {label[0]} s")
     if label[0] >= label[1]:
         yield Finding("empty-span", "error", number, None, f"{label[0]} to {label[1]} is empty or reversed")
     if duration and label[0] > duration:
@@ -126,7 +135,8 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
     label, truth = _label(row, item), _truth(item, source)
     if label is None:
         return
-    earlier = [other for other in row["GRPO"][:position] if other.get("r")]
+    yield from _disagreements(number, position, row, item, label)
+    earlier = [other for other in row["GRPO"][:position] if other and other["r"]]
     if not truth:
         if earlier and "timestamp" not in item:
             yield Finding("shared-span", "warning", number, position, "a second relevant query has no span of its own")
@@ -134,7 +144,7 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
     windows = source.windows.get(normalise(item["q"]), 1)
     if windows > 1:
         yield Finding("truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one")
-    if any(abs(label.start - t.start) < TOLERANCE and abs(label.end - t.end) < TOLERANCE for t in truth):
+    if any(_near(label, t) for t in truth):
         return
     right = list(truth[0])
     crop = source.crops.get(normalise(item["q"]))
@@ -145,6 +155,21 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
         yield Finding("inherited-span", "error", number, position, f"has the first query's span; its own is {truth[0]}", right)
     else:
         yield Finding("differs-from-source", "warning", number, position, f"{label}; the source says {truth[0]}")
+
+
+def _disagreements(number: int, position: int, row: dict, item: dict, label: Span) -> Iterator[Finding]:
+    """A label is written up to three times: as numbers, in the answer, and in TVGBench's prompt for captions."""
+    texts = {"answer-disagrees": item.get("a")}
+    if "timestamp" not in item:
+        texts["prompt-disagrees"] = (row.get("PRO") or {}).get("prompt")
+    for code, text in texts.items():
+        said = first_span(text or "")
+        if said and not _near(said, label):
+            yield Finding(code, "error", number, position, f"the text says {said}, the timestamp {label}")
+
+
+def _near(a: Span, b: Span) -> bool:
+    return abs(a.start - b.start) < TOLERANCE and abs(a.end - b.end) < TOLERANCE
 
 
 def _text_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
@@ -192,10 +217,37 @@ def fix(path: str | Path, report: LintReport, folder: str | Path | None = None) 
             holder, key = row["GRPO"][finding.item], "timestamp"
         else:
             holder, key = row, "timestamp"
-        changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": holder.get(key), "new": finding.fix})
+        old = holder.get(key)
+        changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": old, "new": finding.fix})
         holder[key] = finding.fix
+        if finding.code == "wrong-end":
+            changes += _rewrite_texts(row, finding, Span(*old), Span(*finding.fix))
     fixed = write_released(rows, target.with_suffix(".fixed.json"))
     return fixed, write_json(target.with_suffix(".fixes.json"), changes)
+
+
+_PAIR = re.compile(r"(\d+(?:\.\d+)?)(\s+to\s+)(\d+(?:\.\d+)?)")
+
+
+def _rewrite_texts(row: dict, finding: Finding, old: Span, new: Span) -> list[dict]:
+    """Write a repaired segment into the row's texts too, with as many decimals as each had. Returns the changes."""
+    places = [(row["GRPO"][finding.item], "a", f"GRPO[{finding.item}].a"), (row, "think", "think")]
+    if isinstance(row.get("PRO"), dict):
+        places.append((row["PRO"], "prompt", "PRO.prompt"))
+
+    def written(match: re.Match) -> str:
+        if not _near(Span(float(match[1]), float(match[3])), old):
+            return match[0]
+        start, end = (f"{value:.{len(text.partition('.')[2])}f}" for value, text in ((new.start, match[1]), (new.end, match[3])))
+        return start + match[2] + end
+
+    changes = []
+    for holder, key, name in places:
+        before = holder.get(key)
+        if isinstance(before, str) and (after := _PAIR.sub(written, before)) != before:
+            changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": name, "old": before, "new": after})
+            holder[key] = after
+    return changes
 
 
 def table(report: LintReport) -> str:

@@ -7,7 +7,6 @@ reported with file, row and field, and the rest is read.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rarft.files import write_text
-from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.hivtg.rows import LEVEL_KEYS, usable
+from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
 
-LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
 LEVELS = {
     "original": Difficulty.ORIGINAL,
     "easy": Difficulty.EASY,
@@ -97,28 +96,23 @@ def _array(path: Path, text: str) -> list[Any]:
     return rows
 
 
-def read_row(found: ReleasedFile, number: int, row: Any) -> None:
-    """Add the samples and the problems of one row to `found`."""
+def read_row(found: ReleasedFile, number: int, row: Any) -> dict[str, Any] | None:
+    """Add the samples and the problems of one row to `found`. Returns the row as `rarft.hivtg.rows.usable` left it."""
+
     def problem(name: str, message: str) -> None:
         found.problems.append(Problem(found.path, number, name, message))
 
-    if not isinstance(row, dict):
-        problem("row", f"an object was expected, got {type(row).__name__}")
-        return
-    missing = [key for key in ("video", "GRPO") if not row.get(key)]
-    if missing:
-        problem(missing[0], "missing")
-        return
-    span = span_of(row.get("timestamp"))
-    relevant = next((item for item in row["GRPO"] if isinstance(item, dict) and item.get("r")), None)
-    for position, item in enumerate(row["GRPO"]):
+    good = usable(row, problem)
+    if good is None:
+        return None
+    span = span_of(good.get("timestamp"))
+    items = [(position, item) for position, item in enumerate(good["GRPO"]) if item is not None]
+    for position, item in items:
         name = f"GRPO[{position}]"
-        if not isinstance(item, dict) or not str(item.get("q", "")).strip() or not isinstance(item.get("r"), bool):
-            problem(name, "an object with a query `q` and a relevance `r` (true or false) was expected")
-            continue
         own = span_of(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
         if item["r"] and own is None:
-            problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
+            if "timestamp" not in row or "timestamp" in good:  # otherwise it has been reported
+                problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
             continue
         difficulty = _difficulty(item, lambda message, name=name: problem(name, message))
         categories = _categories(item, lambda message, name=name: problem(name, message))
@@ -126,39 +120,51 @@ def read_row(found: ReleasedFile, number: int, row: Any) -> None:
         known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
         found.samples.append(
             Sample(
-                video=row["video"],
+                video=good["video"],
                 query=item["q"],
                 spans=[own] if item["r"] else [],
-                duration=row.get("duration"),
-                answer="" if item["r"] else answer,
-                correction="" if item["r"] else correction or (relevant or {}).get("q", row.get("query_text", "")),
+                duration=good.get("duration"),
+                answer=answer,
+                correction="" if item["r"] else correction or _known_correction(good, item),
                 categories=categories,
                 difficulty=difficulty,
-                think=_TAG.sub("", row.get("think") or "").strip(),
+                think=_TAG.sub("", good.get("think") or "").strip(),
                 extra={"row": number, "item": position, **{k: v for k, v in item.items() if k not in known}},
             )
         )
+    return good
+
+
+def _known_correction(row: dict, item: dict) -> str:
+    """A query that the video of an irrelevant item does show: its row's relevant one, or the one it was made from; "" if
+    none is known. In SS-VTG a row's own query may be irrelevant itself."""
+    queries = [other for other in row["GRPO"] if other is not None]
+    relevant = [other["q"] for other in queries if other["r"]]
+    irrelevant = {other["q"] for other in queries if not other["r"]}
+    origins = [text for text in (item.get("q_origin"), row.get("query_text")) if text and text not in irrelevant]
+    return next(iter(relevant + origins), "")
 
 
 def span_of(value: Any) -> Span | None:
     """A [start, end] of two finite numbers as a Span; None for anything else."""
     if not (isinstance(value, list | tuple) and len(value) == 2):
         return None
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in value):
+    if not all(map(is_finite_number, value)):
         return None
     return Span(float(value[0]), float(value[1]))
 
 
 def _difficulty(item: dict, problem) -> Difficulty:
     level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), None)
+    count = len(item.get("c") or [])
+    if not item["r"] and not count and LEVELS.get(level, Difficulty.EASY) is Difficulty.EASY:
+        return Difficulty.SHUFFLED  # no element was edited: an SS-VTG query comes from another video, whatever its level says
     if level in LEVELS:
         return LEVELS[level]
     if level is not None:
         problem(f"unknown difficulty {level!r}; known: {', '.join(LEVELS)}")
     if item["r"]:
         return Difficulty.ORIGINAL
-    # SS-VTG rows have neither categories nor a level: the query comes from another video.
-    count = len(item.get("c") or [])
     return Difficulty.from_edits(count) if 1 <= count <= 3 else Difficulty.SHUFFLED
 
 

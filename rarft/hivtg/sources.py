@@ -1,7 +1,6 @@
 """Source annotations: what a video's own data set says happens in it, to check released labels against.
 
-Read are TVGBench (a JSON array with `path`, `question`, `answer`, `start`, `end`), RaTSG's Charades-STA (a JSON
-object video → `sts`, `duration`) and every layout of `rarft.hivtg.annotations`.
+Read are RaTSG's Charades-STA (a JSON object video → `sts`, `duration`) and every layout of `rarft.hivtg.annotations`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,9 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rarft.files import VIDEO_SUFFIXES
 from rarft.hivtg.annotations import read_annotations
+from rarft.hivtg.official import span_of
 from rarft.schema import Span
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ class SourceVideo:
 
 
 def video_id(path: str) -> str:
-    """The name of a video file without folder and ending."""
-    return Path(path).stem
+    """The name of a video without folder and without the ending of a video file: ids may hold dots (`x_60.0_210.0`)."""
+    name = Path(path).name
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot + ending.lower() in VIDEO_SUFFIXES else name
 
 
 def normalise(sentence: str) -> str:
@@ -46,49 +49,51 @@ def read_sources(paths: list[str | Path]) -> dict[str, SourceVideo]:
     """Read source files into one table by video id. Raises ValueError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except json.JSONDecodeError:
-            data = None  # text or JSON Lines
-        if isinstance(data, list) and data and {"path", "question", "answer"} <= data[0].keys():
-            _add_tvgbench(videos, data)
-        elif isinstance(data, dict) and data and "sts" in next(iter(data.values())):
-            _add_ratsg(videos, data)
-        else:
+        table = _ratsg_table(path)
+        if table is None:
             _add_annotations(videos, path)
+        else:
+            _add_ratsg(videos, path, table)
     return videos
 
 
+def _ratsg_table(path: str | Path) -> dict | None:
+    """The JSON object of a file in RaTSG's layout; None for any other file."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return None  # text or JSON Lines
+    rows = data.values() if isinstance(data, dict) else ()
+    return data if any(isinstance(row, dict) and "sts" in row for row in rows) else None
+
+
 def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
-    samples = list(read_annotations(path, lambda problem: log.warning("left out: %s", problem)))
+    samples = list(read_annotations(path, lambda problem: log.warning("left out: %s", problem), allow_empty=True))
     for sample in samples:
         video = videos.setdefault(video_id(sample.video), SourceVideo())
-        video.duration = sample.duration or video.duration
         sentence = normalise(sample.query)
-        video.spans.setdefault(sentence, []).extend(sample.spans)
+        offset = sample.start or 0.0
+        video.spans.setdefault(sentence, []).extend(Span(offset + s.start, offset + s.end) for s in sample.spans)
+        if sample.start is None:
+            video.duration = sample.duration or video.duration
+        elif sample.end is not None:
+            video.crops[sentence] = Span(sample.start, sample.end)
         if len(sample.spans) > 1:
             video.windows[sentence] = len(sample.spans)
     if not samples:
         raise ValueError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
 
 
-def _add_tvgbench(videos: dict[str, SourceVideo], rows: list[dict]) -> None:
-    for row in rows:
-        video = videos.setdefault(video_id(row["path"]), SourceVideo())
-        start, end = (float(part) for part in row["answer"].split("-"))
-        offset = row["start"] or 0.0
-        sentence = normalise(row["question"])
-        video.spans.setdefault(sentence, []).append(Span(offset + start, offset + end))
-        if row["start"] is None:
-            video.duration = row["duration"]
-        else:
-            video.crops[sentence] = Span(row["start"], row["end"])
-
-
-def _add_ratsg(videos: dict[str, SourceVideo], table: dict) -> None:
+def _add_ratsg(videos: dict[str, SourceVideo], path: str | Path, table: dict) -> None:
     for name, row in table.items():
-        video = videos.setdefault(name, SourceVideo())
-        video.duration = row["duration"]
-        for sentence in row["sts"]:
-            if not sentence["no_answer"]:
-                video.spans.setdefault(normalise(sentence["sentence"]), []).append(Span(*sentence["timestamp"]))
+        try:
+            told = [(normalise(s["sentence"]), span_of(s["timestamp"])) for s in row["sts"] if not s["no_answer"]]
+            duration = float(row["duration"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            log.warning("left out: %s, %s: %r", path, name, error)
+            continue
+        video = videos.setdefault(video_id(name), SourceVideo())
+        video.duration = duration
+        for sentence, span in told:
+            if span is not None:
+                video.spans.setdefault(sentence, []).append(span)
