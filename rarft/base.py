@@ -28,6 +28,7 @@ from rarft.files import write_json
 from rarft.inputs import VisionFeatures, encode_clips
 from rarft.models import freeze_vision
 from rarft.prompts import DESCRIBE
+from rarft.settings import Settings, save_settings
 from rarft.sft import Example, ExampleDataset, SFTTrainer
 from rarft.tiny import tiny_model, tiny_processor
 from rarft.video import Clip, read_video
@@ -83,6 +84,7 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
     timed("ground", lambda a, repeat: sft(model, processor, lessons.ground, lessons.lengths, a, repeat), len(whole))
     model.save_pretrained(output)
     processor.save_pretrained(output)
+    save_settings(output, Settings(max_new_tokens=352))
     write_json(output / "training_log.json", log)
     return model, processor
 

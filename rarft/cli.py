@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.files import BASE
+from rarft.response import READINGS
 
 if TYPE_CHECKING:
     from rarft.schema import Sample
@@ -106,20 +107,23 @@ def _parser() -> argparse.ArgumentParser:
     infer.add_argument("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
     infer.add_argument("--out", type=Path, help="with --questions: JSON Lines of answers; a run that was stopped goes on")
     infer.add_argument("--batch", type=int, default=16, help="with --questions: how many at a time")
-    infer.add_argument("--fps", type=float, default=None, help="frames a second; the preset's, or 2")
-    infer.add_argument("--max-pixels", type=int, default=None, help="budget for all frames of a video; the preset's, or none")
-    infer.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
+    _add_model_options(infer)
     infer.add_argument("--server", help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name there, the key is read from OPENAI_API_KEY")
-    infer.add_argument("--style", default="instruct", choices=("instruct", "plain"), help="with --server: how the model was prompted in training")
+    infer.add_argument("--settings", help="with --server: the model folder or preset whose settings to ask with; --model by default")
     infer.add_argument("--json", action="store_true", help="print one JSON object")
 
-    evaluate = command("evaluate", _evaluate, "Measure a model on world clips or on a released HI-VTG file.")
+    evaluate = command("evaluate", _evaluate, "Measure a model on world clips, a released HI-VTG file or grounding annotations.")
     evaluate.add_argument("--model", default=str(BASE))
-    evaluate.add_argument("--data", required=True, type=Path, help="a folder from `world`, or a released JSON file")
-    evaluate.add_argument("--videos", type=Path, help="released files: the folder that holds the videos")
+    evaluate.add_argument("--data", type=Path, help="a folder from `world`, a released file, or annotations of Charades-STA, ActivityNet Captions, QVHighlights or TVGBench")
+    evaluate.add_argument("--predictions", type=Path, help="instead of --model and --data: a prediction file of the released evaluator, to be scored")
+    evaluate.add_argument("--videos", type=Path, help="files: the folder that holds the videos")
     evaluate.add_argument("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")
     evaluate.add_argument("--limit", type=int, default=None, help="the first so many queries; all by default")
     evaluate.add_argument("--processes", type=int, default=1)
+    evaluate.add_argument("--batch", type=int, default=64, help="questions at a time")
+    _add_model_options(evaluate)
+    evaluate.add_argument("--reading", default="strict", choices=READINGS, help="how completions are read; official: tags in any case, else the whole text")
+    evaluate.add_argument("--similarity", default=None, help="sentence encoder for explanations and corrections, such as all-mpnet-base-v2, the paper's; all-MiniLM-L6-v2 by default")
     evaluate.add_argument("--against", type=Path, help="predictions.jsonl of another model on the same data: compared sample by sample")
     evaluate.add_argument("--judge", help="name of a chat model that judges the refusals; none by default")
     evaluate.add_argument("--judge-url", default="http://localhost:8000/v1", help="its OpenAI-compatible server; the key is read from OPENAI_API_KEY")
@@ -130,6 +134,21 @@ def _parser() -> argparse.ArgumentParser:
     course.add_argument("--only", nargs="*", help="chapter numbers, e.g. 04 09")
     course.add_argument("--fresh", action="store_true", help="run chapters again that ran already")
     return parser
+
+
+def _add_model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--fps", type=float, default=None, help="frames a second; the model's own by default")
+    command.add_argument("--max-pixels", type=int, default=None, help="budget for all frames of a video; the model's own by default")
+    command.add_argument("--max-new-tokens", type=int, default=None, help="of an answer; the model's own by default")
+    command.add_argument("--style", default=None, help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default")
+    command.add_argument("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
+    command.add_argument("--dtype", default="auto", help="bfloat16, float32, …; auto is the checkpoint's on a GPU, float32 on a CPU")
+
+
+def _changes(options) -> dict:
+    """What the command line says of how a model is asked; see `rarft.settings.Settings`."""
+    names = ("fps", "max_pixels", "max_new_tokens", "style")
+    return {name: getattr(options, name) for name in names}
 
 
 def _doctor(_) -> int:
@@ -257,19 +276,28 @@ def _train(options) -> int:
 
 def _train_on_world(options) -> None:
     from rarft.files import write_json
-    from rarft.models import load_model
+    from rarft.models import open_model
     from rarft.rewards import make_rewards
+    from rarft.settings import save_settings
     from rarft.train import grpo_config, train_rarft
+    from rarft.vision_cache import VisionCache
     from rarft.world.dataset import make_world
 
-    model, processor = load_model(options.model, dtype="float32")
+    model, processor, settings = open_model(options.model)
     groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
     changes = {"seed": options.seed, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 2}
     if options.steps:
         changes["max_steps"] = options.steps
     config = grpo_config(options.out, **changes)
+    save_settings(options.out, settings.changed(max_new_tokens=config.max_completion_length))
     trainer = train_rarft(
-        model, processor, groups, config, rewards=make_rewards(options.variant), resume=options.resume
+        model,
+        processor,
+        groups,
+        config,
+        rewards=make_rewards(options.variant),
+        resume=options.resume,
+        vision_cache=VisionCache(model, processor, **settings.video),
     )
     trainer.save_model(str(options.out))
     processor.save_pretrained(str(options.out))
@@ -281,15 +309,12 @@ def _infer(options) -> int:
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
         raise ValueError("give --video and --query, or --questions and --out")
     from rarft.inference import infer_all, read_questions
-    from rarft.presets import video_options
     from rarft.watchdog import GuardedReader
 
     questions = read_questions(options.questions) if many else [{"video": str(options.video), "query": options.query}]
-    given = {"fps": options.fps, "max_pixels": options.max_pixels}
-    sampling = {**video_options(options.model), **{key: value for key, value in given.items() if value is not None}}
     reader = GuardedReader()
     try:
-        answer = _answerer(options, reader, sampling)
+        answer = _answerer(options, reader)
         if many:
             print(json.dumps(infer_all(answer, questions, options.out, batch_size=options.batch)))
             return 0
@@ -309,41 +334,47 @@ def _infer(options) -> int:
     return 0
 
 
-def _answerer(options, reader, sampling: dict):
+def _answerer(options, reader):
     """The model that `infer` asks: a server's, or one in this process."""
+    from rarft.models import open_model, settings_of
+    from rarft.settings import Settings
+
     if options.server:
         from rarft.remote import RemoteModel
 
-        key = os.environ.get("OPENAI_API_KEY", "none")
-        return RemoteModel(options.model, options.server, api_key=key, style=options.style, reader=reader, **sampling)
-    import torch
-
+        settings = (settings_of(options.settings or options.model) or Settings()).changed(**_changes(options))
+        return RemoteModel(
+            options.model,
+            options.server,
+            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            style=settings.style or "instruct",
+            max_new_tokens=settings.max_new_tokens,
+            reader=reader,
+            **settings.video,
+        )
     from rarft.inference import LocalModel
-    from rarft.models import freeze_vision, load_model
     from rarft.vision_cache import VisionCache
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
-    model, processor = load_model(options.model, device=device)
-    freeze_vision(model)
-    return LocalModel(model, processor, VisionCache(model, processor, reader=reader, batch_size=options.batch, **sampling))
+    opened = open_model(options.model, device=options.device, dtype=options.dtype, changes=_changes(options))
+    model, processor, settings = opened
+    return LocalModel(model, processor, VisionCache(model, processor, reader=reader, batch_size=options.batch, **settings.video))
 
 
 def _evaluate(options) -> int:
-    from rarft.reporting import evaluate_file
+    from rarft.encoder import MINILM
+    from rarft.reporting import evaluate_file, evaluate_predictions
 
+    if (options.data is None) == (options.predictions is None):
+        raise ValueError("give --data, or --predictions of a model that has answered already")
     llm = _llm(options.judge, options.judge_url, options.out / "judge.jsonl") if options.judge else None
-    print(
-        evaluate_file(
-            options.model,
-            options.data,
-            options.out,
-            videos=options.videos,
-            limit=options.limit,
-            processes=options.processes,
-            llm=llm,
-            against=options.against,
-        )
-    )
+    judges = {"llm": llm, "similarity": options.similarity or MINILM}
+    if options.predictions:
+        print(evaluate_predictions(options.predictions, options.out, **judges))
+    else:
+        names = ("videos", "limit", "processes", "device", "dtype", "against", "reading")
+        chosen = {name: getattr(options, name) for name in names}
+        chosen |= {"batch_size": options.batch, "changes": _changes(options)}
+        print(evaluate_file(options.model, options.data, options.out, **chosen, **judges))
     print(f"page: {options.out / 'report.html'}")
     return 0
 

@@ -55,10 +55,8 @@ def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
 
     opposite: a sample of the other relevance about the same video, for the explain reward's contrast.
     """
-    prompt = build_prompt(sample.query, style)
-    prompt[0]["content"][0] |= {"video": sample.video, "start": sample.start, "end": sample.end}
     return {
-        "prompt": prompt,
+        "prompt": build_prompt(sample.query, style, video=sample.video, start=sample.start, end=sample.end),
         "query": sample.query,
         "spans": [list(span) for span in sample.spans],
         "duration": sample.duration,

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -21,6 +22,7 @@ from rarft.confidence import refusal_probabilities
 from rarft.encoder import SentenceEncoder
 from rarft.files import lines_of, write_text
 from rarft.generate import generate
+from rarft.hivtg.official import LEVELS, span_of, split_answer
 from rarft.response import Response, parse_response
 from rarft.schema import Category, Difficulty, Sample, Span, Verdict
 from rarft.vision_cache import VisionCache
@@ -103,6 +105,34 @@ def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Predic
     return found
 
 
+def read_official_predictions(path: str | Path) -> list[Prediction]:
+    """The predictions of the released evaluator, an array of `video`, `query`, `model_output`, `gt_relevant`,
+    `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`, to be read as it reads them.
+
+    Raises ValueError that names the row and the field if one is missing or of the wrong kind.
+    """
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(rows, list):
+        raise ValueError(f"{path}: an array of predictions was expected, got {type(rows).__name__}")
+    return [_official_prediction(row, f"{path}, row {number}") for number, row in enumerate(rows)]
+
+
+def _official_prediction(row: Any, place: str) -> Prediction:
+    kinds = {"video": str, "query": str, "model_output": str, "gt_relevant": bool}
+    for name, kind in kinds.items():
+        if not isinstance(row, dict) or not isinstance(row.get(name), kind):
+            raise ValueError(f"{place}: the field {name!r} ({kind.__name__}) is missing")
+    relevant, span = row["gt_relevant"], span_of(row.get("gt_timestamp"))
+    if relevant and span is None:
+        raise ValueError(f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}")
+    answer, correction = split_answer(str(row.get("gt_output") or ""))
+    level = Difficulty.ORIGINAL if relevant else LEVELS.get(row.get("irrelevance_level"), Difficulty.SHUFFLED)
+    known = {category.value: category for category in Category}
+    categories = [known[name] for name in row.get("gt_categories") or [] if name in known]
+    sample = Sample(row["video"], row["query"], [span] if relevant else [], answer=answer, correction=correction, categories=categories, difficulty=level)
+    return Prediction(sample, row["model_output"], reading="official")
+
+
 def always_refuse(sample: Sample) -> str:
     return "<think> - </think><answer> the video does not show this at all </answer><correction> - </correction>"
 
@@ -180,6 +210,9 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
     relevant, verdicts = values["relevant"], values["verdict"]
     refused = verdicts == Verdict.REFUSES
     row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, verdicts)}
+    if relevant.all() or not relevant.any():  # F1 of a class that is not there says nothing, nor does a mean with it
+        for name in ("f1", "f1_irrelevant" if relevant.all() else "f1_relevant"):
+            del row[name]
     row["unreadable"] = float(np.mean(verdicts == Verdict.UNREADABLE))
     row["ra_iou"] = metrics.mean(values["ra_iou"])
     row |= {f"RA-{k}": v for k, v in metrics.recall_at(values["ra_iou"]).items()}
@@ -224,7 +257,7 @@ def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou
     return {
         name: list(metrics.bootstrap(statistics[name], len(values["relevant"])))
         for name in names
-        if name != "miou" or values["relevant"].any()
+        if (name != "miou" or values["relevant"].any()) and (name != "f1" or len(set(values["relevant"])) == 2)
     }
 
 

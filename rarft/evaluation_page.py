@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
+from rarft.encoder import MINILM
 from rarft.evaluate import Prediction, scores, selective_risk
 from rarft.files import write_text
 from rarft.plots import bars, data_uri, film_strip, risk_coverage
@@ -30,6 +31,8 @@ def write_page(
     predictions: Sequence[Prediction],
     judge: dict | None = None,
     offline_judge: str = "",
+    reading: str = "strict",
+    similarity: str = MINILM,
     cases: int = 12,
 ) -> Path:
     """Write the page.
@@ -39,6 +42,7 @@ def write_page(
         table: the same as Markdown; lines below the table are shown as notes.
         judge: what `rarft.llm_judge.llm_judge` returned, if it was asked.
         offline_judge: who judged the categories, in words.
+        reading, similarity: how completions were read, and the sentence encoder; see `how_read`.
         cases: how many worst cases, half of each relevance.
     """
     # The template ends in .html; escaping is stated, not left to that.
@@ -54,10 +58,16 @@ def write_page(
         plots=[*_plots(rows, model), *_risk(predictions, model)],
         judge=judge,
         offline_judge=offline_judge,
+        how_read=how_read(reading, similarity),
         notes=[line for line in table.splitlines() if line and not line.startswith("|")],
         cases=[_case(p, value) for p, value in worst(predictions, cases)],
     )
     return write_text(path, page)
+
+
+def how_read(reading: str, similarity: str) -> str:
+    """What a report says of how completions became figures."""
+    return f"Completions are read by the {reading} reading; texts are compared by {similarity}."
 
 
 def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Prediction, float]]:

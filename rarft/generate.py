@@ -12,12 +12,11 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from rarft.inputs import VisionFeatures, encode_clips, tokenize_with_features
+from rarft.models import max_new_tokens as model_limit
 from rarft.models import prompt_style, without_lora
 from rarft.prompts import build_prompt
 from rarft.shared_prefix import SharedPrefixCache, share_prefixes
 from rarft.video import Clip
-
-MAX_NEW_TOKENS = 352
 
 
 def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:
@@ -37,13 +36,14 @@ def generate(
     *,
     num_generations: int = 1,
     temperature: float = 0.0,
-    max_new_tokens: int = MAX_NEW_TOKENS,
+    max_new_tokens: int | None = None,
 ) -> list[str]:
     """Complete each query about its clip.
 
     Args:
         clips: one for each query; `VisionFeatures` where the tower has run already.
         num_generations: completions for each query; those of one query stand together in the result.
+        max_new_tokens: the model's own number by default, see `rarft.settings`.
         temperature: 0 for the most likely tokens, else sampling (seed it with `torch.manual_seed`).
 
     Returns len(queries) * num_generations texts, the end-of-turn token left out.
@@ -53,7 +53,7 @@ def generate(
     inputs = to_device(tokenize_with_features(processor, texts, features), model.device)
     config = GenerationConfig.from_model_config(model.config)
     config.update(**model.generation_config.to_diff_dict())
-    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens)
+    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens or model_limit(model))
     ids = generate_from_shared_prefix(model, inputs, config, num_generations)
     completions = ids[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(completions, skip_special_tokens=True)]

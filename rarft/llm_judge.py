@@ -6,35 +6,48 @@ Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 
 from rarft.evaluate import Prediction
 from rarft.llm import LLM, BadReply
-from rarft.metrics import rt_iou
+from rarft.metrics import mean, rt_iou
 from rarft.schema import Category
 
-PROMPT = files("rarft").joinpath("prompt_files/judge.txt").read_text(encoding="utf-8").format(
+_FILES = files("rarft").joinpath("prompt_files")
+SCORE_PROMPT = _FILES.joinpath("judge.txt").read_text(encoding="utf-8")
+CATEGORY_PROMPT = _FILES.joinpath("categories.txt").read_text(encoding="utf-8").format(
     categories="\n".join(c.value for c in Category)
 )
-SCHEMA = {
+SCORE_SCHEMA = {
     "type": "object",
-    "properties": {
-        "reason": {"type": "string"},
-        "score": {"type": "integer", "minimum": 0, "maximum": 5},
-        "categories": {"type": "array", "items": {"enum": [c.value for c in Category]}},
-    },
-    "required": ["score", "categories"],
+    "properties": {"reason": {"type": "string"}, "score": {"type": "number", "minimum": 0, "maximum": 5}},
+    "required": ["score"],
+}
+CATEGORY_SCHEMA = {
+    "type": "object",
+    "properties": {"categories": {"type": "array", "items": {"enum": [c.value for c in Category]}}},
+    "required": ["categories"],
 }
 
 
-def llm_judge(predictions: Sequence[Prediction], llm: LLM, *, concurrency: int = 8) -> dict:
-    """Add `llm_score` (0 to 5) and `llm_rt_iou` to the `judged` of each irrelevant sample, in place.
+def llm_judge(
+    predictions: Sequence[Prediction],
+    llm: LLM,
+    *,
+    concurrency: int = 8,
+    offline: Callable[[Prediction], set[str]] | None = None,
+) -> dict:
+    """Add `llm_score` (0 to 5, one decimal) and `llm_rt_iou` to the `judged` of each irrelevant sample, in place.
 
-    Where the model did not refuse, both are 0, and nothing is asked. Refusals that get no usable verdict are left
-    without one, and counted.
+    As in the released evaluator, the judge reads thought and answer together, and is asked for the score and for the
+    categories apart. Where the model did not refuse, both figures are 0, and nothing is asked; a score for which there
+    is no true explanation stays away. Refusals that get no usable verdict are left without one, and counted.
 
-    Returns what a report needs to be read: the judge's name, its prompt, and counts of verdicts, failures, tokens.
+    Args:
+        offline: names categories without a language model; how far it agrees is reported as `offline_agreement`.
+
+    Returns what a report needs to be read: the judge's name, its prompts, and counts of verdicts, failures, tokens.
     """
     refusals = []
     for prediction in predictions:
@@ -44,28 +57,38 @@ def llm_judge(predictions: Sequence[Prediction], llm: LLM, *, concurrency: int =
             refusals.append(prediction)
         else:
             prediction.judged |= {"llm_score": 0.0, "llm_rt_iou": 0.0}
-    verdicts = llm.ask_all(PROMPT, [_question(p) for p in refusals], SCHEMA, concurrency=concurrency, desc="judge")
-    failures = [str(v) for v in verdicts if isinstance(v, BadReply)]
-    for prediction, verdict in zip(refusals, verdicts, strict=True):
+    explained = [p for p in refusals if p.sample.answer.strip()]
+    asked = {"concurrency": concurrency, "desc": "judge"}
+    scores = llm.ask_all(SCORE_PROMPT, [_comparison(p) for p in explained], SCORE_SCHEMA, **asked)
+    named = llm.ask_all(CATEGORY_PROMPT, [_statement(p) for p in refusals], CATEGORY_SCHEMA, **asked)
+    failures = [str(verdict) for verdict in (*scores, *named) if isinstance(verdict, BadReply)]
+    for prediction, verdict in zip(explained, scores, strict=True):
+        if not isinstance(verdict, BadReply):
+            prediction.judged["llm_score"] = round(float(verdict["score"]), 1)
+    agreement = []
+    for prediction, verdict in zip(refusals, named, strict=True):
         if isinstance(verdict, BadReply):
             continue
-        true = {c.value for c in prediction.sample.categories}
-        prediction.judged["llm_score"] = float(verdict["score"])
-        prediction.judged["llm_rt_iou"] = rt_iou(true, set(verdict["categories"]))
+        categories = set(verdict["categories"])
+        prediction.judged["llm_rt_iou"] = rt_iou({c.value for c in prediction.sample.categories}, categories)
+        if offline:
+            agreement.append(rt_iou(categories, offline(prediction)))
     return {
         "judge": llm.model,
         "server": llm.base_url,
-        "prompt": PROMPT,
+        "prompt": f"{SCORE_PROMPT}\n\n{CATEGORY_PROMPT}",
         "refusals": len(refusals),
         "without_verdict": len(failures),
         "failures": failures[:10],
+        "offline_agreement": mean(agreement) if agreement else None,
         "usage": dict(llm.usage),
     }
 
 
-def _question(prediction: Prediction) -> str:
-    sample = prediction.sample
-    return (
-        f"Query: {sample.query}\nTrue explanation: {sample.answer}\n"
-        f"The model's explanation: {prediction.response.answer}"
-    )
+def _statement(prediction: Prediction) -> str:
+    response = prediction.response
+    return f"Query: {prediction.sample.query}\nThe model's thought: {response.think}\nThe model's answer: {response.answer}"
+
+
+def _comparison(prediction: Prediction) -> str:
+    return f"{_statement(prediction)}\nTrue explanation: {prediction.sample.answer}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import rarft._torchvision  # noqa: F401
 
@@ -14,7 +16,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from transformers.integrations import deepspeed
 
 from rarft.files import BASE
-from rarft.presets import PRESETS, apply_budget, revision_of
+from rarft.presets import keep_frame_sizes, preset_of, revision_of
+from rarft.settings import Settings, read_settings
 
 
 def load_model(
@@ -36,27 +39,88 @@ def load_model(
 
     Raises FileNotFoundError for a path that is not there; OSError (transformers) for an unknown hub name.
     """
-    preset = PRESETS.get(str(name))
+    settings, preset = settings_of(name), preset_of(str(name))
     if preset:
         name, revision = preset.repository, revision_of(preset, revision)
     folder = Path(name)
     if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
         raise FileNotFoundError(f"{folder}: no such model folder; `python -m rarft train base --out data/base` makes the base")
-    adapter = folder / "adapter_config.json"
-    if adapter.exists():
-        config = LoraConfig.from_pretrained(str(folder))
-        base = config.base_model_name_or_path
-        model, processor = load_model(base, revision=config.revision, dtype=dtype, device=device, **options)
-        return PeftModel.from_pretrained(model, str(folder)).eval(), processor
-    processor = AutoProcessor.from_pretrained(str(name), revision=revision, trust_remote_code=False)
-    processor.tokenizer.padding_side = "left"
+    if (folder / "adapter_config.json").exists():
+        adapter = LoraConfig.from_pretrained(str(folder))
+        base = adapter.base_model_name_or_path
+        model, processor = load_model(base, revision=adapter.revision, dtype=dtype, device=device, **options)
+        model = PeftModel.from_pretrained(model, str(folder))
+    else:
+        processor = AutoProcessor.from_pretrained(str(name), revision=revision, trust_remote_code=False)
+        processor.tokenizer.padding_side = "left"
+        with whole_weights():
+            model = AutoModelForImageTextToText.from_pretrained(
+                str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
+            ).to(device)
+    if settings:
+        apply_settings(settings, model, processor)
+    return model.eval(), processor
+
+
+class OpenModel(NamedTuple):
+    """A model that is ready to be asked, its vision tower frozen."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    settings: Settings
+
+
+def open_model(
+    name: str | Path = BASE,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    changes: Mapping[str, Any] | None = None,
+    **options,
+) -> OpenModel:
+    """Load a model and how it is asked: one way for `infer`, `evaluate` and recipes.
+
+    Args:
+        name, options: see `load_model`.
+        device: "auto" takes a GPU where there is one.
+        dtype: "auto" is the checkpoint's on a GPU, and float32 on a CPU, which may have no units for bf16.
+        changes: fields of `rarft.settings.Settings` that replace the model's own; None replaces nothing.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto" and torch.device(device).type == "cpu":
+        dtype = "float32"
+    model, processor = load_model(name, device=device, dtype=dtype, **options)
+    freeze_vision(model)
+    settings = settings_of(name) or Settings(max_new_tokens=max_new_tokens(model))
+    settings = settings.changed(**(changes or {}))
+    apply_settings(settings, model, processor)
+    return OpenModel(model, processor, replace(settings, style=prompt_style(model)))
+
+
+def settings_of(name: str | Path) -> Settings | None:
+    """The settings saved beside a model, a preset's, or those of the base that an adapter belongs to; None if nobody says."""
+    preset = preset_of(str(name))
     if preset:
-        apply_budget(preset, processor)
-    with whole_weights():
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(name), revision=revision, dtype=dtype, trust_remote_code=False, **options
-        )
-    return model.to(device).eval(), processor
+        return preset.settings
+    own = read_settings(name)
+    if own or not (Path(name) / "adapter_config.json").exists():
+        return own
+    return settings_of(LoraConfig.from_pretrained(str(name)).base_model_name_or_path)
+
+
+def apply_settings(settings: Settings, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Have a model and its processor ask as the settings say; the video options go to `VisionCache`."""
+    if settings.factor:
+        keep_frame_sizes(processor, settings.factor)
+    if settings.style:
+        model.config.rarft_prompt_style = settings.style
+    model.generation_config.max_new_tokens = settings.max_new_tokens
+
+
+def max_new_tokens(model: PreTrainedModel) -> int:
+    """How long an answer of this model may be, in tokens."""
+    return getattr(model.generation_config, "max_new_tokens", None) or Settings.max_new_tokens
 
 
 @contextmanager

@@ -1,11 +1,30 @@
-"""A query becomes chat messages: the same ones for training, rollouts and inference."""
+"""A query becomes chat messages: the same ones for training, rollouts and inference.
+
+The styles named after published models ask for the formats that those were trained to answer in; the wording is ours. A
+file of your own takes their place: JSON with `text`, which holds `{query}`, and optionally `system` and `video_first`.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-# For models that have to be told the task. Our own words; the tags are those of the official release.
-INSTRUCT = (
+
+@dataclass(frozen=True)
+class Style:
+    """text: the user's, with `{query}` where the query goes. system: the system prompt; None leaves it to the chat template.
+    video_first: the video stands before the text."""
+
+    text: str
+    system: str | None = None
+    video_first: bool = True
+
+
+# For models that have to be told the whole task. The tags are those of the official release.
+INSTRUCT = Style(
     'When in the video does this happen: "{query}"?\n'
     "First write a timeline of the video inside <think> </think>, each step as "
     "<timestep>START to END</timestep> and what happens then, in seconds.\n"
@@ -15,25 +34,76 @@ INSTRUCT = (
     "shows instead, without any times, and then write inside <correction> </correction> a corrected query that "
     "the video does show."
 )
+# Time-R1 thinks in <timestep> ranges and answers `12.54 to 17.83`.
+TIME_R1 = Style(
+    'Find the time period in which the event "{query}" takes place in the video.\n'
+    "Reason inside <think> </think>, and mark each time or range of times that you look at as "
+    "<timestep>12.54 to 17.83</timestep>.\n"
+    "Then write the start and the end of the event, in seconds with two decimals, inside <answer> </answer>, such as "
+    "<answer>12.54 to 17.83</answer>."
+)
+# VideoChat-R1 has its text before the video; its thinking form reasons in <think> without marked times.
+VIDEOCHAT_R1 = Style(
+    'Find the time period in which the event "{query}" takes place in the video.\n'
+    "Reason about it inside <think> </think>. Then write the start and the end of the event, in seconds, inside "
+    "<answer> </answer>, such as <answer>12.5 to 17.8</answer>.",
+    video_first=False,
+)
+# RA-RFT puts the format into a system prompt.
+RA_RFT = Style(
+    'Does the video show this event, and if so, when: "{query}"?',
+    system=(
+        "You find events in videos and say so when there are none.\n"
+        "Reason inside <think> </think>, each step after <timestep>START to END</timestep>, in seconds.\n"
+        "Answer inside <answer> </answer>: START to END if the video shows the event, otherwise which part of the query "
+        "does not match the video.\n"
+        "End with <correction> </correction>: NIL if the video shows the event, otherwise the query, corrected so that it "
+        "matches."
+    ),
+)
 # For models that already know the format, such as data/base: no instruction, fewer tokens.
-PLAIN = "{query}"
-STYLES = {"instruct": INSTRUCT, "plain": PLAIN}
+PLAIN = Style("{query}")
+STYLES = {
+    "instruct": INSTRUCT,
+    "plain": PLAIN,
+    "time-r1": TIME_R1,
+    "videochat-r1": VIDEOCHAT_R1,
+    "ra-rft": RA_RFT,
+}
 
 DESCRIBE = "describe the video"  # the only query of stage "tell" (rarft.base)
 
 
-def build_prompt(query: str, style: str = "instruct") -> list[dict[str, Any]]:
-    """Chat messages with one video part, which has no content: the loader brings the frames.
+def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict[str, Any]]:
+    """Chat messages with one video part.
 
     Args:
         query: what to look for.
-        style: "instruct" or "plain"; a checkpoint names its own as `rarft_prompt_style` in config.json.
+        style: a name of `STYLES`, or a JSON file with a style of your own; a checkpoint names its style as
+            `rarft_prompt_style` in config.json.
+        video: keys of the video part, such as `video` (a path), `start` and `end`; without them it has no content, for
+            the loader brings the frames.
 
-    Raises ValueError for an unknown style or an empty query.
+    Raises ValueError for an unknown style, a file that is none, or an empty query.
     """
-    if style not in STYLES:
-        raise ValueError(f"unknown prompt style {style!r}; choose one of {', '.join(STYLES)}")
     if not query.strip():
         raise ValueError("the query is empty")
-    text = STYLES[style].format(query=query.strip())
-    return [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": text}]}]
+    chosen = STYLES.get(style) or read_style(style)
+    text = {"type": "text", "text": chosen.text.replace("{query}", query.strip())}
+    parts = [{"type": "video", **video}, text]
+    system = [{"role": "system", "content": chosen.system}] if chosen.system else []
+    return [*system, {"role": "user", "content": parts if chosen.video_first else parts[::-1]}]
+
+
+@lru_cache
+def read_style(path: str) -> Style:
+    """A style out of a JSON file. Raises ValueError that names the file and the field."""
+    if not path.endswith(".json"):
+        raise ValueError(f"unknown prompt style {path!r}; choose one of {', '.join(STYLES)}, or give a JSON file")
+    try:
+        found = Style(**json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path}: not a prompt style (text, system, video_first): {error}") from error
+    if not isinstance(found.text, str) or "{query}" not in found.text:
+        raise ValueError(f"{path}: the field 'text' has no {{query}} in it")
+    return found

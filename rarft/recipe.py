@@ -26,10 +26,10 @@ from rarft.data import find_video
 from rarft.files import write_json
 from rarft.grpo import VideoGRPOTrainer
 from rarft.hivtg.official import group_samples, read_released
-from rarft.models import add_lora, freeze_vision, load_model
-from rarft.presets import video_options
+from rarft.models import add_lora, open_model
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample
+from rarft.settings import save_settings
 from rarft.train import train_rarft
 from rarft.vision_cache import VisionCache, readable_groups
 from rarft.watchdog import GuardedReader
@@ -43,13 +43,14 @@ class RunArguments:
     videos: str | None = field(default=None, metadata={"help": "folder of the videos; a world folder brings its own"})
     limit: int | None = field(default=None, metadata={"help": "the first so many videos; all by default"})
     variant: str = field(default="robust", metadata={"help": "rewards: official, paper or robust"})
-    rewards: list[str] = field(default_factory=lambda: list(NAMES), metadata={"help": "which of the four"})
+    rewards: list[str] = field(default_factory=lambda: list(NAMES), metadata={"help": "which of the four; module:function for one of your own"})
     features: str | None = field(default=None, metadata={"help": "folder for the encoded videos; OUTPUT_DIR/features by default"})
     features_in_memory: int = field(default=256, metadata={"help": "encoded videos kept in memory by each process"})
     encode_together: int = field(default=1, metadata={"help": "videos that go through the vision tower at a time"})
     on_bad_video: str = field(default="skip", metadata={"help": "skip (log and leave out) or stop"})
     decode_seconds: float = field(default=120.0, metadata={"help": "a decoder that works longer on one video is ended"})
     fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
+    prompt_style: str | None = field(default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"})
     max_pixels: int | None = field(default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"})
 
 
@@ -73,8 +74,17 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
     state = PartialState()
     options = {"attn_implementation": model_config.attn_implementation} if model_config.attn_implementation else {}
     revision = None if model_config.model_revision == "main" else model_config.model_revision
-    model, processor = load_model(name, revision=revision, dtype=model_config.dtype or "auto", device=state.device, **options)
-    freeze_vision(model)
+    changes = {"fps": run.fps, "max_pixels": run.max_pixels, "style": run.prompt_style}
+    model, processor, settings = open_model(
+        name,
+        revision=revision,
+        dtype=model_config.dtype or "auto",
+        device=state.device,
+        changes={**changes, "max_new_tokens": config.max_completion_length},
+        **options,
+    )
+    if state.is_main_process:
+        save_settings(config.output_dir, settings)  # now: a checkpoint of a run that was killed has them, too
     reader = GuardedReader(run.decode_seconds)
     try:
         cache = VisionCache(
@@ -84,7 +94,7 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
             in_memory=run.features_in_memory,
             batch_size=run.encode_together,
             reader=reader,
-            **_video_options(run, name),
+            **settings.video,
         )
         groups = everywhere_readable(training_groups(run), cache, run.on_bad_video, state)
     finally:
@@ -138,8 +148,3 @@ def with_lora(model: PreTrainedModel, config: ModelConfig) -> PreTrainedModel | 
     if not config.use_peft:
         return model
     return add_lora(model, rank=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout)
-
-
-def _video_options(run: RunArguments, name: str) -> dict:
-    given = {"fps": run.fps, "max_pixels": run.max_pixels}
-    return {**video_options(name), **{key: value for key, value in given.items() if value is not None}}

@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from openai import OpenAI, OpenAIError
 from PIL import Image
 
-from rarft.generate import MAX_NEW_TOKENS
 from rarft.inference import answer_of
 from rarft.llm import concerns_all
 from rarft.prompts import build_prompt
+from rarft.settings import Settings
 from rarft.video import Clip, VideoError, read_video
 
 JPEG_QUALITY = 95
@@ -41,7 +41,7 @@ class RemoteModel:
         api_key: str = "none",
         style: str = "instruct",
         timeout: float = 300.0,
-        max_new_tokens: int = MAX_NEW_TOKENS,
+        max_new_tokens: int = Settings.max_new_tokens,
         reader: Callable[..., Clip] = read_video,
         **sampling,
     ):
@@ -65,12 +65,13 @@ class RemoteModel:
     def _answer(self, question: dict, clip: Clip | VideoError) -> dict:
         if isinstance(clip, VideoError):
             return {**question, "error": str(clip)}
-        text = build_prompt(question["query"], self.style)[0]["content"][1]
+        messages = build_prompt(question["query"], self.style)
         video = {"type": "video_url", "video_url": {"url": frames_url(clip)}}
+        messages[-1]["content"] = [video if part["type"] == "video" else part for part in messages[-1]["content"]]
         try:
             reply = self._client.chat.completions.create(
                 model=self.model,
-                messages=[{"role": "user", "content": [video, text]}],
+                messages=messages,
                 temperature=0.0,
                 max_tokens=self.max_new_tokens,
                 extra_body={"mm_processor_kwargs": {"fps": clip.fps}},

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,17 +17,28 @@ import torch
 from rarft.category_classifier import CategoryClassifier
 from rarft.course.build import machine
 from rarft.data import find_video
-from rarft.encoder import default_encoder
-from rarft.evaluate import Prediction, markdown, predict, read_predictions, report, scores, write_predictions
-from rarft.evaluation_page import write_page
-from rarft.files import write_json, write_text
-from rarft.hivtg.official import read_released
+from rarft.encoder import MINILM, default_encoder
+from rarft.evaluate import (
+    Prediction,
+    markdown,
+    predict,
+    read_official_predictions,
+    read_predictions,
+    report,
+    scores,
+    write_predictions,
+)
+from rarft.evaluation_page import how_read, write_page
+from rarft.files import lines_of, write_json, write_text
+from rarft.hivtg.annotations import read_annotations
+from rarft.hivtg.official import iter_rows, read_released
 from rarft.judge import claimed_categories, world_judge
 from rarft.llm import LLM
 from rarft.llm_judge import llm_judge
 from rarft.metrics import is_right, paired_difference
-from rarft.models import freeze_vision, load_model
+from rarft.models import open_model
 from rarft.schema import Sample
+from rarft.vision_cache import VisionCache
 from rarft.world.dataset import story_from_json
 
 COLUMNS = ("n", "f1", "f1_relevant", "f1_irrelevant", "auroc", "ra_iou", "miou", "over_refusal", "refused", "unreadable", "rt_iou",
@@ -40,56 +53,122 @@ def evaluate_file(
     videos: Path | None = None,
     limit: int | None = None,
     processes: int = 1,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    changes: Mapping[str, Any] | None = None,
     llm: LLM | None = None,
     against: Path | None = None,
+    reading: str = "strict",
+    similarity: str = MINILM,
 ) -> str:
-    """Evaluate a model on a world folder or a released file, and return the table.
+    """Evaluate a model on a world folder, a released file or grounding annotations, and return the table.
 
     Args:
-        data: a folder written by `python -m rarft world`, whose truth is then used for exact judgements, or a
-            released JSON file.
-        videos: where the videos of a released file are; they are found by base name.
+        data: a folder written by `rarft world`, whose truth is then used for exact judgements; a released file; or
+            ordinary grounding annotations (`rarft.hivtg.annotations`), all of whose queries are relevant.
+        videos: where the videos of a file are; they are found by base name.
         limit: the first so many samples.
-        processes: each loads the model and answers its share.
+        processes: each loads the model and answers its share, `batch_size` questions at a time.
+        device, dtype, changes: see `rarft.models.open_model`.
         llm: asked to judge the refusals, see `rarft.llm_judge`.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
+        reading: how completions are read, see `rarft.response.parse_response`.
+        similarity: the sentence encoder that compares explanations and corrections with their references.
 
     Writes predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
     FileNotFoundError if a video is missing.
     """
     world = data.is_dir()
     if not world and videos is None:
-        raise ValueError(f"{data}: a released file needs the folder of its videos (--videos)")
-    found = read_released(data / "hi_vtg.json" if world else data)
-    for problem in found.problems:
-        print(f"left out: {problem}")
-    samples = [locate(sample, data if world else videos) for sample in found.samples[:limit]]
-    predictions = predict_in_processes(model_name, samples, out / "predictions.jsonl", processes)
-    options = {"encoder": default_encoder()}
+        raise ValueError(f"{data}: a file needs the folder of its videos (--videos)")
+    references = read_test_set(data)
+    samples = [locate(sample, data if world else videos) for sample in references[:limit]]
+    options = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
+    asked = predict_in_processes(model_name, samples, out / "predictions.jsonl", processes, batch_size, **options)
+    predictions = [dataclasses.replace(p, reading=reading) for p in asked]
     if world:
-        lines = (data / "stories.jsonl").read_text(encoding="utf-8").splitlines()
-        stories = [story_from_json(json.loads(line)) for line in lines]
+        stories = [story_from_json(json.loads(line)) for line in lines_of(data / "stories.jsonl")]
         world_judge(predictions, [stories[sample.extra["row"]] for sample in samples])
-        options["categories"], offline = claimed_categories, "exact: the world's truth"
-    else:
-        options["categories"], offline = _category_judge(found.samples)
-    judge = llm_judge(predictions, llm) if llm else None
     systems = {model_name: predictions}
     if against:
-        systems[str(against)] = read_predictions(against, samples)
+        systems[str(against)] = [dataclasses.replace(p, reading=reading) for p in read_predictions(against, samples)]
         if len(systems[str(against)]) < len(samples):
-            raise ValueError(f"{against}: {len(systems[str(against)])} predictions for {len(samples)} samples; let that evaluation end first")
-    rows = report(systems, **options)
+            raise ValueError(
+                f"{against}: {len(systems[str(against)])} predictions for {len(samples)} samples; let that evaluation end first"
+            )
+    categories = (claimed_categories, "exact: the world's truth") if world else _category_judge(references)
+    about = {"model": model_name, "data": str(data)}
+    return write_report(systems, out, about=about, categories=categories, llm=llm, similarity=similarity)
+
+
+def evaluate_predictions(path: Path, out: Path, *, llm: LLM | None = None, similarity: str = MINILM) -> str:
+    """Score a prediction file of the released evaluator, read as that reads it, and return the table.
+
+    Writes report.json, report.md and report.html into `out`.
+    """
+    predictions = read_official_predictions(path)
+    if not predictions:
+        raise ValueError(f"{path}: no predictions in it")
+    categories = _category_judge([p.sample for p in predictions])
+    about = {"model": str(path), "data": str(path)}
+    return write_report({str(path): predictions}, out, about=about, categories=categories, llm=llm, similarity=similarity)
+
+
+def write_report(
+    systems: dict[str, list[Prediction]],
+    out: Path,
+    *,
+    about: dict[str, str],
+    categories: tuple[Callable[[Prediction], set[str]] | None, str],
+    llm: LLM | None,
+    similarity: str,
+) -> str:
+    """Score systems on the same samples, the first of which is reported, the second compared with it. Returns the table."""
+    (name, predictions), *others = systems.items()
+    judge = llm_judge(predictions, llm, offline=categories[0]) if llm else None
+    rows = report(systems, encoder=default_encoder(similarity), categories=categories[0])
     kept = [column for column in COLUMNS if any(column in row for row in rows.values())]
     table = markdown(rows, kept)
-    paired = paired_comparison(systems[str(against)], predictions) if against else None
-    if paired:
-        table += "\n\n" + "\n".join(_sentence(name, found, str(against)) for name, found in paired.items())
-    about = {"model": model_name, "data": str(data), "machine": machine(), "rows": rows, "judge": judge, "offline_judge": offline}
+    paired = None
+    for other, theirs in others:
+        paired = paired_comparison(theirs, predictions)
+        table += "\n\n" + "\n".join(_sentence(figure, found, other) for figure, found in paired.items())
+    about = {
+        **about,
+        "reading": predictions[0].reading,
+        "similarity": similarity,
+        "machine": machine(),
+        "rows": rows,
+        "judge": judge,
+        "offline_judge": categories[1],
+    }
     write_json(out / "report.json", {**about, "paired": paired})
-    write_text(out / "report.md", table + "\n")
+    write_text(out / "report.md", f"{table}\n\n{how_read(about['reading'], similarity)}\n")
     write_page(out / "report.html", table=table, predictions=predictions, **about)
     return table
+
+
+def read_test_set(data: Path) -> list[Sample]:
+    """The samples of a world folder, a released file, or grounding annotations. What cannot be used is printed."""
+    if data.is_dir() or _is_released(data):
+        found = read_released(data / "hi_vtg.json" if data.is_dir() else data)
+        samples, problems = found.samples, found.problems
+    else:
+        problems = []
+        samples = list(read_annotations(data, problems.append))
+    for problem in problems:
+        print(f"left out: {problem}")
+    if not samples:
+        raise ValueError(f"{data}: no query that can be used")
+    return samples
+
+
+def _is_released(path: Path) -> bool:
+    try:
+        return any(isinstance(row, dict) and "GRPO" in row for row in islice(iter_rows(path), 100))
+    except ValueError:
+        return False  # text, or an object of videos: annotations
 
 
 def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
@@ -112,19 +191,21 @@ def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryClassifier | Non
     return judge, f"categories by a classifier of sentence embeddings; Jaccard {judge.agreement():.2f} with known ones (five folds)"
 
 
-def predict_in_processes(model_name: str, samples: Sequence[Sample], output: Path, processes: int) -> list[Prediction]:
-    """`predict`, the samples that `output` does not hold yet shared out among processes, each with its own file.
+def predict_in_processes(
+    model_name: str, samples: Sequence[Sample], output: Path, processes: int, batch_size: int = 64, **options: Any
+) -> list[Prediction]:
+    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not hold yet shared out among processes, each with its own file.
 
     After a kill, the same call with as many processes goes on where each of them was.
     """
     if processes == 1:
-        return _answer(model_name, samples, output)
+        return _answer(model_name, samples, output, batch_size, options)
     done = read_predictions(output, samples) if output.exists() else []
     bounds = np.linspace(len(done), len(samples), processes + 1).round().astype(int).tolist()
     parts = [output.with_name(f"{output.name}.{begin}-{end}") for begin, end in zip(bounds, bounds[1:], strict=False)]
     threads = max(1, (os.cpu_count() or 1) // processes)
     jobs = [
-        (model_name, samples[begin:end], part, threads)
+        (model_name, samples[begin:end], part, batch_size, options, threads)
         for begin, end, part in zip(bounds, bounds[1:], parts, strict=False)
     ]
     # spawn: a forked child of a process that runs torch or decord threads can hang
@@ -137,12 +218,14 @@ def predict_in_processes(model_name: str, samples: Sequence[Sample], output: Pat
     return done
 
 
-def _answer(model_name: str, samples: Sequence[Sample], output: Path, threads: int | None = None) -> list[Prediction]:
+def _answer(
+    model_name: str, samples: Sequence[Sample], output: Path, batch_size: int, options: dict, threads: int | None = None
+) -> list[Prediction]:
     if threads:
         torch.set_num_threads(threads)
-    model, processor = load_model(model_name, dtype="float32")
-    freeze_vision(model)
-    return predict(model, processor, samples, output=output)
+    model, processor, settings = open_model(model_name, **options)
+    cache = VisionCache(model, processor, batch_size=min(32, batch_size), **settings.video)
+    return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
 
 
 def locate(sample: Sample, folder: Path) -> Sample:

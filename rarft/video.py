@@ -6,6 +6,7 @@ are right. Frame choice follows the Qwen-VL convention: a constant number of fra
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def read_video(
     max_pixels: int | None = None,
     min_frame_pixels: int | None = None,
     max_frames: int | None = None,
+    factor: int | None = None,
 ) -> Clip:
     """Decode a video at `fps` frames a second.
 
@@ -52,6 +54,8 @@ def read_video(
         max_pixels: budget for all frames together (T * H * W); frames are scaled down to meet it.
         min_frame_pixels: no frame is scaled below this (H * W), whatever the budget says.
         max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
+        factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
+            budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of 0 or less.
     """
@@ -68,13 +72,56 @@ def read_video(
     count = max(1, int(np.floor(duration * fps + 1e-6)))
     if max_frames is not None and count > max_frames:
         count, fps = max_frames, max_frames / duration
+    if factor is not None:
+        count = max(2, count - count % 2)
     wanted = first + np.arange(count) / fps
     # The frame on the screen at a time is the last one that began by then.
     indices = np.clip(np.searchsorted(shown[:, 0], wanted + 1e-6, side="right") - 1, 0, len(shown) - 1)
-    if max_pixels is not None and min_frame_pixels is not None:
-        max_pixels = max(max_pixels, count * min_frame_pixels)
-    frames = _decode(reader, indices, path, _fit(reader[0].shape[:2], count, max_pixels))
+    size = reader[0].shape[:2]
+    if factor is not None:
+        target = frame_size(*size, count, factor, max_pixels=max_pixels, min_frame_pixels=min_frame_pixels)
+    else:
+        least = count * (min_frame_pixels or 0)
+        target = _fit(size, count, None if max_pixels is None else max(max_pixels, least))
+    frames = _decode(reader, indices, path, None if target == size else target)
     return Clip(frames, np.maximum(shown[indices, 0] - first, 0.0), duration, fps, str(path))
+
+
+MAX_FRAME_TOKENS = 768
+
+
+def frame_size(
+    height: int,
+    width: int,
+    frames: int,
+    factor: int,
+    *,
+    max_pixels: int | None = None,
+    min_frame_pixels: int | None = None,
+) -> tuple[int, int]:
+    """Height and width that a frame is scaled to: multiples of `factor`, the nearest to its own within the budget.
+
+    A frame may have `max_pixels / frames * 2` pixels, for two frames share a token; at most 768 tokens; and always 1.05
+    times `min_frame_pixels`, whatever the budget says. Behaviour: `fetch_video` and `smart_resize` of qwen-vl-utils, with
+    which Time-R1 and RA-RFT read videos.
+    """
+    least = min_frame_pixels or factor * factor
+    most = MAX_FRAME_TOKENS * factor * factor
+    if max_pixels is not None:
+        most = max(min(most, max_pixels / frames * 2), int(least * 1.05))
+
+    def multiple(value: float, rounding) -> int:
+        return max(factor, rounding(value / factor) * factor)
+
+    sides = (height, width)
+    rounded = [multiple(side, round) for side in sides]
+    if rounded[0] * rounded[1] > most:
+        shrink = (height * width / most) ** 0.5
+        rounded = [multiple(side / shrink, math.floor) for side in sides]
+    elif rounded[0] * rounded[1] < least:
+        grow = (least / (height * width)) ** 0.5
+        rounded = [multiple(side * grow, math.ceil) for side in sides]
+    return rounded[0], rounded[1]
 
 
 def _open(path: Path) -> decord.VideoReader:

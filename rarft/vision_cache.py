@@ -40,6 +40,7 @@ class VisionCache:
         fps: float = 2.0,
         max_pixels: int | None = None,
         min_frame_pixels: int | None = None,
+        factor: int | None = None,
         folder: str | Path | None = None,
         in_memory: int | None = None,
         batch_size: int = 32,
@@ -48,7 +49,7 @@ class VisionCache:
         """Raises ValueError if the vision tower is trainable: its features would go stale after a step.
 
         Args:
-            fps, max_pixels, min_frame_pixels: see `rarft.video.read_video`.
+            fps, max_pixels, min_frame_pixels, factor: see `rarft.video.read_video`.
             folder: where features are kept between runs; shared by all processes.
             in_memory: clips kept in memory, the least recently used go first; all by default. Needs a folder.
             reader: `read_video`, or `rarft.watchdog.GuardedReader()` for files that may hang a decoder.
@@ -58,7 +59,7 @@ class VisionCache:
         if in_memory is not None and folder is None:
             raise ValueError("in_memory needs a folder: features that leave the memory would be lost")
         self.model, self.processor, self.reader = model, processor, reader
-        self.options = {"fps": fps, "max_pixels": max_pixels, "min_frame_pixels": min_frame_pixels}
+        self.options = {"fps": fps, "max_pixels": max_pixels, "min_frame_pixels": min_frame_pixels, "factor": factor}
         self.folder = Path(folder) if folder else None
         self.in_memory, self.batch_size = in_memory, batch_size
         self.encoded = 0  # clips that went through the tower, for benchmarks

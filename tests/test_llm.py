@@ -1,12 +1,22 @@
 """The client and the judge against a real HTTP server whose replies are recorded: good, bad and none."""
 
+import dataclasses
+
 import pytest
 
 from rarft.evaluate import Prediction, reference_predictions, scores, summary
+from rarft.judge import claimed_categories
 from rarft.llm import LLM, BadReply, parse_json
-from rarft.llm_judge import SCHEMA, llm_judge
+from rarft.llm_judge import CATEGORY_SCHEMA, SCORE_SCHEMA, llm_judge
+from rarft.metrics import rt_iou
 
+SCHEMA = {
+    "type": "object",
+    "properties": {**SCORE_SCHEMA["properties"], **CATEGORY_SCHEMA["properties"]},
+    "required": ["score", "categories"],
+}
 GOOD = '{"reason": "same", "score": 5, "categories": ["Attribute/AttributeValue"]}'
+CLOSE = GOOD.replace("5", "3.46")
 
 
 @pytest.mark.parametrize("text", [GOOD, f"Sure!\n```json\n{GOOD}\n```", f"  {GOOD} Hope that helps."])
@@ -72,11 +82,25 @@ def test_the_judge_survives_bad_replies(serve, world):
     silent = next(i for i, s in enumerate(samples) if not s.relevant)
     answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
     predictions[answered] = Prediction(samples[answered], reference_predictions(samples, "never refuse")[answered].completion)
-    server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else GOOD)
-    about = llm_judge(predictions, LLM("m", server.url, attempts=2))
+    server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else CLOSE)
+    about = llm_judge(predictions, LLM("m", server.url, attempts=2), offline=claimed_categories)
     refusals = sum(not s.relevant for s in samples) - 1
-    assert (about["judge"], about["refusals"], about["without_verdict"]) == ("m", refusals, 1)
+    assert (about["judge"], about["refusals"], about["without_verdict"]) == ("m", refusals, 2), "one for each question"
     assert "Attribute/Counting" in about["prompt"] and "no JSON object" in about["failures"][0]
     assert predictions[silent].judged == {}
     assert predictions[answered].judged == {"llm_score": 0.0, "llm_rt_iou": 0.0}
-    assert summary(scores(predictions))["llm_score"] == pytest.approx(5 * (refusals - 1) / refusals)
+    assert summary(scores(predictions))["llm_score"] == pytest.approx(3.5 * (refusals - 1) / refusals), "one decimal"
+    expected = [rt_iou({"Attribute/AttributeValue"}, claimed_categories(p)) for i, p in enumerate(predictions) if not p.sample.relevant and i not in (silent, answered)]
+    assert about["offline_agreement"] == pytest.approx(sum(expected) / len(expected))
+
+
+def test_the_judge_reads_thought_and_answer_and_no_score_is_given_without_a_reference(serve, world):
+    wrong = next(s for clip in world for s in clip.samples if not s.relevant)
+    text = "<think>THOUGHT</think><answer>no such segment : ANSWER</answer><correction>CORRECTION</correction>"
+    predictions = [Prediction(wrong, text), Prediction(dataclasses.replace(wrong, answer=""), text)]
+    server = serve(lambda _: GOOD)
+    llm_judge(predictions, LLM("m", server.url))
+    questions = [messages[1]["content"] for messages in server.asked]
+    assert len(questions) == 3, "two are asked for categories, one for a score"
+    assert all("THOUGHT" in q and "ANSWER" in q and "CORRECTION" not in q for q in questions)
+    assert "llm_score" in predictions[0].judged and "llm_score" not in predictions[1].judged

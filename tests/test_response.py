@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from rarft.response import format_completion, parse_response, text_of
 from rarft.segments import read_answer
 
-
 ROWS = [
     line.split("\t")
     for line in Path(__file__).with_name("answers.tsv").read_text(encoding="utf-8").split("\n")

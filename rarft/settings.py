@@ -1,0 +1,64 @@
+"""How a model is asked: how its videos are sampled, how its prompts are written, how long its answers may be.
+
+Training saves these settings beside the model, and every command reads them from there, so that training, inference and
+evaluation ask alike. Published checkpoints have theirs in `rarft.presets`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rarft.files import write_json
+
+FILE = "rarft_settings.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """fps, max_pixels, min_frame_pixels, factor: see `rarft.video.read_video`.
+
+    style: of the prompts, see `rarft.prompts`; None keeps what the checkpoint's config.json names, else "instruct".
+    max_new_tokens: of an answer.
+    """
+
+    fps: float = 2.0
+    max_pixels: int | None = None
+    min_frame_pixels: int | None = None
+    factor: int | None = None
+    style: str | None = None
+    max_new_tokens: int = 512
+
+    @property
+    def video(self) -> dict[str, Any]:
+        """The options of `read_video` and `VisionCache`."""
+        names = ("fps", "max_pixels", "min_frame_pixels", "factor")
+        return {name: getattr(self, name) for name in names}
+
+    def changed(self, **changes: Any) -> Settings:
+        """A copy with those changes that are not None."""
+        return replace(self, **{name: value for name, value in changes.items() if value is not None})
+
+
+def save_settings(folder: str | Path, settings: Settings) -> Path:
+    """Write settings beside a model."""
+    return write_json(Path(folder) / FILE, asdict(settings))
+
+
+def read_settings(folder: str | Path) -> Settings | None:
+    """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; None if there are none.
+
+    Raises ValueError that names the file and the field if one is unknown.
+    """
+    folder = Path(folder)
+    places = (folder, folder.parent) if folder.name.startswith("checkpoint-") else (folder,)
+    path = next((place / FILE for place in places if (place / FILE).exists()), None)
+    if path is None:
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    unknown = set(found) - {field.name for field in fields(Settings)}
+    if unknown:
+        raise ValueError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
+    return Settings(**found)
