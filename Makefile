@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM = false
 course: install
 	$(BIN)/python -m rarft course build --scale $(SCALE)
 
-test: install
+test: install lint
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks/04_*.ipynb notebooks/05_*.ipynb
 

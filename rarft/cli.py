@@ -92,11 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("recipe", choices=("base", "rarft"))
     train.add_argument("--config", type=Path, help="rarft: a YAML recipe, see rarft/recipe.py; its fields may follow as --field value")
     train.add_argument("--out", type=Path, help="folder for the model, the log and checkpoints; a recipe's own output_dir by default")
-    train.add_argument("--data", type=Path, default=Path("build/world"), help="folder of world videos, made if missing")
-    train.add_argument("--model", default=str(BASE), help="rarft: where to start")
-    train.add_argument("--variant", default="robust", choices=("official", "paper", "robust"), help="rarft: rewards")
-    train.add_argument("--steps", type=int, default=None, help="the recipe's own number by default")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--data", type=Path, help="folder of world videos, made if missing; build/world by default, a recipe names its own")
+    train.add_argument("--model", help="rarft: where to start; the shipped base, or the recipe's, by default")
+    train.add_argument("--variant", choices=("official", "paper", "robust"), help="rarft: rewards; robust, or the recipe's, by default")
+    train.add_argument("--steps", type=int, help="rarft: the course's or the recipe's own number by default")
+    train.add_argument("--seed", type=int, help="0, or the recipe's, by default")
     train.add_argument("--resume", action="store_true", help="continue from the last checkpoint in --out")
     train.add_argument("--threads", type=int, default=None)
 
@@ -256,22 +256,37 @@ def _llm(model: str, url: str, cache: Path):
     return LLM(model, url, api_key=os.environ.get("OPENAI_API_KEY", "none"), cache=cache)
 
 
+RECIPE_FIELDS = {"out": "output_dir", "model": "model_name_or_path", "variant": "variant", "steps": "max_steps", "seed": "seed"}
+
+
 def _train(options) -> int:
+    """Every option is used or refused: none is dropped in silence."""
+    if options.recipe == "base":
+        _refuse(options, ("config", "model", "variant", "steps", "resume"), "`train base` has no such option")
     if options.config:
         from rarft.recipe import run_recipe
 
-        fields = ["--config", str(options.config), *options.recipe_fields]
-        run_recipe([*fields, "--output_dir", str(options.out)] if options.out else fields, resume=options.resume)
+        _refuse(options, ("data",), "a recipe's data is --train_data")
+        given = {field: getattr(options, name) for name, field in RECIPE_FIELDS.items() if getattr(options, name) is not None}
+        changes = [text for field, value in given.items() for text in (f"--{field}", str(value))]
+        run_recipe(["--config", str(options.config), *changes, *options.recipe_fields], resume=options.resume)
         return 0
     if options.out is None:
         raise ValueError("--out FOLDER is missing")
+    options.data = options.data or Path("build/world")
     if options.recipe == "base":
         from rarft.base import make_base
 
-        make_base(options.data, options.out, seed=options.seed)
+        make_base(options.data, options.out, seed=options.seed or 0)
         return 0
     _train_on_world(options)
     return 0
+
+
+def _refuse(options, names: tuple[str, ...], reason: str) -> None:
+    given = [f"--{name}" for name in names if getattr(options, name)]
+    if given:
+        raise ValueError(f"{', '.join(given)}: {reason}")
 
 
 def _train_on_world(options) -> None:
@@ -283,9 +298,9 @@ def _train_on_world(options) -> None:
     from rarft.vision_cache import VisionCache
     from rarft.world.dataset import make_world
 
-    model, processor, settings = open_model(options.model)
+    model, processor, settings = open_model(options.model or BASE)
     groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
-    changes = {"seed": options.seed, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 2}
+    changes = {"seed": options.seed or 0, "save_strategy": "steps", "save_steps": 20, "save_total_limit": 2}
     if options.steps:
         changes["max_steps"] = options.steps
     config = grpo_config(options.out, **changes)
@@ -295,7 +310,7 @@ def _train_on_world(options) -> None:
         processor,
         groups,
         config,
-        rewards=make_rewards(options.variant),
+        rewards=make_rewards(options.variant or "robust"),
         resume=options.resume,
         vision_cache=VisionCache(model, processor, **settings.video),
     )

@@ -87,7 +87,11 @@ def llm_judge(
 
 def _statement(prediction: Prediction) -> str:
     response = prediction.response
-    return f"Query: {prediction.sample.query}\nThe model's thought: {response.think}\nThe model's answer: {response.answer}"
+    return (
+        f"Query: {prediction.sample.query}\n"
+        f"The model's thought: {response.think or ''}\n"
+        f"The model's answer: {response.answer or ''}"
+    )
 
 
 def _comparison(prediction: Prediction) -> str:

@@ -36,8 +36,9 @@ from rarft.judge import claimed_categories, world_judge
 from rarft.llm import LLM
 from rarft.llm_judge import llm_judge
 from rarft.metrics import is_right, paired_difference
-from rarft.models import open_model
+from rarft.models import open_model, settings_of
 from rarft.schema import Sample
+from rarft.settings import Settings
 from rarft.vision_cache import VisionCache
 from rarft.world.dataset import story_from_json
 
@@ -76,8 +77,9 @@ def evaluate_file(
         reading: how completions are read, see `rarft.response.parse_response`.
         similarity: the sentence encoder that compares explanations and corrections with their references.
 
-    Writes predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
-    FileNotFoundError if a video is missing.
+    Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
+    FileNotFoundError if a video is missing, and ValueError if `out` holds the predictions of another model or of other
+    settings.
     """
     world = data.is_dir()
     if not world and videos is None:
@@ -85,6 +87,7 @@ def evaluate_file(
     references = read_test_set(data)
     samples = [locate(sample, data if world else videos) for sample in references[:limit]]
     options = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
+    remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
     asked = predict_in_processes(model_name, samples, out / "predictions.jsonl", processes, batch_size, **options)
     predictions = [dataclasses.replace(p, reading=reading) for p in asked]
     if world:
@@ -147,6 +150,18 @@ def write_report(
     write_text(out / "report.md", f"{table}\n\n{how_read(about['reading'], similarity)}\n")
     write_page(out / "report.html", table=table, predictions=predictions, **about)
     return table
+
+
+def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
+    """Write down which model is asked, and how. Raises ValueError if `out` holds predictions that were made otherwise:
+    an evaluation that goes on would mix them."""
+    path, asked = out / "asked.json", {"model": model_name, **dataclasses.asdict(settings)}
+    if path.exists() and (out / "predictions.jsonl").exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [f"{name} {before.get(name)!r}" for name, value in asked.items() if before.get(name) != value]
+        if changed:
+            raise ValueError(f"{out}: holds predictions made with {', '.join(changed)}; delete the folder or change --out")
+    write_json(path, asked)
 
 
 def read_test_set(data: Path) -> list[Sample]:

@@ -24,6 +24,8 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
       and words such as "the event happens from" always counts. In other prose a segment counts if it is one of time
       (`from 4.2 to 9.6 seconds`, not `2 to 3 people`) and the answer denies nothing.
     - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door".
+      What it cannot tell: a denial that belongs to somebody in the video ("the person without a hat enters from 3 to
+      7 s" reads as a refusal), and years ("the text on the screen reads 2019-2020" reads as a segment).
     - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); or it has neither a time
       nor a word beyond "the event is in the video".
     """

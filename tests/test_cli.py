@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from rarft import cli, recipe
 from rarft.course import ROOT, sample_world
 
 
@@ -22,7 +23,7 @@ def test_infer_answers_about_a_file_from_any_folder(tmp_path):
     done = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert found["think"] and found["relevant"] == bool(found["spans"])
+    assert found["think"] and (found["verdict"] == "grounds") == bool(found["spans"])
 
 
 def test_a_user_error_is_one_line(tmp_path):
@@ -36,3 +37,27 @@ def test_doctor_passes_here():
     done = rarft("doctor")
     assert done.returncode == 0, done.stdout
     assert "ready" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["base", "--steps", "5", "--resume", "--out", "x"], "--steps, --resume"),
+        (["base", "--config", "r.yaml", "--out", "x"], "--config"),
+        (["rarft", "--config", "r.yaml", "--data", "x"], "--train_data"),
+        (["rarft"], "--out"),
+    ],
+)
+def test_an_option_that_would_be_dropped_is_refused(arguments, named, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["train", *arguments])
+    assert end.value.code == 1 and named in capsys.readouterr().err
+
+
+def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
+    asked = []
+    monkeypatch.setattr(recipe, "run_recipe", lambda fields, resume: asked.append((fields, resume)))
+    with pytest.raises(SystemExit):
+        cli.main(["train", "rarft", "--config", "r.yaml", "--seed", "0", "--variant", "paper", "--steps", "7", "--resume", "--beta", "0.1"])
+    fields = ["--config", "r.yaml", "--variant", "paper", "--max_steps", "7", "--seed", "0", "--beta", "0.1"]
+    assert asked == [(fields, True)]

@@ -40,6 +40,8 @@ def test_evaluation_of_a_folder(tmp_path):
     found = json.loads((tmp_path / "report.json").read_text())
     assert set(found["rows"]) == {MODEL, "always refuse", "never refuse", "oracle"} and found["judge"] is None
     assert (found["reading"], found["similarity"]) == ("strict", "all-MiniLM-L6-v2")
+    with pytest.raises(ValueError, match="fps 2.0"):
+        evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6, changes={"fps": 4.0})
     assert "| oracle | 6 |" in (tmp_path / "report.md").read_text()
     assert "Worst cases" in (tmp_path / "report.html").read_text()
 
