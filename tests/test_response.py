@@ -1,3 +1,4 @@
+import gc
 import time
 from collections import Counter
 from pathlib import Path
@@ -95,10 +96,16 @@ def test_any_text_is_read_without_an_error(text):
 def test_hostile_text_takes_linear_time(piece):
     def seconds(size):
         text = piece * (size // len(piece))
-        begin = time.perf_counter()
+        begin = time.process_time()
         parse_response(text)
         read_answer(text)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
 
-    seconds(10_000)
-    assert seconds(400_000) < 40 * max(seconds(20_000), 2e-3)  # 20 times the text: far from 400 times the time
+    gc.collect()
+    gc.disable()  # collections walk all that other tests left behind
+    try:
+        seconds(10_000)
+        small = min(seconds(10_000) for _ in range(3))
+        assert seconds(200_000) < 40 * max(small, 1e-3)  # 20 times the text: far from 400 times the time
+    finally:
+        gc.enable()
