@@ -111,7 +111,10 @@ def read_official_predictions(path: str | Path) -> list[Prediction]:
 
     Raises ValueError that names the row and the field if one is missing or of the wrong kind.
     """
-    rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not JSON ({error})") from error
     if not isinstance(rows, list):
         raise ValueError(f"{path}: an array of predictions was expected, got {type(rows).__name__}")
     return [_official_prediction(row, f"{path}, row {number}") for number, row in enumerate(rows)]
@@ -126,10 +129,18 @@ def _official_prediction(row: Any, place: str) -> Prediction:
     if relevant and span is None:
         raise ValueError(f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}")
     answer, correction = split_answer(str(row.get("gt_output") or ""))
-    level = Difficulty.ORIGINAL if relevant else LEVELS.get(row.get("irrelevance_level"), Difficulty.SHUFFLED)
-    known = {category.value: category for category in Category}
-    categories = [known[name] for name in row.get("gt_categories") or [] if name in known]
-    sample = Sample(row["video"], row["query"], [span] if relevant else [], answer=answer, correction=correction, categories=categories, difficulty=level)
+    named = row.get("gt_categories") or []
+    if not isinstance(named, list):
+        raise ValueError(f"{place}: the field 'gt_categories' should be a list, got {named!r}")
+    sample = Sample(
+        row["video"],
+        row["query"],
+        [span] if relevant else [],
+        answer=answer,
+        correction=correction,
+        categories=[category for category in Category if category.value in named],
+        difficulty=Difficulty.ORIGINAL if relevant else LEVELS.get(str(row.get("irrelevance_level")), Difficulty.SHUFFLED),
+    )
     return Prediction(sample, row["model_output"], reading="official")
 
 

@@ -1,6 +1,6 @@
 """Judges of refusals: does the explanation hold, does the correction happen, which categories are named?
 
-world_judge is exact, for the truth of the world is known. Elsewhere the span rule decides relevance and sentence
+world_judge is exact, for the truth of the world is known. Elsewhere the reader of answers (`rarft.segments`) decides relevance and sentence
 embeddings compare texts (see `rarft.evaluate.scores`).
 """
 

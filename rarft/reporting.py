@@ -128,13 +128,13 @@ def write_report(
     similarity: str,
 ) -> str:
     """Score systems on the same samples, the first of which is reported, the second compared with it. Returns the table."""
-    (name, predictions), *others = systems.items()
+    predictions, *_ = systems.values()
     judge = llm_judge(predictions, llm, offline=categories[0]) if llm else None
     rows = report(systems, encoder=default_encoder(similarity), categories=categories[0])
     kept = [column for column in COLUMNS if any(column in row for row in rows.values())]
     table = markdown(rows, kept)
     paired = None
-    for other, theirs in others:
+    for other, theirs in list(systems.items())[1:]:
         paired = paired_comparison(theirs, predictions)
         table += "\n\n" + "\n".join(_sentence(figure, found, other) for figure, found in paired.items())
     about = {
@@ -209,7 +209,8 @@ def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryClassifier | Non
 def predict_in_processes(
     model_name: str, samples: Sequence[Sample], output: Path, processes: int, batch_size: int = 64, **options: Any
 ) -> list[Prediction]:
-    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not hold yet shared out among processes, each with its own file.
+    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not hold
+    yet shared out among processes, each with its own file.
 
     After a kill, the same call with as many processes goes on where each of them was.
     """

@@ -90,7 +90,7 @@ def test_official_predictions_are_scored_as_the_official_evaluator_reads_them(tm
     assert (row["accuracy"], row["refused"], row["miou"], row["ra_iou"]) == pytest.approx((4 / 5, 2 / 3, 1 / 2, 3 / 5))
     for name in ("report.md", "report.html"):
         assert "official reading" in (tmp_path / "out" / name).read_text()
-    for field, value in (("model_output", None), ("gt_relevant", "yes"), ("gt_timestamp", "2")):
+    for field, value in (("model_output", None), ("gt_relevant", "yes"), ("gt_timestamp", "2"), ("gt_categories", 5)):
         rows = official_rows()
         rows[3][field] = value
         path.write_text(json.dumps(rows))
