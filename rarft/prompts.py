@@ -42,24 +42,23 @@ TIME_R1 = Style(
     "Then write the start and the end of the event, in seconds with two decimals, inside <answer> </answer>, such as "
     "<answer>12.54 to 17.83</answer>."
 )
-# VideoChat-R1 has its text before the video; its thinking form reasons in <think> without marked times.
+# The same task without marked times, for the answers of VideoChat-R1 and its thinking form; the order of its video and text
+# is not known to us.
 VIDEOCHAT_R1 = Style(
     'Find the time period in which the event "{query}" takes place in the video.\n'
     "Reason about it inside <think> </think>. Then write the start and the end of the event, in seconds, inside "
-    "<answer> </answer>, such as <answer>12.5 to 17.8</answer>.",
-    video_first=False,
+    "<answer> </answer>, such as <answer>12.5 to 17.8</answer>."
 )
-# RA-RFT puts the format into a system prompt.
+# RA-RFT tells both cases in the user's turn, before the video and without a system prompt: so does its released demo.
 RA_RFT = Style(
-    'Does the video show this event, and if so, when: "{query}"?',
-    system=(
-        "You find events in videos and say so when there are none.\n"
-        "Reason inside <think> </think>, each step after <timestep>START to END</timestep>, in seconds.\n"
-        "Answer inside <answer> </answer>: START to END if the video shows the event, otherwise which part of the query "
-        "does not match the video.\n"
-        "End with <correction> </correction>: NIL if the video shows the event, otherwise the query, corrected so that it "
-        "matches."
-    ),
+    'Decide whether the video has a segment that matches the query "{query}".\n'
+    "In either case reason inside <think> </think>, and mark each range of times that you look at as "
+    "<timestep>12.54 to 17.83</timestep>.\n"
+    "If it has one, write its start and end in seconds, such as <answer>12.54 to 17.83</answer>, and then "
+    "<correction>NIL</correction>.\n"
+    "If it has none, say so inside <answer> </answer> and explain why, and write inside <correction> </correction> a "
+    "corrected query that the video is likely to answer.",
+    video_first=False,
 )
 # For models that already know the format, such as data/base: no instruction, fewer tokens.
 PLAIN = Style("{query}")
