@@ -14,19 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rarft.base import training_arguments
+from rarft.base.make import training_arguments
 from rarft.course import BUILD, ROOT
-from rarft.course.build import machine
 from rarft.encoder import default_encoder
-from rarft.evaluate import predict, scores, summary
+from rarft.evaluation import claimed_categories, predict, scores, summary, world_judge
 from rarft.files import write_json
-from rarft.judge import claimed_categories, world_judge
-from rarft.models import freeze_vision, load_model
+from rarft.machine import machine
+from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.response import NIL, format_completion
 from rarft.rewards import make_rewards
-from rarft.sft import Example, ExampleDataset, SFTTrainer
-from rarft.train import grpo_config, train_rarft
-from rarft.vision_cache import VisionCache
+from rarft.training import Example, ExampleDataset, VideoSFTTrainer, grpo_config, train_rarft
 from rarft.world.completions import reasoning
 from rarft.world.dataset import make_world
 from rarft.world.language import parse
@@ -46,7 +43,7 @@ KEPT = ("f1", "miou", "ra_iou", "refused", "over_refusal", "rt_iou", "explanatio
 def supervised(model, processor, train: list, cache, seed: int, steps: int) -> None:
     """Train on the reference completions of the samples that GRPO sees, as many prompts a step."""
     pairs = [(s, clip.story) for clip in train for s in (*clip.samples[:1] * 3, *clip.samples[1:])]  # half are relevant
-    features = cache.get([{"video": s.video} for s, _ in pairs])
+    features = cache.get([s.crop for s, _ in pairs])
 
     def make(index: int, _: int) -> Example:
         s, story = pairs[index]
@@ -55,7 +52,7 @@ def supervised(model, processor, train: list, cache, seed: int, steps: int) -> N
 
     arguments = training_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
     dataset = ExampleDataset(make, [s.duration for s, _ in pairs], repeat=-(-steps * 12 // len(pairs)))
-    SFTTrainer(model, arguments, dataset, processor).train()
+    VideoSFTTrainer(model, arguments, dataset, processor).train()
     model.eval()
 
 
@@ -79,7 +76,7 @@ def run(setting: str, seed: int, steps: int, train: list, test: list) -> dict:
         )
     samples = [s for clip in test for s in clip.samples]
     predictions = predict(model, processor, samples, vision_cache=cache)
-    world_judge(predictions, [clip.story for clip in test for _ in clip.samples])
+    predictions = world_judge(predictions, [clip.story for clip in test for _ in clip.samples])
     row = summary(scores(predictions, encoder=default_encoder(), categories=claimed_categories))
     found = {k: None if np.isnan(row.get(k, np.nan)) else float(row[k]) for k in KEPT}
     return {"setting": setting, "seed": seed, "steps": steps if setting != "base" else 0, "scores": found}

@@ -19,8 +19,6 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import rarft._torchvision  # noqa: F401
-
 import numpy as np
 import psutil
 import torch
@@ -28,16 +26,14 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 from trl import GRPOTrainer
 
+from rarft.base.tiny import tiny_model, tiny_processor
 from rarft.course import ROOT, sample_world
-from rarft.course.build import machine
 from rarft.files import write_json
-from rarft.grpo import video_part
-from rarft.inputs import video_kwargs
-from rarft.models import freeze_vision, load_model, vision_tower
-from rarft.tiny import tiny_model, tiny_processor
-from rarft.train import build_trainer, grpo_config
+from rarft.machine import machine
+from rarft.models import VisionCache, freeze_vision, load_model, video_kwargs, vision_tower
+from rarft.training import build_trainer, grpo_config
+from rarft.training.grpo import video_part
 from rarft.video import read_video
-from rarft.vision_cache import VisionCache
 
 SETTINGS = {
     "chapter 09": {"prompts": 8, "group": 8, "tokens": 352, "fps": 2.0},

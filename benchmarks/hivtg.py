@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 from rarft.course import ROOT
-from rarft.course.build import machine
 from rarft.files import write_json
+from rarft.machine import machine
 
 RELEASED = ROOT.parent / "shared" / "data"
 SOURCES = ("time_r1_tvgbench.json", "ratsg_charades_sta_test2.0.json")
@@ -29,9 +29,9 @@ def work(count: int, folder: Path) -> dict:
     import psutil
 
     from rarft.hivtg.build import build
-    from rarft.hivtg.editors import WorldEditor
     from rarft.hivtg.lint import lint
     from rarft.world.dataset import draw_clip, samples_of
+    from rarft.world.editor import WorldEditor
 
     pool = [draw_clip(0, "test", index) for index in range(200)]
 

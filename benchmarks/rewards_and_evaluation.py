@@ -19,14 +19,13 @@ import torch
 from tqdm.auto import tqdm
 
 from rarft.course import ROOT
-from rarft.course.build import machine
-from rarft.data import refusal_dataset
 from rarft.encoder import SentenceEncoder
-from rarft.evaluate import REFERENCE_ROWS, Prediction, report
+from rarft.evaluation import REFERENCE_ROWS, Prediction, claimed_categories, report
 from rarft.files import write_json
-from rarft.judge import claimed_categories
+from rarft.machine import machine
 from rarft.rewards import make_rewards
 from rarft.schema import Sample
+from rarft.training import refusal_dataset
 from rarft.world.dataset import draw_clip, samples_of
 
 COMPLETIONS = 1024

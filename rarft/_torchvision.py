@@ -1,28 +1,37 @@
 """Let `import torchvision` work where its compiled operators do not match the installed torch.
 
 `transformers` builds its video processors on torchvision's transforms, which are plain Python over torch. But a
-torchvision wheel built for CUDA, beside a CPU build of torch, fails at import: it registers shape functions for
-operators that were never loaded. Declaring those operators is enough. A matching pair of wheels is left alone.
+torchvision wheel built for CUDA fails at import beside a CPU build of torch: it registers shape functions for operators
+that were never loaded. Declaring those operators is enough. A matching pair of wheels is left alone.
 """
 
-import torch
+import sys
+from importlib.abc import MetaPathFinder
+
+_OPERATORS = {
+    "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+}
 
 
-def _declare_missing_operators() -> None:
-    schemas = {
-        "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms": "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    }
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError as error:
-        if "does not exist" not in str(error):
-            raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for schema in schemas.values():
-            library.define(schema)
-        globals()["_library"] = library  # a Library undoes its definitions when it is collected
-        import torchvision  # noqa: F401
+class _DeclareMissingOperators(MetaPathFinder):
+    """Finds nothing itself. Runs just before torchvision registers its shape functions, so that nothing is imported
+    before it is needed."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision._meta_registrations":
+            import torch
+
+            missing = [schema for operator, schema in _OPERATORS.items() if not hasattr(torch.ops.torchvision, operator)]
+            if missing:
+                # kept: a Library takes its definitions back when it is collected
+                self.library = torch.library.Library("torchvision", "FRAGMENT")
+                for schema in missing:
+                    self.library.define(schema)
+        return None
 
 
-_declare_missing_operators()
+def install() -> None:
+    """Have later imports of torchvision declare what is missing. Calling it twice changes nothing."""
+    if not any(isinstance(finder, _DeclareMissingOperators) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _DeclareMissingOperators())

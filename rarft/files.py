@@ -5,29 +5,70 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-BASE = Path(__file__).resolve().parent.parent / "data" / "base"  # the checkpoint that ships with the repository
+from rarft.errors import InputError, MissingFileError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(*path: str) -> Path:
+    """What ships with the repository; from a wheel, it lies inside the package."""
+    places = (_PACKAGE.parent.joinpath(*path), _PACKAGE.joinpath(*path))
+    return next((place for place in places if place.exists()), places[0])
+
+
+BASE = _shipped("data", "base")
+RECIPES = _shipped("recipes")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically, making the folder if needed."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place when the block ends without an error.
+
+    Makes the folder if needed. No two processes get the same path.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
-    return path
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return Path(path)
 
 
 def write_json(path: str | Path, data: Any) -> Path:
     """Write indented JSON atomically."""
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_text(path: str | Path) -> str:
+    """A UTF-8 text file. Raises MissingFileError, or InputError for what is not a text file."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: no such file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a text file that can be read ({error})") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """A JSON file. Raises MissingFileError, or InputError that names the line and the column."""
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
 
 
 def iter_json_lines(path: str | Path) -> Iterator[Any]:

@@ -17,11 +17,8 @@ from jsonschema import Draft202012Validator
 from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
 from tqdm.auto import tqdm
 
+from rarft.errors import BadReplyError, InputError, ServerError
 from rarft.files import read_json_lines
-
-
-class BadReply(RuntimeError):
-    """No usable reply after all attempts: no JSON object, one that breaks the schema, or a server that fails."""
 
 
 class LLM:
@@ -58,8 +55,8 @@ class LLM:
         self._lock = threading.Lock()
 
     def ask(self, system: str, user: str, schema: dict) -> dict:
-        """One reply that fits the JSON schema. Raises BadReply, with the last error, if there is none;
-        ConnectionError if no question can be answered: no server, no such model, a wrong key."""
+        """One reply that fits the JSON schema. Raises BadReplyError, with the last error, if there is none;
+        ServerError if no question can be answered: no server, no such model, a wrong key."""
         key = hashlib.sha256(json.dumps([self.model, system, user, schema]).encode()).hexdigest()
         if key in self._replies:
             self._count(cached=1)
@@ -80,17 +77,17 @@ class LLM:
             self._keep(key, reply)
             return reply
         self._count(failed=1)
-        raise BadReply(f"{self.model}: no usable reply in {self.attempts} attempts; the last error: {error}")
+        raise BadReplyError(f"{self.model}: no usable reply in {self.attempts} attempts; the last error: {error}")
 
     def ask_all(
         self, system: str, users: Sequence[str], schema: dict, *, concurrency: int = 8, desc: str = "ask"
-    ) -> list[dict | BadReply]:
-        """Ask several questions at once. A question that fails gives its BadReply; the others go on."""
+    ) -> list[dict | BadReplyError]:
+        """Ask several questions at once. A question that fails gives its BadReplyError; the others go on."""
 
-        def one(user: str) -> dict | BadReply:
+        def one(user: str) -> dict | BadReplyError:
             try:
                 return self.ask(system, user, schema)
-            except BadReply as error:
+            except BadReplyError as error:
                 return error
 
         with ThreadPoolExecutor(concurrency) as pool:
@@ -104,9 +101,9 @@ class LLM:
         except OpenAIError as error:
             if concerns_all(error):
                 # Every further question would fail, too: stop, so that none is taken for answered.
-                raise ConnectionError(f"{self.base_url}, model {self.model!r}: {error}") from error
+                raise ServerError(f"{self.base_url}, model {self.model!r}: {error}") from error
             self._count(failed=1)
-            raise BadReply(f"{self.base_url}: {error}") from error
+            raise BadReplyError(f"{self.base_url}: {error}") from error
         if answer.usage:
             self._count(prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens)
         self._count(asked=1)
@@ -132,15 +129,15 @@ def concerns_all(error: OpenAIError) -> bool:
 
 
 def parse_json(text: str, schema: dict) -> dict:
-    """The JSON object in a reply, which may stand in prose or a code fence. Raises ValueError if it breaks the schema."""
+    """The JSON object in a reply, which may stand in prose or a code fence. Raises InputError if it breaks the schema."""
     begin, end = text.find("{"), text.rfind("}")
     if not 0 <= begin < end:
-        raise ValueError("there is no JSON object in the reply")
+        raise InputError("there is no JSON object in the reply")
     try:
         found = json.loads(text[begin : end + 1])
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from error
+        raise InputError(f"not JSON: {error}") from error
     problem = next(iter(Draft202012Validator(schema).iter_errors(found)), None)
     if problem is not None:
-        raise ValueError(f"{'.'.join(map(str, problem.absolute_path)) or 'the object'}: {problem.message}")
+        raise InputError(f"{'.'.join(map(str, problem.absolute_path)) or 'the object'}: {problem.message}")
     return found

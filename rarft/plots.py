@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rarft.schema import Span
-from rarft.video import Clip
+from rarft.video.reader import Clip
 
 matplotlib.use("Agg")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers
@@ -103,7 +103,7 @@ def curves(
 
 
 def risk_coverage(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
-    """Risk over coverage, a line a system; see `rarft.evaluate.selective_risk`."""
+    """Risk over coverage, a line a system; see `rarft.evaluation.scoring.selective_risk`."""
     figure = Figure(figsize=(5, 3))
     axis = figure.subplots()
     for colour, (name, (coverage, risk)) in zip(COLOURS * 3, systems.items(), strict=False):

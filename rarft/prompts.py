@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from rarft.errors import InputError
+
 
 @dataclass(frozen=True)
 class Style:
@@ -70,7 +72,7 @@ STYLES = {
     "ra-rft": RA_RFT,
 }
 
-DESCRIBE = "describe the video"  # the only query of stage "tell" (rarft.base)
+DESCRIBE = "describe the video"  # the only query of stage "tell" (rarft.base.make)
 
 
 def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict[str, Any]]:
@@ -83,10 +85,10 @@ def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict
         video: keys of the video part, such as `video` (a path), `start` and `end`; without them it has no content, for
             the loader brings the frames.
 
-    Raises ValueError for an unknown style, a file that is none, or an empty query.
+    Raises InputError for an unknown style, a file that is none, or an empty query.
     """
     if not query.strip():
-        raise ValueError("the query is empty")
+        raise InputError("the query is empty")
     chosen = STYLES.get(style) or read_style(style)
     text = {"type": "text", "text": chosen.text.replace("{query}", query.strip())}
     parts = [{"type": "video", **video}, text]
@@ -96,13 +98,13 @@ def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict
 
 @lru_cache
 def read_style(path: str) -> Style:
-    """A style out of a JSON file. Raises ValueError that names the file and the field."""
+    """A style out of a JSON file. Raises InputError that names the file and the field."""
     if not path.endswith(".json"):
-        raise ValueError(f"unknown prompt style {path!r}; choose one of {', '.join(STYLES)}, or give a JSON file")
+        raise InputError(f"unknown prompt style {path!r}; choose one of {', '.join(STYLES)}, or give a JSON file")
     try:
         found = Style(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a prompt style (text, system, video_first): {error}") from error
+        raise InputError(f"{path}: not a prompt style (text, system, video_first): {error}") from error
     if not isinstance(found.text, str) or "{query}" not in found.text:
-        raise ValueError(f"{path}: the field 'text' has no {{query}} in it")
+        raise InputError(f"{path}: the field 'text' has no {{query}} in it")
     return found

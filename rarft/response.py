@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from rarft.errors import InputError
 from rarft.schema import Span, Verdict
 from rarft.segments import denies, read_answer
 
@@ -57,10 +58,10 @@ def parse_response(text: str, reading: str = "strict") -> Response:
             place of its language model: tags in any case, without an answer block the whole text but for its think,
             and a refusal only where the text says so; all else claims relevance, with or without a segment.
 
-    Raises ValueError for another reading.
+    Raises InputError for another reading.
     """
     if reading not in READINGS:
-        raise ValueError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
+        raise InputError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
     text = _without_ending(text)
     return _strict(text) if reading == "strict" else _official(text)
 

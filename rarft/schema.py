@@ -6,9 +6,12 @@ Source: RA-RFT (arXiv 2511.23151), the sections on the task and on HI-VTG.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
+
+from rarft.errors import InputError
 
 
 class Span(NamedTuple):
@@ -29,7 +32,7 @@ class Span(NamedTuple):
 def seconds(value: float) -> str:
     """Write seconds the way the data does: at most two decimals, no trailing zeros (`4`, `9.3`, `49.97`)."""
     if not math.isfinite(value):
-        raise ValueError(f"a time must be a finite number of seconds, got {value!r}")
+        raise InputError(f"a time must be a finite number of seconds, got {value!r}")
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
@@ -42,6 +45,19 @@ def is_finite_number(value: Any) -> bool:
         return math.isfinite(value)
     except OverflowError:
         return False
+
+
+class Crop(NamedTuple):
+    """A video, or the part of it from `start` to `end` (seconds of the file; None: from its start, to its end)."""
+
+    video: str  # a path
+    start: float | None = None
+    end: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Crop:
+        """The crop that the keys `video`, `start` and `end` of a row name."""
+        return cls(str(row["video"]), row.get("start"), row.get("end"))
 
 
 class Verdict(StrEnum):
@@ -89,11 +105,11 @@ class Difficulty(StrEnum):
 
     @classmethod
     def from_edits(cls, count: int) -> Difficulty:
-        """The difficulty of a query with `count` edited elements (1, 2 or 3). Raises ValueError otherwise."""
+        """The difficulty of a query with `count` edited elements (1, 2 or 3). Raises InputError otherwise."""
         try:
             return {1: cls.HARD, 2: cls.MEDIUM, 3: cls.EASY}[count]
         except KeyError:
-            raise ValueError(f"a hard-irrelevant query has one, two or three edits, got {count}") from None
+            raise InputError(f"a hard-irrelevant query has one, two or three edits, got {count}") from None
 
 
 @dataclass
@@ -121,3 +137,7 @@ class Sample:
     @property
     def relevant(self) -> bool:
         return bool(self.spans)
+
+    @property
+    def crop(self) -> Crop:
+        return Crop(self.video, self.start, self.end)

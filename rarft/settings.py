@@ -1,7 +1,7 @@
 """How a model is asked: how its videos are sampled, how its prompts are written, how long its answers may be.
 
 Training saves these settings beside the model, and every command reads them from there, so that training, inference and
-evaluation ask alike. Published checkpoints have theirs in `rarft.presets`.
+evaluation ask alike. Published checkpoints have theirs in `rarft.models.presets`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rarft.errors import InputError
 from rarft.files import write_json
 
 FILE = "rarft_settings.json"
@@ -18,7 +19,7 @@ FILE = "rarft_settings.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """fps, max_pixels, min_frame_pixels, factor: see `rarft.video.read_video`.
+    """fps, max_pixels, min_frame_pixels, factor: see `rarft.video.reader.read_video`.
 
     style: of the prompts, see `rarft.prompts`; None keeps what the checkpoint's config.json names, else "instruct".
     max_new_tokens: of an answer.
@@ -50,7 +51,7 @@ def save_settings(folder: str | Path, settings: Settings) -> Path:
 def read_settings(folder: str | Path) -> Settings | None:
     """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; None if there are none.
 
-    Raises ValueError that names the file and the field if one is unknown.
+    Raises InputError that names the file and the field if one is unknown.
     """
     folder = Path(folder)
     places = (folder, folder.parent) if folder.name.startswith("checkpoint-") else (folder,)
@@ -60,5 +61,5 @@ def read_settings(folder: str | Path) -> Settings | None:
     found = json.loads(path.read_text(encoding="utf-8"))
     unknown = set(found) - {field.name for field in fields(Settings)}
     if unknown:
-        raise ValueError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
+        raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
     return Settings(**found)

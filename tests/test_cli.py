@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
-from rarft import cli, recipe
+from rarft import cli
 from rarft.course import ROOT, sample_world
+from rarft.training import recipe
 
 
 def rarft(*arguments, cwd=ROOT):

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from rarft.evaluate import Prediction, reference_predictions, scores, summary
-from rarft.judge import claimed_categories
-from rarft.llm import LLM, BadReply, parse_json
-from rarft.llm_judge import CATEGORY_SCHEMA, SCORE_SCHEMA, llm_judge
+from rarft.errors import BadReplyError
+from rarft.evaluation import Prediction, claimed_categories, judged, reference_predictions, scores, summary
+from rarft.evaluation.judges.llm import CATEGORY_SCHEMA, SCORE_SCHEMA, LLMJudge
+from rarft.llm import LLM, parse_json
 from rarft.metrics import rt_iou
 
 SCHEMA = {
@@ -51,10 +51,10 @@ def test_a_bad_reply_is_asked_again_with_its_error(serve):
 
 def test_attempts_are_bounded_and_server_errors_are_named(serve):
     llm = LLM("m", serve(lambda _: "no").url, attempts=2)
-    with pytest.raises(BadReply, match="in 2 attempts.*no JSON object"):
+    with pytest.raises(BadReplyError, match="in 2 attempts.*no JSON object"):
         llm.ask("s", "u", SCHEMA)
     refusing = serve(lambda _: 400)
-    with pytest.raises(BadReply, match=refusing.url):
+    with pytest.raises(BadReplyError, match=refusing.url):
         LLM("m", refusing.url).ask("s", "u", SCHEMA)
 
 
@@ -83,7 +83,9 @@ def test_the_judge_survives_bad_replies(serve, world):
     answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
     predictions[answered] = Prediction(samples[answered], reference_predictions(samples, "never refuse")[answered].completion)
     server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else CLOSE)
-    about = llm_judge(predictions, LLM("m", server.url, attempts=2), offline=claimed_categories)
+    judge = LLMJudge(LLM("m", server.url, attempts=2), offline=claimed_categories)
+    predictions = judged(predictions, judge)
+    about = judge.about
     refusals = sum(not s.relevant for s in samples) - 1
     assert (about["judge"], about["refusals"], about["without_verdict"]) == ("m", refusals, 2), "one for each question"
     assert "Attribute/Counting" in about["prompt"] and "no JSON object" in about["failures"][0]
@@ -99,7 +101,7 @@ def test_the_judge_reads_thought_and_answer_and_no_score_is_given_without_a_refe
     text = "<think>THOUGHT</think><answer>no such segment : ANSWER</answer><correction>CORRECTION</correction>"
     predictions = [Prediction(wrong, text), Prediction(dataclasses.replace(wrong, answer=""), text)]
     server = serve(lambda _: GOOD)
-    llm_judge(predictions, LLM("m", server.url))
+    predictions = judged(predictions, LLMJudge(LLM("m", server.url)))
     questions = [messages[1]["content"] for messages in server.asked]
     assert len(questions) == 3, "two are asked for categories, one for a score"
     assert all("THOUGHT" in q and "ANSWER" in q and "CORRECTION" not in q for q in questions)

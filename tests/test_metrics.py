@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from rarft import metrics
-from rarft.evaluate import (
+from rarft.evaluation import (
     Prediction,
     by_group,
+    claimed_categories,
     intervals,
     markdown,
     read_predictions,
@@ -14,8 +15,9 @@ from rarft.evaluate import (
     report,
     scores,
     summary,
+    world_judge,
 )
-from rarft.judge import claimed_categories, timeline_accuracy, world_judge
+from rarft.evaluation.judges.exact import timeline_accuracy
 from rarft.schema import Span
 
 
@@ -79,8 +81,7 @@ def test_the_exact_judge(world, encoder):
     samples = [s for clip in world for s in clip.samples]
     stories = [clip.story for clip in world for _ in clip.samples]
     oracle, refusing = (reference_predictions(samples, n) for n in ("oracle", "always refuse"))
-    for predictions in (oracle, refusing):
-        world_judge(predictions, stories)
+    oracle, refusing = (world_judge(predictions, stories) for predictions in (oracle, refusing))
     good, bad = (summary(scores(p, encoder=encoder, categories=claimed_categories)) for p in (oracle, refusing))
     assert (good["explanation_true"], good["explanation_complete"], good["correction_true"]) == (1, 1, 1)
     assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou"]) == (0, 0, 0)

@@ -13,10 +13,11 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, set_seed
 
+from rarft.errors import BadReplyError
+from rarft.evaluation.judges.llm import SCORE_SCHEMA
 from rarft.hivtg.build import build
 from rarft.hivtg.editors import PROMPT, LLMEditor
-from rarft.llm import LLM, BadReply
-from rarft.llm_judge import SCORE_SCHEMA
+from rarft.llm import LLM
 from rarft.schema import Sample, Span
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
@@ -69,7 +70,7 @@ def server(chat_model, tmp_path_factory):
 
 def test_bad_answers_are_asked_again_and_then_given_up(server, chat_model):
     llm = LLM(chat_model, server, attempts=2, timeout=60, max_tokens=16)
-    with pytest.raises(BadReply, match="no usable reply in 2 attempts"):
+    with pytest.raises(BadReplyError, match="no usable reply in 2 attempts"):
         llm.ask("Judge.", "Is it red?", SCORE_SCHEMA)
     assert llm.usage["asked"] == 2 and 0 < llm.usage["completion_tokens"] <= 32 and llm.usage["prompt_tokens"] > 20
 
@@ -77,7 +78,7 @@ def test_bad_answers_are_asked_again_and_then_given_up(server, chat_model):
 def test_a_timeout_is_a_bad_reply_not_the_end_of_the_run(server, chat_model):
     llm = LLM(chat_model, server, attempts=1, timeout=0.001)
     found = llm.ask_all("Judge.", ["one", "two"], SCORE_SCHEMA, concurrency=2)
-    assert all(isinstance(reply, BadReply) for reply in found)
+    assert all(isinstance(reply, BadReplyError) for reply in found)
 
 
 def test_the_builder_keeps_every_rejection_and_goes_on(server, chat_model, encoder, tmp_path):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import threading
 import time
@@ -18,22 +17,20 @@ import psutil
 from rarft.course.notebook import BUILD, ROOT, results
 from rarft.course.site import write_site
 from rarft.course.student import write_student_edition
+from rarft.errors import ChapterError, InputError
 from rarft.files import write_json
+from rarft.machine import machine
 
 NOTEBOOKS = ROOT / "notebooks"
 
 
-class ChapterError(RuntimeError):
-    """A chapter failed; the message names the chapter, the cell and the error."""
-
-
 def chapters(only: list[str] | None = None) -> list[Path]:
-    """The notebooks in reading order; `only` keeps those whose number is listed. Raises ValueError for none."""
+    """The notebooks in reading order; `only` keeps those whose number is listed. Raises InputError for none."""
     found = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     if only:
         found = [path for path in found if path.name[:2] in only]
     if not found:
-        raise ValueError(f"no chapters {only or ''} in {NOTEBOOKS}")
+        raise InputError(f"no chapters {only or ''} in {NOTEBOOKS}")
     return found
 
 
@@ -134,17 +131,3 @@ def _digest(source: Path, scale: str) -> str:
     for path in files:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def machine() -> str:
-    """A short description of this machine, for reports."""
-    import torch
-
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            processor = line.split(":", 1)[1].strip()
-            break
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    ram = psutil.virtual_memory().total / 1e9
-    return f"{os.cpu_count()} cores of {processor}, {ram:.0f} GB, {gpu}"

@@ -8,6 +8,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from rarft.errors import InputError
 from rarft.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,12 +20,10 @@ SAMPLE_CLIPS = 12
 def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     """Set a chapter up: check the scale, pin threads, and print what it runs on.
 
-    Returns the scale. Raises ValueError for an unknown one.
+    Returns the scale. Raises InputError for an unknown one.
     """
     if scale not in SCALES:
-        raise ValueError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
-    import rarft._torchvision  # noqa: F401
-
+        raise InputError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
     import torch
 
     threads = threads or min(4, os.cpu_count() or 1)

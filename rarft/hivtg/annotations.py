@@ -7,6 +7,8 @@
 | QVHighlights, JSON Lines | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
 | your own, JSON Lines | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}` |
 | TVGBench, JSON | `[{"path": "…", "question": "…", "answer": "13.4-28.1", "start": null, "end": null, "duration": 30.1}]` |
+
+To add one, put a `Format` into `FORMATS`, here or from your own code.
 """
 
 from __future__ import annotations
@@ -14,10 +16,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rarft.errors import InputError, MissingFileError
+from rarft.files import read_json
 from rarft.hivtg.official import Problem, span_of
 from rarft.schema import Sample, Span, is_finite_number
 
@@ -36,53 +41,62 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
         allow_empty: take segments that end where they begin, too. TVGBench has eleven: a label that copied one is right to
             do so, but nothing can be grounded in them.
 
-    Raises FileNotFoundError, or ValueError if the layout is not one of the above.
+    Raises MissingFileError, or InputError if the layout is not one of the above.
     """
     path = Path(path)
-    with open(path, encoding="utf-8") as file:
-        first = next((line for line in file if line.strip()), "").strip()
-    if _CHARADES.fullmatch(first):
-        yield from _lines(path, report, _charades)
-    elif first.startswith("{") and _is_object(first) and ({"query"} <= json.loads(first).keys()):
-        yield from _lines(path, report, lambda line: _query_row(json.loads(line)))
-    elif first.startswith(("[", "{")):
-        yield from _json(path, report, allow_empty)
-    else:
-        raise ValueError(f"{path}: no layout that is known; see the table in rarft/hivtg/annotations.py")
-
-
-def _is_object(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
-    except json.JSONDecodeError:
-        return False  # the first line of an indented JSON file
+        with open(path, encoding="utf-8") as file:
+            first = next((line for line in file if line.strip()), "").strip()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: no such file") from error
+    for form in FORMATS:
+        if form.matches(first):
+            for entry in form.entries(path):
+                yield from _try(path, report, partial(form.sample, allow_empty=allow_empty), entry)
+            return
+    names = ", ".join(form.name for form in FORMATS)
+    raise InputError(f"{path}: no layout that is known ({names}); see the table in rarft/hivtg/annotations.py")
 
 
-def _lines(path: Path, report: Report, parse: Callable[[str], Sample]) -> Iterator[Sample]:
+@dataclass(frozen=True)
+class Format:
+    """A layout of annotation files.
+
+    matches: tells it by the first line of a file that is not empty.
+    entries: the entries of a file, each with its number from 0.
+    sample: an entry → a relevant sample; raises ValueError, KeyError or TypeError for one that cannot be used.
+    """
+
+    name: str
+    matches: Callable[[str], bool]
+    entries: Callable[[Path], Iterator[tuple[int, Any]]]
+    sample: Callable[..., Sample]
+
+
+def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not empty, in constant memory."""
     with open(path, encoding="utf-8") as file:
         for number, line in enumerate(file):
             if line.strip():
-                yield from _try(path, number, report, parse, line.strip())
+                yield number, line.strip()
 
 
-def _json(path: Path, report: Report, allow_empty: bool) -> Iterator[Sample]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+def _json_entries(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of an array (TVGBench); or the sentences of an object of videos (ActivityNet Captions), each with its place."""
+    data = read_json(path)
     if isinstance(data, list):
-        for number, row in enumerate(data):
-            yield from _try(path, number, report, partial(_tvgbench, allow_empty=allow_empty), row)
+        yield from enumerate(data)
         return
     for number, (name, video) in enumerate(data.items()):
         sentences = video.get("sentences") if isinstance(video, dict) else None
         for position in range(len(sentences) if isinstance(sentences, list) else 1):
-            yield from _try(path, number, report, _activitynet, (name, video, position))
+            yield number, (name, video, position)
 
 
-def _try(path: Path, number: int, report: Report, parse: Callable[[Any], Sample], entry: Any) -> Iterator[Sample]:
+def _try(path: Path, report: Report, parse: Callable[[Any], Sample], entry: tuple[int, Any]) -> Iterator[Sample]:
+    number, value = entry
     try:
-        sample = parse(entry)
+        sample = parse(value)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         field = str(error.args[0]) if isinstance(error, KeyError) else "entry"
         message = "missing" if isinstance(error, KeyError) else str(error)
@@ -115,29 +129,40 @@ def _checked(value: Any, allow_empty: bool = False) -> Span:
     return span
 
 
-def _charades(line: str) -> Sample:
+def _charades(line: str, *, allow_empty: bool) -> Sample:
     match = _CHARADES.fullmatch(line)
     if match is None:
         raise ValueError(f"`VIDEO START END##QUERY` was expected, got {line[:60]!r}")
-    return Sample(match[1], match[4].strip(), [_checked([float(match[2]), float(match[3])])])
+    return Sample(match[1], match[4].strip(), [_checked([float(match[2]), float(match[3])], allow_empty)])
 
 
-def _query_row(row: dict) -> Sample:
+def _has_a_query(line: str) -> bool:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # the first line of an indented JSON file
+    return isinstance(row, dict) and "query" in row
+
+
+def _query_row(line: str, *, allow_empty: bool) -> Sample:
+    row = json.loads(line)
     video = row["video"] if "video" in row else row["vid"]
     windows = [row["span"]] if "span" in row else row["relevant_windows"]
     known = {"video", "vid", "query", "duration", "span", "relevant_windows"}
     extra = {k: v for k, v in row.items() if k not in known}
-    return Sample(video, row["query"], [_checked(w) for w in windows], duration=row.get("duration"), extra=extra)
+    return Sample(video, row["query"], [_checked(w, allow_empty) for w in windows], duration=row.get("duration"), extra=extra)
 
 
-def _activitynet(entry: tuple[str, dict, int]) -> Sample:
-    name, video, position = entry
-    return Sample(
-        name, video["sentences"][position].strip(), [_checked(video["timestamps"][position])], duration=video["duration"]
-    )
+def _json_sample(entry: Any, *, allow_empty: bool) -> Sample:
+    return _activitynet(*entry, allow_empty) if isinstance(entry, tuple) else _tvgbench(entry, allow_empty)
 
 
-def _tvgbench(row: dict, *, allow_empty: bool) -> Sample:
+def _activitynet(name: str, video: dict, position: int, allow_empty: bool) -> Sample:
+    span = _checked(video["timestamps"][position], allow_empty)
+    return Sample(name, video["sentences"][position].strip(), [span], duration=video["duration"])
+
+
+def _tvgbench(row: dict, allow_empty: bool) -> Sample:
     match = _TVGBENCH_ANSWER.fullmatch(row["answer"])
     if match is None:
         raise ValueError(f"an answer `START-END` was expected, got {row['answer']!r}")
@@ -151,3 +176,10 @@ def _tvgbench(row: dict, *, allow_empty: bool) -> Sample:
         end=row["end"],
         extra={k: v for k, v in row.items() if k not in known},
     )
+
+
+FORMATS = [
+    Format("Charades-STA", lambda first: bool(_CHARADES.fullmatch(first)), lines_with_numbers, _charades),
+    Format("JSON Lines with `query`", _has_a_query, lines_with_numbers, _query_row),
+    Format("ActivityNet Captions or TVGBench", lambda first: first.startswith(("[", "{")), _json_entries, _json_sample),
+]

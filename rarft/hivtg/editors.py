@@ -1,9 +1,11 @@
-"""Editors: each turns a relevant query into a hard-irrelevant one with a given number of edits, or says why it cannot."""
+"""Editors: each turns a relevant query into a hard-irrelevant one with a given number of edits, or says why it cannot.
+
+`LLMEditor` asks a language model; `rarft.world.editor.WorldEditor` edits by the grammar of the world.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Protocol
@@ -12,11 +14,8 @@ import numpy as np
 
 from rarft.encoder import SentenceEncoder
 from rarft.hivtg.sources import normalise
-from rarft.llm import LLM, BadReply
+from rarft.llm import LLM, BadReplyError
 from rarft.schema import Category, Sample
-from rarft.world.edits import edit_query
-from rarft.world.language import parse
-from rarft.world.scenes import Story
 
 
 @dataclass(frozen=True)
@@ -42,25 +41,6 @@ class Editor(Protocol):
 
         Raises Rejected.
         """
-
-
-class WorldEditor:
-    """Edits queries of the world's grammar; truth is exact, so nothing has to be checked afterwards."""
-
-    def __init__(self, stories: Mapping[str, Story], seed: int = 0):
-        """stories: by the `video` of the samples."""
-        self.stories, self.seed = stories, seed
-
-    def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
-        query = parse(sample.query)
-        if query is None:
-            raise Rejected("not a sentence of the world's grammar")
-        # The draw depends on the sample alone: a run that is resumed makes the same rows.
-        digest = hashlib.sha256(f"{self.seed} {sample.video} {sample.query} {edits}".encode()).digest()
-        found = edit_query(self.stories[sample.video], query, edits, np.random.default_rng(list(digest[:8])))
-        if found is None:
-            raise Rejected(f"no {edits} edits of this query are false of the whole clip")
-        return Proposal(found.query.sentence(), found.answer, found.categories)
 
 
 CATEGORIES = [c.value for c in Category]
@@ -106,7 +86,7 @@ class LLMEditor:
             self._check_similarity(sample, proposal, others)
             if self.verify:
                 self._check_by_asking(sample, proposal, others)
-        except BadReply as error:
+        except BadReplyError as error:
             raise Rejected(str(error)) from error
         return proposal
 

@@ -15,14 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.files import write_json
-from rarft.hivtg.official import (
-    LEVELS,
-    ReleasedFile,
-    iter_rows,
-    read_released,
-    read_row,
-    write_released,
-)
+from rarft.hivtg.official import LEVELS, ReleasedFile, iter_rows, read_released, read_row, write_released
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.hivtg.sources import SourceVideo, normalise, read_sources, video_id
 from rarft.metrics import mean, temporal_iou

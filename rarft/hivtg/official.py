@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rarft.errors import InputError
 from rarft.files import write_text
 from rarft.hivtg.rows import LEVEL_KEYS, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
@@ -56,7 +57,7 @@ def read_released(path: str | Path) -> ReleasedFile:
     """Read a JSON array of rows with `GRPO` lists, or JSON Lines with a row each.
 
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
-    Raises FileNotFoundError, or ValueError if the file is neither.
+    Raises MissingFileError, or ValueError if the file is neither.
     """
     found = ReleasedFile(str(path), [], [])
     for number, row in enumerate(iter_rows(path)):
@@ -68,7 +69,7 @@ def read_released(path: str | Path) -> ReleasedFile:
 def iter_rows(path: str | Path) -> Iterator[Any]:
     """The rows of a released file as they are: JSON Lines one by one in constant memory, a JSON array read whole.
 
-    Raises FileNotFoundError, or ValueError that names the line if the file is neither.
+    Raises MissingFileError, or ValueError that names the line if the file is neither.
     """
     path = Path(path)
     with open(path, encoding="utf-8") as file:
@@ -82,7 +83,7 @@ def iter_rows(path: str | Path) -> Iterator[Any]:
                 try:
                     row = json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise ValueError(f"{path}: neither a JSON array nor JSON Lines (line {number}: {error})") from error
+                    raise InputError(f"{path}: neither a JSON array nor JSON Lines (line {number}: {error})") from error
                 yield row
 
 
@@ -90,9 +91,9 @@ def _array(path: Path, text: str) -> list[Any]:
     try:
         rows = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: neither a JSON array nor JSON Lines ({error})") from error
+        raise InputError(f"{path}: neither a JSON array nor JSON Lines ({error})") from error
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
+        raise InputError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
     return rows
 
 

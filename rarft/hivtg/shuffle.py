@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from rarft.encoder import SentenceEncoder
+from rarft.errors import InputError
 from rarft.schema import Difficulty, Sample
 
 
@@ -17,14 +18,14 @@ def shuffled_queries(
     """For each relevant sample, an irrelevant one of the same video with a query of another video.
 
     A query is passed over if it is as similar as `near` (cosine) to any annotation of the video: it may happen there,
-    too. The draw is fixed by the seed. Raises ValueError if there is only one video, or if none of `tries` draws fits.
+    too. The draw is fixed by the seed. Raises InputError if there is only one video, or if none of `tries` draws fits.
     """
     relevant = [s for s in samples if s.relevant]
     known: dict[str, list[str]] = {}
     for sample in relevant:
         known.setdefault(sample.video, []).append(sample.query)
     if len(known) < 2:
-        raise ValueError("queries can be shuffled between two videos or more")
+        raise InputError("queries can be shuffled between two videos or more")
     encoder([s.query for s in relevant])  # one batch; what follows comes out of the cache
     rng = np.random.default_rng(seed)
     found = []
@@ -34,7 +35,7 @@ def shuffled_queries(
             if other.video != sample.video and (encoder(known[sample.video]) @ encoder([other.query])[0]).max() < near:
                 break
         else:
-            raise ValueError(f"{sample.video}: none of {tries} queries of other videos differs enough; raise `near`")
+            raise InputError(f"{sample.video}: none of {tries} queries of other videos differs enough; raise `near`")
         found.append(
             replace(
                 sample,

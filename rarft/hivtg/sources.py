@@ -10,6 +10,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rarft.errors import InputError
 from rarft.files import VIDEO_SUFFIXES
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import span_of
@@ -46,7 +47,7 @@ def normalise(sentence: str) -> str:
 
 
 def read_sources(paths: list[str | Path]) -> dict[str, SourceVideo]:
-    """Read source files into one table by video id. Raises ValueError, naming the file, for an unknown layout."""
+    """Read source files into one table by video id. Raises InputError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
         table = _ratsg_table(path)
@@ -81,7 +82,7 @@ def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
         if len(sample.spans) > 1:
             video.windows[sentence] = len(sample.spans)
     if not samples:
-        raise ValueError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
+        raise InputError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
 
 
 def _add_ratsg(videos: dict[str, SourceVideo], path: str | Path, table: dict) -> None:

@@ -13,9 +13,10 @@ encoder; see each function for its formula.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from rarft.encoder import SentenceEncoder
+from rarft.errors import InputError
+from rarft.plugins import imported
 from rarft.rewards import official, paper, robust
 
 Reward = Callable[..., list[float | None]]
@@ -37,16 +38,16 @@ def make_rewards(
         names: of the four rewards; or `module:function`, a reward of your own with the same signature.
         encoder: for explain and correction; the paper's by default.
 
-    Raises ValueError for an unknown variant or name, or a module or function that is not there.
+    Raises InputError for an unknown variant or name, or a module or function that is not there.
     """
     if variant not in REWARDS:
-        raise ValueError(f"unknown reward variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    return [_imported(name) if ":" in name else _bound(variant, name, encoder) for name in names]
+        raise InputError(f"unknown reward variant {variant!r}; choose one of {', '.join(VARIANTS)}")
+    return [imported(name, "reward") if ":" in name else _bound(variant, name, encoder) for name in names]
 
 
 def _bound(variant: str, name: str, encoder: SentenceEncoder | None) -> Reward:
     if name not in REWARDS[variant]:
-        raise ValueError(f"unknown reward {name}; choose from {', '.join(NAMES)}, or give your own as module:function")
+        raise InputError(f"unknown reward {name}; choose from {', '.join(NAMES)}, or give your own as module:function")
     function = REWARDS[variant][name]
 
     def reward(completions: list, **columns) -> list[float | None]:
@@ -54,11 +55,3 @@ def _bound(variant: str, name: str, encoder: SentenceEncoder | None) -> Reward:
 
     reward.__name__ = name
     return reward
-
-
-def _imported(name: str) -> Reward:
-    module, _, function = name.partition(":")
-    try:
-        return getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"reward {name}: {error}; it is imported as module:function") from error

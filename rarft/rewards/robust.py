@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 
 from rarft.encoder import SentenceEncoder, default_encoder
+from rarft.errors import InputError
 from rarft.metrics import temporal_iou
 from rarft.response import Response, parse_response, text_of
 from rarft.schema import Span
@@ -27,7 +28,7 @@ def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[floa
     relevant (spans not empty): IoU · max(0, 1 - |s - s'| / D) · max(0, 1 - |e - e'| / D), of the best of the true spans.
     irrelevant: 1 for a refusal that says something (`is_refusal`), else 0.
 
-    Raises ValueError for a relevant row without a duration.
+    Raises InputError for a relevant row without a duration.
     """
     rewards = []
     for completion, truth, length in zip(completions, spans, duration, strict=True):
@@ -41,7 +42,7 @@ def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[floa
 
 def _grounding(predicted: Span, true: Span, duration: float | None) -> float:
     if not duration:
-        raise ValueError("the column 'duration' (seconds) is empty; the robust reward divides by it")
+        raise InputError("the column 'duration' (seconds) is empty; the robust reward divides by it")
     start, end = (max(0.0, 1 - abs(a - b) / duration) for a, b in zip(predicted, true, strict=True))
     return temporal_iou(predicted, true) * start * end
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from rarft.errors import InputError
 from rarft.files import write_json, write_text
 from rarft.hivtg.official import rows_of
 from rarft.schema import Difficulty, Sample
@@ -101,10 +102,10 @@ def make_world(
 ) -> list[WorldClip]:
     """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.
 
-    Raises ValueError for an unknown split.
+    Raises InputError for an unknown split.
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
+        raise InputError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     folder = Path(folder)
     jobs = [(folder, split, seed, index, fps) for index in range(clips)]
     jobs = [job for job in jobs if not _clip_path(folder, job[3]).exists()]

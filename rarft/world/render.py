@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from rarft.errors import InputError
+from rarft.files import replacing
 from rarft.world.scenes import COUNTS, Story
 
 SIZE = 64  # pixels, height and width
@@ -80,7 +81,7 @@ def trajectory(story: Story, lane: int, times: np.ndarray) -> Trajectory:
             case "moves right":
                 x[now] += slide
             case _:
-                raise ValueError(f"the renderer cannot draw the action {event.action!r}")
+                raise InputError(f"the renderer cannot draw the action {event.action!r}")
     return Trajectory(x, y, radius, visible)
 
 
@@ -136,7 +137,7 @@ def _body(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, box: tup
         case "cross":
             distance = np.minimum(_box(dx, dy, r, 0.33 * r), _box(dx, dy, 0.33 * r, r))
         case _:
-            raise ValueError(f"the renderer cannot draw the shape {shape!r}")
+            raise InputError(f"the renderer cannot draw the shape {shape!r}")
     return _coverage(distance)
 
 
@@ -150,19 +151,15 @@ def write_video(frames: np.ndarray, path: str | Path, fps: int = FPS, *, crf: in
 
     The same frames give the same bytes: one encoder thread, no dates in the header.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with av.open(str(beside), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            stream = container.add_stream("libx264", rate=Fraction(fps))
-            stream.height, stream.width = frames.shape[1:3]
-            stream.pix_fmt = "yuv420p"
-            stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "g": str(2 * fps)}
-            for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-            container.mux(stream.encode())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
+    with (
+        replacing(path) as temporary,
+        av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
+        stream = container.add_stream("libx264", rate=Fraction(fps))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "g": str(2 * fps)}
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return Path(path)

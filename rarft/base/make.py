@@ -1,0 +1,184 @@
+"""How `data/base` is made, in three stages, each with real `transformers` training on videos read from files.
+
+see: the vision tower learns what a second of video shows (`rarft.base.vision`), then stays frozen.
+tell: the language model learns to put whole clips into words, second by second.
+ground: queries, held against the timeline, answered, and now and then refused (`rarft.world.completions.base_lesson`).
+
+Starting with captions instead, a model of this size learns when things change, never what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_model
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
+
+from rarft.base.tiny import tiny_model, tiny_processor
+from rarft.base.vision import see
+from rarft.errors import InputError
+from rarft.files import write_json
+from rarft.machine import machine
+from rarft.models.families import encode_clips, freeze_vision
+from rarft.models.features import VisionFeatures
+from rarft.prompts import DESCRIBE
+from rarft.settings import Settings, save_settings
+from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
+from rarft.video.reader import Clip, read_video
+from rarft.world.completions import base_lesson
+from rarft.world.dataset import WorldClip, make_world
+from rarft.world.language import REFUSAL, timeline
+
+CLIPS = {"align": 8000, "train": 8000}
+STAGES = {  # steps, batch, peak learning rate
+    "see": (1400, 48, 1.5e-3),
+    "tell": (700, 32, 3e-3),
+    "ground": (2000, 32, 2e-3),
+}
+BF16_STAGES = ("tell", "ground")  # where the processor has units for it
+
+
+def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Train the base model from nothing and save it with its log. Stages that are saved already are not repeated.
+
+    Args:
+        data: folder for the world's videos; made if missing (16,000 clips, about 200 MB).
+        output: folder of the model in the Hugging Face layout, with `training_log.json`.
+    """
+    data, output = Path(data), Path(output)
+    short = make_world(data / "align", "align", CLIPS["align"])
+    whole = make_world(data / "train", "train", CLIPS["train"])
+    set_seed(seed)
+    processor = tiny_processor()
+    model = tiny_model(processor)
+    log: dict = {"machine": machine(), "seed": seed, "clips": CLIPS, "stages": {}}
+
+    def timed(stage: str, run: Callable[[TrainingArguments, int], list[dict]], clips: int) -> None:
+        folder = output / "stages" / stage
+        if not (folder / "log.json").exists():
+            steps, batch, rate = STAGES[stage]
+            bf16 = stage in BF16_STAGES and has_bf16_units()
+            arguments = training_arguments(folder, steps=steps, batch=batch, rate=rate, seed=seed, bf16=bf16)
+            begin = time.perf_counter()
+            history = run(arguments, -(-steps * batch // clips))
+            minutes = (time.perf_counter() - begin) / 60
+            model.save_pretrained(folder)
+            entry = {"steps": steps, "batch": batch, "rate": rate, "bf16": bf16, "minutes": minutes, "history": history}
+            write_json(folder / "log.json", entry)
+        load_model_weights(model, folder / "model.safetensors")
+        log["stages"][stage] = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+
+    stories = [clip.story for clip in short]
+    timed("see", lambda a, repeat: see(model, processor, read_clips(short), stories, a, repeat), len(short))
+    freeze_vision(model)
+    lessons = Lessons(model, processor, whole, seed)
+    timed("tell", lambda a, repeat: sft(model, processor, lessons.tell, lessons.lengths, a, repeat), len(whole))
+    timed("ground", lambda a, repeat: sft(model, processor, lessons.ground, lessons.lengths, a, repeat), len(whole))
+    model.save_pretrained(output)
+    processor.save_pretrained(output)
+    save_settings(output, Settings(max_new_tokens=352))
+    write_json(output / "training_log.json", log)
+    return model, processor
+
+
+def load_model_weights(model: PreTrainedModel, path: Path) -> None:
+    """Load safetensors into a model in place; tied weights may be missing from the file."""
+    missing, unexpected = load_model(model, path, strict=False)
+    if unexpected or any("lm_head" not in name for name in missing):
+        raise InputError(f"{path}: not weights of this model (missing {missing}, unexpected {unexpected})")
+
+
+def has_bf16_units() -> bool:
+    """Whether this machine multiplies in bfloat16 faster than in float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 does not tell
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def training_arguments(
+    output: Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool = False
+) -> TrainingArguments:
+    """The settings that all stages share: AdamW, short warm-up, cosine to a twentieth."""
+    return TrainingArguments(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.05},
+        warmup_steps=min(50, max(1, steps // 10)),
+        adam_beta2=0.95,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=25,
+        save_strategy="no",
+        seed=seed,
+        bf16=bf16,
+        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers wants to be told that bf16 on a CPU is meant
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:
+    """Decode every clip into memory (about 12 kB a frame)."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(tqdm(pool.map(lambda clip: read_video(clip.path), world), total=len(world), desc="decode"))
+
+
+def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip]) -> list[VisionFeatures]:
+    """Vision features of every clip, computed once; for a frozen vision tower."""
+    features: list[VisionFeatures] = []
+    for start in tqdm(range(0, len(world), 32), desc="encode"):
+        clips = [read_video(clip.path) for clip in world[start : start + 32]]
+        features += encode_clips(model, processor, clips)
+    return features
+
+
+class Lessons:
+    """What the language model is taught about each whole clip, with the clip's vision features, computed once."""
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip], seed: int):
+        self.features = encode_world(model, processor, world)
+        self.stories = [clip.story for clip in world]
+        self.lengths = [story.duration for story in self.stories]
+        self.seed = seed
+
+    def tell(self, index: int, turn: int) -> Example:
+        """The timeline alone."""
+        return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
+
+    def ground(self, index: int, turn: int) -> Example:
+        """A query and a whole completion; another one each turn. Three in four show the timeline, which is known by now
+        and would otherwise be nine tenths of the loss."""
+        rng = np.random.default_rng([self.seed, turn, index])
+        query, completion, forced = base_lesson(self.stories[index], self.stories, rng)
+        shown = []
+        if rng.random() < 0.75:
+            shown.append((0, len(f"<think> {timeline(self.stories[index])}")))
+        if forced:
+            begin = completion.index(REFUSAL)
+            shown.append((begin, begin + len(REFUSAL)))
+        return Example(self.features[index], query, completion, tuple(shown))
+
+
+def sft(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    make: Callable[[int, int], Example],
+    lengths: list[int],
+    arguments: TrainingArguments,
+    repeat: int,
+) -> list[dict]:
+    """Train on `repeat` passes over the lessons that `make` gives. Returns the log."""
+    trainer = VideoSFTTrainer(model, arguments, ExampleDataset(make, lengths, repeat), processor)
+    trainer.train()
+    return trainer.state.log_history

@@ -1,0 +1,95 @@
+"""`rarft build-hivtg`"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarft.cli.options import KEY_VARIABLE, annotations, chat_model
+from rarft.errors import InputError
+
+if TYPE_CHECKING:
+    from rarft.hivtg.editors import Editor, LLMEditor
+    from rarft.schema import Sample
+
+HELP = "Make hard-irrelevant queries from grounding annotations."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    formats = "Charades-STA, ActivityNet, QVHighlights, TVGBench or JSON Lines annotations"
+    add("data", type=Path, help=f"a folder from `world`; or {formats}")
+    add("--out", required=True, type=Path, help="JSON Lines file; a run that was stopped goes on")
+    add("--model", help="annotations: the chat model that edits; for a world folder none is needed")
+    add(
+        "--url",
+        default="http://localhost:8000/v1",
+        help=f"its OpenAI-compatible server; the key is read from {KEY_VARIABLE}",
+    )
+    add("--verify", action="store_true", help="ask the model again whether each edit could be true")
+    add(
+        "--price",
+        type=float,
+        nargs=2,
+        metavar=("IN", "OUT"),
+        help="of a million tokens read and written: costs are printed before and after",
+    )
+    add("--concurrency", type=int, default=8, help="questions at a time")
+    add("--limit", type=int, help="the first so many queries; all by default")
+    add("--seed", type=int, default=0)
+
+
+def run(options: Namespace) -> int:
+    from rarft.hivtg.build import build
+
+    if options.data.is_dir():
+        samples, editor = _of_world(options)
+        counts = build(islice(samples, options.limit), editor, options.out)
+        usage = {}
+    else:
+        llm_editor = _chat_editor(options)
+        _print_estimate(options)
+        samples = islice(annotations(options.data), options.limit)
+        counts = build(samples, llm_editor, options.out, concurrency=options.concurrency)
+        usage = llm_editor.llm.usage
+    if not counts["rows"] + counts["without_edits"] + counts["skipped"]:
+        raise InputError(f"{options.data}: no annotation that can be used")
+    print(json.dumps({**counts, **usage}))
+    if usage and options.price:
+        print(f"spent{_cost(options.price, usage['prompt_tokens'], usage['completion_tokens'])}")
+    return 0
+
+
+def _of_world(options: Namespace) -> tuple[Iterable[Sample], Editor]:
+    from rarft.world.editor import WorldEditor, world_samples
+
+    samples, stories = world_samples(options.data)
+    return samples, WorldEditor(stories, options.seed)
+
+
+def _chat_editor(options: Namespace) -> LLMEditor:
+    if not options.model:
+        raise InputError("these annotations need a chat model to edit them: --model NAME --url http://…/v1")
+    from rarft.encoder import default_encoder
+    from rarft.hivtg.editors import LLMEditor
+
+    llm = chat_model(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
+    return LLMEditor(llm, default_encoder(), verify=options.verify)
+
+
+def _print_estimate(options: Namespace) -> None:
+    from rarft.hivtg.editors import PROMPT
+
+    count = sum(1 for _ in islice(annotations(options.data), options.limit))
+    questions = 3 * count * (1 + options.verify)
+    tokens = questions * len(PROMPT) // 4  # of English text, four characters are about a token
+    cost = _cost(options.price, tokens, 0)
+    print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries{cost}")
+
+
+def _cost(price: list[float] | None, read: int, written: int) -> str:
+    return "" if price is None else f": {(read * price[0] + written * price[1]) / 1e6:.2f} at your prices"

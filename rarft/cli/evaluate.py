@@ -1,0 +1,85 @@
+"""`rarft evaluate`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rarft.cli.options import KEY_VARIABLE, add_model_options, chat_model, settings_changes
+from rarft.errors import InputError
+from rarft.files import BASE
+from rarft.plugins import imported
+from rarft.response import READINGS
+
+HELP = "Measure a model on world clips, a released HI-VTG file or grounding annotations."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", default=str(BASE))
+    add(
+        "--data",
+        type=Path,
+        help="a folder from `world`, a released file, or annotations of Charades-STA, ActivityNet Captions, QVHighlights "
+        "or TVGBench",
+    )
+    add(
+        "--predictions",
+        type=Path,
+        help="instead of --model and --data: a prediction file of the released evaluator, to be scored",
+    )
+    add("--videos", type=Path, help="files: the folder that holds the videos")
+    add("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")
+    add("--limit", type=int, help="the first so many queries; all by default")
+    add("--processes", type=int, default=1)
+    add("--batch", type=int, default=64, help="questions at a time")
+    add_model_options(command)
+    add(
+        "--reading",
+        default="strict",
+        choices=READINGS,
+        help="how completions are read; official: tags in any case, else the whole text",
+    )
+    add(
+        "--similarity",
+        help="sentence encoder for explanations and corrections, such as all-mpnet-base-v2, the paper's; "
+        "all-MiniLM-L6-v2 by default",
+    )
+    add("--against", type=Path, help="predictions.jsonl of another model on the same data: compared sample by sample")
+    add("--judge", help="name of a chat model that judges the refusals; none by default")
+    add(
+        "--judge-url",
+        default="http://localhost:8000/v1",
+        help=f"its OpenAI-compatible server; the key is read from {KEY_VARIABLE}",
+    )
+    add(
+        "--judge-function",
+        nargs="*",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="judges of your own, see rarft/evaluation/judges",
+    )
+
+
+def run(options: Namespace) -> int:
+    if (options.data is None) == (options.predictions is None):
+        raise InputError("give --data, or --predictions of a model that has answered already")
+    from rarft.encoder import MINILM
+    from rarft.evaluation.reporting import Scoring
+    from rarft.evaluation.run import evaluate_file, evaluate_predictions
+
+    scoring = Scoring(
+        reading=options.reading,
+        similarity=options.similarity or MINILM,
+        llm=chat_model(options.judge, options.judge_url, options.out / "judge.jsonl") if options.judge else None,
+        judges=[imported(name, "judge") for name in options.judge_function],
+    )
+    if options.predictions:
+        print(evaluate_predictions(options.predictions, options.out, scoring=scoring))
+    else:
+        names = ("videos", "limit", "processes", "device", "dtype", "against")
+        chosen = {name: getattr(options, name) for name in names}
+        chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
+        print(evaluate_file(options.model, options.data, options.out, **chosen))
+    print(f"page: {options.out / 'report.html'}")
+    return 0

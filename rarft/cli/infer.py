@@ -1,0 +1,97 @@
+"""`rarft infer`"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from rarft.cli.options import KEY_VARIABLE, add_model_options, api_key, settings_changes
+from rarft.errors import InputError
+from rarft.files import BASE
+
+HELP = "Ask when something happens in a video, or in many."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("--model", default=str(BASE), help="a folder, a preset (rarft/models/presets.py) or a hub name")
+    add("--video", type=Path, help="one video, with --query")
+    add("--query", help="what to look for")
+    add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
+    add("--out", type=Path, help="with --questions: JSON Lines of answers; a run that was stopped goes on")
+    add("--batch", type=int, default=16, help="with --questions: how many at a time")
+    add_model_options(command)
+    add(
+        "--server",
+        help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name there, "
+        f"the key is read from {KEY_VARIABLE}",
+    )
+    add(
+        "--settings",
+        help="with --server: the model folder or preset whose settings to ask with; --model by default",
+    )
+    add("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: Namespace) -> int:
+    many = options.questions is not None
+    if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
+        raise InputError("give --video and --query, or --questions and --out")
+    from rarft.inference import infer_all, read_questions
+    from rarft.video import GuardedReader
+
+    questions = read_questions(options.questions) if many else [{"video": str(options.video), "query": options.query}]
+    reader = GuardedReader()
+    try:
+        answer = _answerer(options, reader)
+        if many:
+            print(json.dumps(infer_all(answer, questions, options.out, batch_size=options.batch)))
+            return 0
+        [row] = answer(questions)
+    finally:
+        reader.close()
+    if "error" in row:
+        raise InputError(row["error"])
+    _show(row, as_json=options.json)
+    return 0
+
+
+def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dict]]:
+    """The model that is asked: a server's, or one in this process."""
+    from rarft.models import VisionCache, open_model
+    from rarft.models.load import settings_of
+    from rarft.settings import Settings
+
+    if options.server:
+        from rarft.inference.remote import RemoteModel
+
+        settings = settings_of(options.settings or options.model) or Settings()
+        settings = settings.changed(**settings_changes(options))
+        return RemoteModel(
+            options.model,
+            options.server,
+            api_key=api_key(),
+            style=settings.style or "instruct",
+            max_new_tokens=settings.max_new_tokens,
+            reader=reader,
+            **settings.video,
+        )
+    from rarft.inference import LocalModel
+
+    changes = settings_changes(options)
+    model, processor, _ = open_model(options.model, device=options.device, dtype=options.dtype, changes=changes)
+    return LocalModel(model, processor, VisionCache(model, processor, reader=reader, batch_size=options.batch))
+
+
+def _show(row: dict, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(row, ensure_ascii=False))
+        return
+    if row["verdict"] == "grounds":
+        print(f"found: {', '.join(f'{start:g} to {end:g} s' for start, end in row['spans'])}")
+    elif row["verdict"] == "refuses":
+        print(f"refused: {row['answer']}\ncorrection: {row['correction']}")
+    else:
+        print(f"unreadable: the model gave neither a segment nor a refusal: {row['completion']!r}")

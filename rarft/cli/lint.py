@@ -1,0 +1,40 @@
+"""`rarft lint`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+HELP = "Find label errors in HI-VTG files; exit status 1 if there are errors."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("files", nargs="+", type=Path)
+    add(
+        "--source",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="source annotations: RaTSG's Charades-STA, or any that build-hivtg reads",
+    )
+    add("--fix", action="store_true", help="write NAME.fixed.json and NAME.fixes.json into --out")
+    add("--out", type=Path, help="folder for the corrected copies; beside the files by default")
+    add("--json", type=Path, help="write all findings here")
+
+
+def run(options: Namespace) -> int:
+    from rarft.files import write_json
+    from rarft.hivtg.lint import fix, lint, table
+
+    reports = []
+    for path in options.files:
+        report = lint(path, options.source)
+        reports.append(report)
+        print(table(report))
+        if options.fix:
+            fixed, log = fix(path, report, options.out)
+            print(f"  corrected: {fixed}, changes: {log}\n{table(lint(fixed, options.source))}")
+    if options.json:
+        write_json(options.json, [report.to_json() for report in reports])
+    return int(any(report.failed for report in reports))

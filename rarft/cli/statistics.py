@@ -1,0 +1,27 @@
+"""`rarft statistics`"""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+HELP = "Count, and measure how far the text gives irrelevant queries away."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    command.add_argument("files", nargs="+", type=Path, help="HI-VTG or SS-VTG files")
+    command.add_argument(
+        "--similarity", action="store_true", help="also how near irrelevant queries are, by embeddings"
+    )
+
+
+def run(options: Namespace) -> int:
+    from rarft.encoder import default_encoder
+    from rarft.hivtg.official import read_released
+    from rarft.hivtg.statistics import statistics
+
+    encoder = default_encoder() if options.similarity else None
+    figures = {str(path): statistics(read_released(path).samples, encoder) for path in options.files}
+    print(json.dumps(figures, indent=2))
+    return 0

@@ -1,0 +1,25 @@
+"""`rarft world`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+HELP = "Write a folder of world videos with their truth and HI-VTG rows."
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("--out", required=True, type=Path, help="folder to write")
+    add("--split", default="train", choices=("align", "train", "test"))
+    add("--clips", type=int, default=200)
+    add("--seed", type=int, default=0)
+    add("--processes", type=int, help="all cores by default")
+
+
+def run(options: Namespace) -> int:
+    from rarft.world.dataset import make_world
+
+    world = make_world(options.out, options.split, options.clips, seed=options.seed, processes=options.processes)
+    print(f"{len(world)} clips, {sum(len(clip.samples) for clip in world)} queries in {options.out}")
+    return 0

@@ -1,0 +1,74 @@
+"""The offline judge of mismatch categories: which of the eleven does a refusal name, in whatever words it says so?
+
+In the world's grammar this is read exactly (`rarft.evaluation.judges.exact.claimed_categories`). For other data a classifier is learned
+from refusals whose categories are known: the references of the very data set that is evaluated. It never sees what a
+model said, nor a video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import MultiLabelBinarizer
+
+from rarft.encoder import SentenceEncoder
+from rarft.errors import InputError
+from rarft.evaluation.predictions import Prediction
+from rarft.metrics import rt_iou
+from rarft.schema import Sample
+
+FEWEST = 20  # references with categories; fewer teach nothing
+
+
+class CategoryClassifier:
+    """Categories of refusals: sentence embeddings, one logistic regression a category. Call it with a `Prediction`."""
+
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        model: OneVsRestClassifier,
+        names: MultiLabelBinarizer,
+        references: tuple[np.ndarray, np.ndarray],
+    ):
+        """A model that is fitted already, and the embeddings (n, d) and targets (n, categories) of its references."""
+        self.encoder, self._model, self._names, self._references = encoder, model, names, references
+
+    @classmethod
+    def fit(cls, references: Sequence[Sample], encoder: SentenceEncoder) -> CategoryClassifier:
+        """Learn from the irrelevant samples that have an answer and categories. Raises InputError if they are too few."""
+        known = [s for s in references if not s.relevant and s.categories and s.answer.strip()]
+        if len(known) < FEWEST:
+            raise InputError(f"{len(known)} refusals with known categories; at least {FEWEST} are needed to learn from")
+        names = MultiLabelBinarizer()
+        targets = names.fit_transform([[c.value for c in s.categories] for s in known])
+        embeddings = encoder([s.answer for s in known])
+        return cls(encoder, _untrained().fit(embeddings, targets), names, (embeddings, targets))
+
+    def __call__(self, prediction: Prediction) -> set[str]:
+        """The categories that a completion's refusal names; none where it does not refuse."""
+        if not prediction.response.refused:
+            return set()
+        return self._read(self._model.predict_proba(self.encoder([prediction.response.answer])))[0]
+
+    def agreement(self) -> float:
+        """Mean Jaccard index with the known categories of the references, each judged by a classifier that has not
+        seen it (five folds): how far this judge is to be trusted on this data set."""
+        folds = KFold(5, shuffle=True, random_state=0)
+        embeddings, targets = self._references
+        shares = cross_val_predict(_untrained(), embeddings, targets, cv=folds, method="predict_proba")
+        truth = self._names.inverse_transform(targets)
+        return float(np.mean([rt_iou(set(t), said) for t, said in zip(truth, self._read(shares), strict=True)]))
+
+    def _read(self, shares: np.ndarray) -> list[set[str]]:
+        """Every category that is more likely than not; the likeliest one where none is."""
+        chosen = shares >= 0.5
+        chosen[np.arange(len(shares)), shares.argmax(1)] = True
+        return [set(self._names.classes_[row]) for row in chosen]
+
+
+def _untrained() -> OneVsRestClassifier:
+    return OneVsRestClassifier(LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced"))

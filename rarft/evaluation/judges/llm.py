@@ -1,0 +1,100 @@
+"""The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
+
+Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader
+of answers (`rarft.segments`) says so without a judge. Where the truth is known exactly, use `rarft.evaluation.judges.exact` instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from rarft.evaluation.judges import CategoryJudge, Figures
+from rarft.evaluation.predictions import Prediction
+from rarft.llm import LLM, BadReplyError
+from rarft.metrics import mean, rt_iou
+from rarft.schema import Category
+
+_FILES = files("rarft").joinpath("prompt_files")
+SCORE_PROMPT = _FILES.joinpath("judge.txt").read_text(encoding="utf-8")
+CATEGORY_PROMPT = _FILES.joinpath("categories.txt").read_text(encoding="utf-8").format(
+    categories="\n".join(c.value for c in Category)
+)
+SCORE_SCHEMA = {
+    "type": "object",
+    "properties": {"reason": {"type": "string"}, "score": {"type": "number", "minimum": 0, "maximum": 5}},
+    "required": ["score"],
+}
+CATEGORY_SCHEMA = {
+    "type": "object",
+    "properties": {"categories": {"type": "array", "items": {"enum": [c.value for c in Category]}}},
+    "required": ["categories"],
+}
+
+
+class LLMJudge:
+    """Gives `llm_score` (0 to 5, one decimal) and `llm_rt_iou` to each irrelevant sample.
+
+    As in the released evaluator, the judge reads thought and answer together, and is asked for the score and for the
+    categories in two questions. Where the model did not refuse, both figures are 0, and nothing is asked; a score for which
+    there is no true explanation is left out. Refusals that get no usable verdict are left without one, and counted.
+    """
+
+    def __init__(self, llm: LLM, *, concurrency: int = 8, offline: CategoryJudge | None = None):
+        """offline: names categories without a language model; how far it agrees is reported as `offline_agreement`."""
+        self.llm, self.concurrency, self.offline = llm, concurrency, offline
+        self.about: dict = {}
+
+    def __call__(self, predictions: Sequence[Prediction]) -> list[Figures]:
+        """The figures of each prediction. `about` then holds what a report needs to be read: the judge's name, its
+        prompts, and counts of verdicts, failures and tokens."""
+        refusals = [i for i, p in enumerate(predictions) if not p.sample.relevant and p.response.refused]
+        explained = [i for i in refusals if predictions[i].sample.answer.strip()]
+        scored = self._ask(SCORE_PROMPT, [_comparison(predictions[i]) for i in explained], SCORE_SCHEMA)
+        named = self._ask(CATEGORY_PROMPT, [_statement(predictions[i]) for i in refusals], CATEGORY_SCHEMA)
+        figures = [
+            {} if p.sample.relevant or p.response.refused else {"llm_score": 0.0, "llm_rt_iou": 0.0}
+            for p in predictions
+        ]
+        for i, reply in zip(explained, scored, strict=True):
+            if not isinstance(reply, BadReplyError):
+                figures[i]["llm_score"] = round(float(reply["score"]), 1)
+        agreement = []
+        for i, reply in zip(refusals, named, strict=True):
+            if isinstance(reply, BadReplyError):
+                continue
+            categories = set(reply["categories"])
+            figures[i]["llm_rt_iou"] = rt_iou({c.value for c in predictions[i].sample.categories}, categories)
+            if self.offline:
+                agreement.append(rt_iou(categories, self.offline(predictions[i])))
+        self.about = self._about(len(refusals), [*scored, *named], agreement)
+        return figures
+
+    def _ask(self, prompt: str, questions: list[str], schema: dict) -> list[dict | BadReplyError]:
+        return self.llm.ask_all(prompt, questions, schema, concurrency=self.concurrency, desc="judge")
+
+    def _about(self, refusals: int, replies: list[dict | BadReplyError], agreement: list[float]) -> dict:
+        failures = [str(reply) for reply in replies if isinstance(reply, BadReplyError)]
+        return {
+            "judge": self.llm.model,
+            "server": self.llm.base_url,
+            "prompt": f"{SCORE_PROMPT}\n\n{CATEGORY_PROMPT}",
+            "refusals": refusals,
+            "without_verdict": len(failures),
+            "failures": failures[:10],
+            "offline_agreement": mean(agreement) if agreement else None,
+            "usage": dict(self.llm.usage),
+        }
+
+
+def _statement(prediction: Prediction) -> str:
+    response = prediction.response
+    return (
+        f"Query: {prediction.sample.query}\n"
+        f"The model's thought: {response.think or ''}\n"
+        f"The model's answer: {response.answer or ''}"
+    )
+
+
+def _comparison(prediction: Prediction) -> str:
+    return f"{_statement(prediction)}\nTrue explanation: {prediction.sample.answer}"

@@ -1,0 +1,121 @@
+"""Predictions of one system or more → report.json, report.md and report.html."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rarft.encoder import MINILM, default_encoder
+from rarft.evaluation.judges import CategoryJudge, Judge, judged
+from rarft.evaluation.judges.llm import LLMJudge
+from rarft.evaluation.page import how_read, write_page
+from rarft.evaluation.predictions import Prediction
+from rarft.evaluation.scoring import scores
+from rarft.evaluation.tables import markdown, report
+from rarft.files import write_json, write_text
+from rarft.llm import LLM
+from rarft.machine import machine
+from rarft.metrics import is_right, paired_difference
+
+COLUMNS = (
+    "n",
+    "f1",
+    "f1_relevant",
+    "f1_irrelevant",
+    "auroc",
+    "ra_iou",
+    "miou",
+    "over_refusal",
+    "refused",
+    "unreadable",
+    "rt_iou",
+    "explanation_similarity",
+    "explanation_true",
+    "correction_true",
+    "llm_score",
+    "llm_rt_iou",
+)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How predictions become figures.
+
+    reading: how completions are read, see `rarft.response.parse_response`.
+    similarity: the sentence encoder that compares explanations and corrections with their references.
+    llm: asked to judge the refusals, see `rarft.evaluation.judges.llm`.
+    judges: of your own, see `rarft.evaluation.judges`; each figure that they give becomes a column.
+    """
+
+    reading: str = "strict"
+    similarity: str = MINILM
+    llm: LLM | None = None
+    judges: Sequence[Judge] = ()
+
+
+def write_report(
+    systems: Mapping[str, Sequence[Prediction]],
+    out: Path,
+    *,
+    about: dict[str, str],
+    categories: tuple[CategoryJudge | None, str],
+    scoring: Scoring,
+) -> str:
+    """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the table.
+
+    All judges judge all systems, but for the language model, which costs: it judges the first.
+
+    Args:
+        about: `model` and `data`, for the reader.
+        categories: names the mismatch categories of a refusal, and what a report says of it.
+    """
+    systems = {name: _read_and_judged(given, scoring) for name, given in systems.items()}
+    first, *others = systems
+    llm_judge = LLMJudge(scoring.llm, offline=categories[0]) if scoring.llm else None
+    if llm_judge:
+        systems[first] = judged(systems[first], llm_judge)
+    rows = report(systems, encoder=default_encoder(scoring.similarity), categories=categories[0])
+    paired = {name: paired_comparison(systems[name], systems[first]) for name in others}
+    table = _table(rows, paired, systems[first])
+    about = {
+        **about,
+        "reading": scoring.reading,
+        "similarity": scoring.similarity,
+        "machine": machine(),
+        "rows": rows,
+        "judge": llm_judge.about if llm_judge else None,
+        "offline_judge": categories[1],
+    }
+    write_json(out / "report.json", {**about, "paired": paired.get(others[0]) if others else None})
+    write_text(out / "report.md", f"{table}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
+    write_page(out / "report.html", table=table, predictions=systems[first], **about)
+    return table
+
+
+def _table(rows: dict[str, dict], paired: Mapping[str, dict], predictions: Sequence[Prediction]) -> str:
+    """The Markdown table of all figures that any system has, and a sentence for each comparison."""
+    known = dict.fromkeys((*COLUMNS, *(name for p in predictions for name in p.judged)))
+    table = markdown(rows, [column for column in known if any(column in row for row in rows.values())])
+    sentences = [_sentence(figure, found, name) for name, figures in paired.items() for figure, found in figures.items()]
+    return "\n\n".join(filter(None, (table, "\n".join(sentences))))
+
+
+def _read_and_judged(predictions: Sequence[Prediction], scoring: Scoring) -> list[Prediction]:
+    predictions = [dataclasses.replace(p, reading=scoring.reading) for p in predictions]
+    for judge in scoring.judges:
+        predictions = judged(predictions, judge)
+    return predictions
+
+
+def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    """`rarft.metrics.paired_difference`, ours minus the other, of right relevance and of RA-IoU on the same samples."""
+    a, b = scores(other), scores(ours)
+    right = [is_right(values["relevant"], values["verdict"]).astype(float) for values in (a, b)]
+    return {"accuracy": paired_difference(*right), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
+
+
+def _sentence(name: str, difference: Mapping[str, float], other: str) -> str:
+    interval = f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+    return f"{name}: {interval} against {other}, sample by sample"

@@ -1,0 +1,157 @@
+"""A whole evaluation out of files: model and test set in, predictions and report out."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rarft.encoder import default_encoder
+from rarft.errors import InputError
+from rarft.evaluation.judges import CategoryJudge
+from rarft.evaluation.judges.categories import CategoryClassifier
+from rarft.evaluation.judges.exact import claimed_categories, exact_judge
+from rarft.evaluation.official_predictions import read_official_predictions
+from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
+from rarft.evaluation.reporting import Scoring, write_report
+from rarft.evaluation.test_set import read_test_set
+from rarft.files import read_json, write_json
+from rarft.models import VisionCache, open_model
+from rarft.models.load import settings_of
+from rarft.schema import Sample
+from rarft.settings import Settings
+
+
+def evaluate_file(
+    model_name: str,
+    data: Path,
+    out: Path,
+    *,
+    videos: Path | None = None,
+    limit: int | None = None,
+    processes: int = 1,
+    batch_size: int = 64,
+    device: str = "auto",
+    dtype: str = "auto",
+    changes: Mapping[str, Any] | None = None,
+    against: Path | None = None,
+    scoring: Scoring | None = None,
+) -> str:
+    """Evaluate a model on a world folder, a released file or grounding annotations, and return the table.
+
+    Args:
+        data, videos, limit: see `read_test_set`.
+        processes: each loads the model and answers its share, `batch_size` questions at a time.
+        device, dtype, changes: see `rarft.models.open_model`.
+        against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
+
+    Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
+    MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of other
+    settings.
+    """
+    scoring = scoring or Scoring()
+    test_set = read_test_set(data, videos, limit)
+    options = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
+    remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
+    asked = predict_in_processes(
+        model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, **options
+    )
+    systems = {model_name: asked}
+    if against:
+        systems[str(against)] = _predictions_of_all(against, test_set.samples)
+    if test_set.stories:
+        categories = (claimed_categories, "exact: the world's truth")
+        scoring = dataclasses.replace(scoring, judges=(exact_judge(test_set.stories), *scoring.judges))
+    else:
+        categories = _category_judge(test_set.references)
+    about = {"model": model_name, "data": str(data)}
+    return write_report(systems, out, about=about, categories=categories, scoring=scoring)
+
+
+def evaluate_predictions(path: Path, out: Path, *, scoring: Scoring | None = None) -> str:
+    """Score a prediction file of the released evaluator, read as that reads it, and return the table.
+
+    Writes report.json, report.md and report.html into `out`.
+    """
+    predictions = read_official_predictions(path)
+    if not predictions:
+        raise InputError(f"{path}: no predictions in it")
+    about = {"model": str(path), "data": str(path)}
+    categories = _category_judge([p.sample for p in predictions])
+    scoring = dataclasses.replace(scoring or Scoring(), reading="official")
+    return write_report({str(path): predictions}, out, about=about, categories=categories, scoring=scoring)
+
+
+def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
+    """Write down which model is asked, and how. Raises InputError if `out` holds predictions that were made otherwise:
+    an evaluation that goes on would mix them."""
+    path, asked = out / "asked.json", {"model": model_name, **dataclasses.asdict(settings)}
+    if path.exists() and (out / "predictions.jsonl").exists():
+        before = read_json(path)
+        changed = [f"{name} {before.get(name)!r}" for name, value in asked.items() if before.get(name) != value]
+        if changed:
+            others = ", ".join(changed)
+            raise InputError(f"{out}: holds predictions made with {others}; delete the folder or change --out")
+    write_json(path, asked)
+
+
+def predict_in_processes(
+    model_name: str, samples: Sequence[Sample], output: Path, processes: int, batch_size: int = 64, **options: Any
+) -> list[Prediction]:
+    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not hold
+    yet shared out among processes, each with its own file.
+
+    After a kill, the same call with as many processes goes on where each of them was.
+    """
+    if processes == 1:
+        return _answer(model_name, samples, output, batch_size, options)
+    done = read_predictions(output, samples) if output.exists() else []
+    bounds = np.linspace(len(done), len(samples), processes + 1).round().astype(int).tolist()
+    parts = [output.with_name(f"{output.name}.{begin}-{end}") for begin, end in zip(bounds, bounds[1:], strict=False)]
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    jobs = [
+        (model_name, samples[begin:end], part, batch_size, options, threads)
+        for begin, end, part in zip(bounds, bounds[1:], parts, strict=False)
+    ]
+    # spawn: a forked child of a process that runs torch or decord threads can hang
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        shares = pool.starmap(_answer, jobs, chunksize=1)
+    done += [prediction for share in shares for prediction in share]
+    write_predictions(output, done)
+    for part in parts:
+        part.unlink(missing_ok=True)
+    return done
+
+
+def _answer(
+    model_name: str, samples: Sequence[Sample], output: Path, batch_size: int, options: dict, threads: int | None = None
+) -> list[Prediction]:
+    if threads:
+        torch.set_num_threads(threads)
+    model, processor, _ = open_model(model_name, **options)
+    cache = VisionCache(model, processor, batch_size=min(32, batch_size))
+    return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
+
+
+def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Prediction]:
+    predictions = read_predictions(path, samples)
+    if len(predictions) < len(samples):
+        counts = f"{len(predictions)} predictions for {len(samples)} samples"
+        raise InputError(f"{path}: {counts}; let that evaluation end first")
+    return predictions
+
+
+def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryJudge | None, str]:
+    """The offline judge of categories that these references allow, and what a report says of it."""
+    try:
+        judge = CategoryClassifier.fit(samples, default_encoder())
+    except InputError as reason:
+        return None, f"no categories are judged: {reason}"
+    agreement = f"Jaccard {judge.agreement():.2f} with known ones (five folds)"
+    return judge, f"categories by a classifier of sentence embeddings; {agreement}"

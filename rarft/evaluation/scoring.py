@@ -1,0 +1,139 @@
+"""Predictions → figures: values of each sample, summaries, intervals, groups.
+
+Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read
+by a rule (`rarft.segments`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM judge on
+54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a balanced set
+always refusing gets an RA-IoU of 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from rarft import metrics
+from rarft.encoder import SentenceEncoder
+from rarft.evaluation.predictions import Prediction
+from rarft.schema import Category, Difficulty, Verdict
+
+
+def scores(
+    predictions: Sequence[Prediction],
+    *,
+    encoder: SentenceEncoder | None = None,
+    categories: Callable[[Prediction], set[str]] | None = None,
+) -> dict[str, np.ndarray]:
+    """Per-sample values, NaN where one does not apply; all arrays (n,). `verdict` is a `Verdict` as text.
+
+    Args:
+        encoder: for the similarity of explanations and corrections with the reference; left out if None.
+        categories: names the mismatch categories that a refusal claims, for RT-IoU; left out if None.
+    """
+    responses = [p.response for p in predictions]
+    relevant = np.array([p.sample.relevant for p in predictions])
+    verdicts = np.array([r.verdict.value for r in responses])
+    refused = verdicts == Verdict.REFUSES
+    iou = np.array([metrics.best_iou(r.spans, p.sample.spans) for r, p in zip(responses, predictions, strict=True)])
+    values = {
+        "relevant": relevant,
+        "verdict": verdicts,
+        "iou": np.where(relevant, iou, np.nan),
+        "ra_iou": metrics.ra_iou(relevant, verdicts, iou),
+        "format": np.array([float(r.well_formed) for r in responses]),
+    }
+    if encoder is not None:
+        for name, said, truth in (
+            ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
+            ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
+        ):
+            known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
+            values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)
+    if categories is not None:
+        values["rt_iou"] = np.array(
+            [
+                np.nan if p.sample.relevant else metrics.rt_iou({c.value for c in p.sample.categories}, categories(p))
+                for p in predictions
+            ]
+        )
+    if any(p.refusal_probability is not None for p in predictions):
+        values["refusal_probability"] = np.array([p.refusal_probability for p in predictions], float)
+    for name in sorted({name for p in predictions for name in p.judged}):
+        values[name] = np.array([p.judged.get(name, np.nan) for p in predictions])
+    return values
+
+
+def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
+    """One row of a table out of per-sample values."""
+    relevant, verdicts = values["relevant"], values["verdict"]
+    refused = verdicts == Verdict.REFUSES
+    row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, verdicts)}
+    if relevant.all() or not relevant.any():  # F1 of a class that is not there says nothing, nor does a mean with it
+        for name in ("f1", "f1_irrelevant" if relevant.all() else "f1_relevant"):
+            del row[name]
+    row["unreadable"] = float(np.mean(verdicts == Verdict.UNREADABLE))
+    row["ra_iou"] = metrics.mean(values["ra_iou"])
+    row |= {f"RA-{k}": v for k, v in metrics.recall_at(values["ra_iou"]).items()}
+    if relevant.any():
+        row["miou"] = metrics.mean(values["iou"][relevant])
+        row |= metrics.recall_at(values["iou"][relevant])
+        row["over_refusal"] = float(np.mean(refused[relevant]))
+    if not relevant.all():
+        row["refused"] = float(np.mean(refused[~relevant]))
+    if "refusal_probability" in values:
+        known = ~np.isnan(values["refusal_probability"])
+        row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
+    for name in values.keys() - {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}:
+        row[name] = metrics.mean(values[name])
+    return row
+
+
+def selective_risk(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and risk when only the decisions are kept of which the model is surest: risk is the share of wrong
+    relevance among them. Samples without a refusal probability are left out; both arrays are empty if all are."""
+    sure = values.get("refusal_probability", np.full(len(values["relevant"]), np.nan))
+    known = ~np.isnan(sure)
+    right = metrics.is_right(values["relevant"][known], values["verdict"][known])
+    return metrics.risk_coverage(np.abs(sure[known] - 0.5), right)
+
+
+def _mean_f1(relevant: np.ndarray, verdicts: np.ndarray) -> float:
+    """`metrics.relevance_f1(...)["f1"]` from counts: a bootstrap asks for it a thousand times."""
+    f1 = []
+    for true, said in ((relevant, verdicts == Verdict.GROUNDS), (~relevant, verdicts == Verdict.REFUSES)):
+        f1.append(2 * np.sum(true & said) / max(1, np.sum(true) + np.sum(said)))
+    return float(np.mean(f1))
+
+
+def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou", "ra_iou")) -> dict[str, list[float]]:
+    """95 % bootstrap intervals of the figures of a summary."""
+    statistics: dict[str, Callable[[np.ndarray], float]] = {
+        "f1": lambda i: _mean_f1(values["relevant"][i], values["verdict"][i]),
+        "miou": lambda i: metrics.mean(values["iou"][i]),
+        "ra_iou": lambda i: float(values["ra_iou"][i].mean()),
+    }
+    return {
+        name: list(metrics.bootstrap(statistics[name], len(values["relevant"])))
+        for name in names
+        if (name != "miou" or values["relevant"].any()) and (name != "f1" or len(set(values["relevant"])) == 2)
+    }
+
+
+def by_group(predictions: Sequence[Prediction], values: dict[str, np.ndarray]) -> dict[str, dict[str, dict]]:
+    """Refusal accuracy of irrelevant queries by difficulty, category and number of them."""
+    groups: dict[str, dict[str, list[float]]] = {"difficulty": {}, "category": {}}
+    for prediction, refused in zip(predictions, values["verdict"] == Verdict.REFUSES, strict=True):
+        sample = prediction.sample
+        if sample.relevant:
+            continue
+        groups["difficulty"].setdefault(sample.difficulty.value, []).append(float(refused))
+        for category in sample.categories:
+            groups["category"].setdefault(category.short, []).append(float(refused))
+    order = [d.value for d in Difficulty] + [c.short for c in Category]
+    return {
+        kind: {
+            name: {"refused": float(np.mean(found[name])), "n": len(found[name])}
+            for name in sorted(found, key=order.index)
+        }
+        for kind, found in groups.items()
+    }

@@ -1,0 +1,105 @@
+"""Features of clips, and how they and chat messages become the tensors of a forward pass.
+
+Prompt and completion are padded on the left as one, so that the tokens of all completions end together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from transformers import ProcessorMixin
+
+from rarft.upstream.of_transformers import BaseModelOutputWithDeepstackFeatures, VideoMetadata
+from rarft.video import Clip
+
+
+def video_kwargs(clips: Sequence[Clip]) -> dict:
+    """What a `transformers` processor has to be told of clips that are decoded and sampled already."""
+    return {
+        "videos": [torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2) for clip in clips],
+        "video_metadata": [
+            VideoMetadata(
+                total_num_frames=len(clip.frames),
+                fps=clip.fps,
+                duration=clip.duration,
+                frames_indices=list(range(len(clip.frames))),
+            )
+            for clip in clips
+        ],
+        "do_sample_frames": False,
+    }
+
+
+@dataclass(frozen=True)
+class VisionFeatures:
+    """What the language model needs of one clip.
+
+    embeds: (tokens, hidden). placeholder: the text, timestamps included, that stands for the video in the prompt.
+    extras: what a forward pass is told of the clip by name: `video_grid_thw` (3,), t, h, w in patches, and for Qwen2.5-VL
+    `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as LLaVA-OneVision.
+    deepstack: further (tokens, hidden) for the first layers of the language model (Qwen3-VL); mostly empty.
+    stacked: the model takes the features of all clips as one tensor (the LLaVA family), not one by one.
+    """
+
+    embeds: torch.Tensor
+    placeholder: str
+    extras: dict[str, torch.Tensor] = field(default_factory=dict)
+    deepstack: tuple[torch.Tensor, ...] = ()
+    stacked: bool = False
+
+
+def tokenize_with_features(
+    processor: ProcessorMixin, texts: list[str], features: Sequence[VisionFeatures]
+) -> dict[str, torch.Tensor | dict]:
+    """The inputs of a forward pass over texts with one video each, its features already computed.
+
+    Args:
+        texts: chat-templated text, each with one video token.
+        features: one for each text.
+    """
+    expanded = [
+        text.replace(processor.video_token, feature.placeholder, 1)
+        for text, feature in zip(texts, features, strict=True)
+    ]
+    batch = processor.tokenizer(expanded, return_tensors="pt", padding=True, padding_side="left")
+    ids = batch["input_ids"]
+    return {
+        "input_ids": ids,
+        "attention_mask": batch["attention_mask"],
+        **video_inputs(ids, features, processor.video_token_id),
+    }
+
+
+def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], video_token: int) -> dict:
+    """What a forward pass needs beside token ids (B, L): the videos' features, and, for models whose positions depend
+    on them, which tokens are video and the grids."""
+    extras = {name: torch.stack([f.extras[name] for f in features]) for name in features[0].extras}
+    if extras:
+        extras["mm_token_type_ids"] = 2 * (input_ids == video_token).int()
+    return {**extras, "mm_encoder_outputs": {"video": vision_output(features)}}
+
+
+def vision_output(features: Sequence[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
+    """Features of several clips in the form in which the model's own vision tower returns them."""
+    embeds = tuple(f.embeds for f in features)
+    if features[0].stacked:
+        return BaseModelOutputWithDeepstackFeatures(pooler_output=torch.cat(embeds)[None], deepstack_features=[])
+    deepstack = list(zip(*(f.deepstack for f in features), strict=True))
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=embeds, deepstack_features=deepstack)
+
+
+def to_device(inputs: dict, device: torch.device) -> dict:
+    """Move tensors, and the vision features inside `mm_encoder_outputs`."""
+    moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+    if "mm_encoder_outputs" in inputs:
+        video = inputs["mm_encoder_outputs"]["video"]
+        pooled = video.pooler_output
+        if isinstance(pooled, torch.Tensor):
+            video.pooler_output = pooled.to(device)
+        else:
+            video.pooler_output = tuple(embeds.to(device) for embeds in pooled)
+        video.deepstack_features = [tuple(e.to(device) for e in layer) for layer in video.deepstack_features]
+    return moved

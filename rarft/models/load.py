@@ -1,0 +1,147 @@
+"""Load a video language model and its processor, by path or hub name: the tiny base and a 7B by the same call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from peft import LoraConfig, PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from rarft.errors import InputError, MissingFileError
+from rarft.files import BASE
+from rarft.models.families import family_of, freeze_vision, without_lora
+from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
+from rarft.settings import Settings, read_settings
+from rarft.upstream.of_transformers import check_video_model, whole_weights
+
+
+def load_model(
+    name: str | Path = BASE,
+    *,
+    revision: str | None = None,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+    **options,
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """Load a model for inference or training, in evaluation mode, with its processor. No code of a repository is run.
+
+    Args:
+        name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder with a
+            LoRA adapter.
+        revision: a commit of the hub repository; a preset brings its own.
+        dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
+        options: for transformers' `from_pretrained`, such as `attn_implementation`.
+
+    Raises MissingFileError for a path that is not there; InputError for an unknown hub name, or a model of another family.
+    """
+    settings, preset = settings_of(name), preset_of(str(name))
+    if preset:
+        name, revision = preset.repository, revision_of(preset, revision)
+    folder = Path(name)
+    if (folder.is_absolute() or str(name).startswith(".")) and not folder.exists():
+        raise MissingFileError(f"{folder}: no such model folder; `rarft train base --out data/base` makes the base")
+    if (folder / "adapter_config.json").exists():
+        model, processor = _load_adapter(folder, dtype=dtype, device=device, **options)
+    else:
+        model, processor = _load_weights(str(name), revision, dtype=dtype, device=device, **options)
+    if settings:
+        apply_settings(settings, model, processor)
+    return model.eval(), processor
+
+
+def _load_adapter(folder: Path, **options) -> tuple[PeftModel, ProcessorMixin]:
+    adapter = LoraConfig.from_pretrained(str(folder))
+    model, processor = load_model(adapter.base_model_name_or_path, revision=adapter.revision, **options)
+    return PeftModel.from_pretrained(model, str(folder)), processor
+
+
+def _load_weights(
+    name: str, revision: str | None, *, dtype: str | torch.dtype, device: str | torch.device, **options
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    try:
+        processor = AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
+        processor.tokenizer.padding_side = "left"
+        with whole_weights():
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, revision=revision, dtype=dtype, trust_remote_code=False, **options
+            )
+    except OSError as error:  # what transformers raises for a name or a folder that it cannot load
+        raise InputError(f"{name}: no model that can be loaded: {error}") from error
+    check_video_model(model, processor, mrope=family_of(model).mrope)
+    return model.to(device), processor
+
+
+class OpenModel(NamedTuple):
+    """A model that is ready to be asked, its vision tower frozen."""
+
+    model: PreTrainedModel
+    processor: ProcessorMixin
+    settings: Settings
+
+
+def open_model(
+    name: str | Path = BASE,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    changes: Mapping[str, Any] | None = None,
+    **options,
+) -> OpenModel:
+    """Load a model and how it is asked: one way for `infer`, `evaluate` and recipes.
+
+    Args:
+        name, options: see `load_model`.
+        device: "auto" takes a GPU where there is one.
+        dtype: "auto" is the checkpoint's on a GPU, and float32 on a CPU, which may have no units for bf16.
+        changes: fields of `rarft.settings.Settings` that replace the model's own; None replaces nothing.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto" and torch.device(device).type == "cpu":
+        dtype = "float32"
+    model, processor = load_model(name, device=device, dtype=dtype, **options)
+    freeze_vision(model)
+    settings = settings_of(name) or Settings(max_new_tokens=max_new_tokens(model))
+    settings = settings.changed(**(changes or {}))
+    apply_settings(settings, model, processor)
+    return OpenModel(model, processor, replace(settings, style=prompt_style(model)))
+
+
+def settings_of(name: str | Path) -> Settings | None:
+    """The settings saved beside a model, a preset's, or those of the base that an adapter belongs to; None if nobody says."""
+    preset = preset_of(str(name))
+    if preset:
+        return preset.settings
+    own = read_settings(name)
+    if own or not (Path(name) / "adapter_config.json").exists():
+        return own
+    return settings_of(LoraConfig.from_pretrained(str(name)).base_model_name_or_path)
+
+
+def apply_settings(settings: Settings, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Have a model and its processor ask as the settings say; `VisionCache` takes its video options from them."""
+    if settings.factor:
+        keep_frame_sizes(processor, settings.factor)
+    if settings.style:
+        model.config.rarft_prompt_style = settings.style
+    model.generation_config.max_new_tokens = settings.max_new_tokens
+    without_lora(model).rarft_settings = settings
+
+
+def settings_in_use(model: PreTrainedModel) -> Settings:
+    """The settings that `apply_settings` gave a model; the defaults if it was built without any."""
+    return getattr(without_lora(model), "rarft_settings", Settings())
+
+
+def max_new_tokens(model: PreTrainedModel) -> int:
+    """How long an answer of this model may be, in tokens."""
+    return getattr(model.generation_config, "max_new_tokens", None) or Settings.max_new_tokens
+
+
+def prompt_style(model: PreTrainedModel) -> str:
+    """The prompt style that the checkpoint was trained with; "instruct" where it names none."""
+    return getattr(model.config, "rarft_prompt_style", "instruct")

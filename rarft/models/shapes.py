@@ -1,0 +1,50 @@
+"""Published models as empty shells: every class and shape, no weights. For counting what a run will cost, before anything is downloaded.
+
+Shapes are those of the checkpoints' own config.json.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+_VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14, "fullatt_block_indexes": [7, 15, 23, 31]}
+SHAPES = {
+    "qwen2.5-vl-3b": {
+        "text_config": {
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "vocab_size": 151936,
+            "tie_word_embeddings": True,
+        },
+        "vision_config": {**_VISION, "out_hidden_size": 2048},
+        "tie_word_embeddings": True,
+    },
+    "qwen2.5-vl-7b": {
+        "text_config": {
+            "hidden_size": 3584,
+            "intermediate_size": 18944,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 28,
+            "num_key_value_heads": 4,
+            "vocab_size": 152064,
+            "tie_word_embeddings": False,
+        },
+        "vision_config": {**_VISION, "out_hidden_size": 3584},
+        "tie_word_embeddings": False,
+    },
+}
+
+
+def empty_model(name: str) -> PreTrainedModel:
+    """A model without weights, on torch's "meta" device. Raises KeyError for a name that is not in `SHAPES`."""
+    with torch.device("meta"):
+        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**SHAPES[name]))
+
+
+def count(model: torch.nn.Module, *, trained: bool = False) -> int:
+    """Parameters of a model, or those of them that are trained; tied ones count once."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)

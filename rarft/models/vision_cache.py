@@ -1,0 +1,199 @@
+"""Features of a frozen vision tower, each clip encoded once: kept in memory, and on disk where a folder is given.
+
+A cache entry is keyed by the file's content, the crop, the sampling rate and the weights of the tower, so a changed video, setting or
+model never meets stale features. Writers on several processes may meet: each writes beside, then renames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, ProcessorMixin
+
+from rarft.errors import InputError, VideoError
+from rarft.files import replacing
+from rarft.models.families import encode_clips, vision_modules
+from rarft.models.features import VisionFeatures
+from rarft.models.load import settings_in_use
+from rarft.schema import Crop, Sample
+from rarft.video import Clip, read_video
+
+log = logging.getLogger(__name__)
+
+
+class VisionCache:
+    """`get` returns the features of videos, decoding and encoding only those that are new."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        *,
+        folder: str | Path | None = None,
+        in_memory: int | None = None,
+        batch_size: int = 32,
+        reader: Callable[..., Clip] = read_video,
+        **video: Any,
+    ):
+        """Raises InputError if the vision tower is trainable: its features would go stale after a step.
+
+        Args:
+            folder: where features are kept between runs; shared by all processes.
+            in_memory: clips kept in memory, the least recently used go first; all by default. Needs a folder.
+            reader: `read_video`, or a `rarft.video.GuardedReader` for files that may hang a decoder.
+            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own settings
+                by default.
+        """
+        if any(p.requires_grad for module in vision_modules(model) for p in module.parameters()):
+            raise InputError("the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)")
+        if in_memory is not None and folder is None:
+            raise InputError("in_memory needs a folder: features that leave the memory would be lost")
+        self.model, self.processor, self.reader = model, processor, reader
+        self.video = {**settings_in_use(model).video, **video}
+        self.folder = Path(folder) if folder else None
+        self.in_memory, self.batch_size = in_memory, batch_size
+        self.encoded = 0  # clips that went through the tower, for benchmarks
+        self._memory: OrderedDict[Crop, VisionFeatures] = OrderedDict()
+        self._tower = "".join(map(weights_digest, vision_modules(model))) if folder else ""
+
+    def get(self, crops: Sequence[Crop]) -> list[VisionFeatures]:
+        """Features of videos, or of parts of them. The same crop gives the same object.
+
+        Raises rarft.errors.VideoError for one that cannot be read.
+        """
+        ready: dict[Crop, VisionFeatures] = {}
+        missing = []
+        for crop in dict.fromkeys(crops):
+            kept = self._kept(crop)
+            if kept is None:
+                missing.append(crop)
+            else:
+                ready[crop] = kept
+        for crop, features in self._encoded(missing):
+            if isinstance(features, VideoError):
+                raise features
+            ready[crop] = features
+        return [ready[crop] for crop in crops]
+
+    def fill(self, crops: Sequence[Crop]) -> dict[Crop, VideoError]:
+        """Encode videos ahead of their use. Returns the errors of those that cannot be read."""
+        missing = [crop for crop in dict.fromkeys(crops) if crop not in self._memory and not self._is_stored(crop)]
+        errors = {}
+        bar = tqdm(self._encoded(missing), total=len(missing), desc="videos", disable=len(missing) < 2)
+        for crop, features in bar:
+            if isinstance(features, VideoError):
+                errors[crop] = features
+        return errors
+
+    def forget(self) -> None:
+        """Let go of what is kept in memory; a folder keeps its files."""
+        self._memory.clear()
+
+    def _encoded(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
+        """Decode, encode and keep; while the tower works on one batch, the next is being decoded."""
+        batches = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
+        with ThreadPoolExecutor(1) as pool:
+            ahead = [pool.submit(self._decode, batch) for batch in batches[:1]]
+            for number, batch in enumerate(batches):
+                clips = ahead.pop().result()
+                ahead = [pool.submit(self._decode, later) for later in batches[number + 1 : number + 2]]
+                yield from ((crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, VideoError))
+                good = [(crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, Clip)]
+                features = encode_clips(self.model, self.processor, [clip for _, clip in good]) if good else []
+                for (crop, _), feature in zip(good, features, strict=True):
+                    self.encoded += 1
+                    self._store(crop, feature)
+                    self._remember(crop, feature)
+                    yield crop, feature
+
+    def _decode(self, crops: list[Crop]) -> list[Clip | VideoError]:
+        def decode(crop: Crop) -> Clip | VideoError:
+            try:
+                return self.reader(crop.video, start=crop.start, end=crop.end, **self.video)
+            except VideoError as error:
+                return error
+
+        return [decode(crop) for crop in crops]
+
+    def _is_stored(self, crop: Crop) -> bool:
+        stored = self._file(crop)
+        return stored is not None and stored.exists()
+
+    def _kept(self, crop: Crop) -> VisionFeatures | None:
+        if crop in self._memory:
+            self._memory.move_to_end(crop)
+            return self._memory[crop]
+        stored = self._file(crop)
+        if stored is None or not stored.exists():
+            return None
+        features = VisionFeatures(**torch.load(stored, weights_only=True))
+        self._remember(crop, features)
+        return features
+
+    def _remember(self, crop: Crop, features: VisionFeatures) -> None:
+        self._memory[crop] = features
+        while self.in_memory is not None and len(self._memory) > self.in_memory:
+            self._memory.popitem(last=False)
+
+    def _file(self, crop: Crop) -> Path | None:
+        if self.folder is None:
+            return None
+        path = Path(crop.video)
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+        settings = repr((content, crop[1:], self.video, self._tower))
+        return self.folder / f"{hashlib.sha256(settings.encode()).hexdigest()}.pt"
+
+    def _store(self, crop: Crop, features: VisionFeatures) -> None:
+        target = self._file(crop)
+        if target is not None:
+            with replacing(target) as temporary:
+                torch.save(vars(features), temporary)
+
+
+def readable_groups(
+    groups: Sequence[Sequence[Sample]], cache: VisionCache, *, on_bad_video: str = "stop", share: tuple[int, int] = (0, 1)
+) -> list[Sequence[Sample]]:
+    """Encode every video before training begins, and keep the groups whose video can be read.
+
+    A broken file is so met at once, never in the middle of a night; afterwards no video is decoded any more.
+
+    Args:
+        groups: samples that share a video.
+        on_bad_video: "stop" raises the VideoError; "skip" logs it with the file's name, leaves the group out, and
+            logs how many were left out.
+        share: (this process, processes): each encodes its part of the videos, into the folder that all share.
+            Every process has to be told the same groups afterwards: see `rarft.training.recipe`.
+
+    Raises InputError for another `on_bad_video`, or if no group of the share is left.
+    """
+    if on_bad_video not in ("stop", "skip"):
+        raise InputError(f"on_bad_video is {on_bad_video!r}; choose stop or skip")
+    mine = list(groups)[share[0] :: share[1]]
+    errors = cache.fill([group[0].crop for group in mine])
+    for error in errors.values():
+        if on_bad_video == "stop":
+            raise error
+        log.warning("left out: %s", error)
+    kept = [group for group in mine if group[0].crop not in errors]
+    if errors:
+        log.warning("%d of %d groups were left out: their videos cannot be read", len(mine) - len(kept), len(mine))
+    if mine and not kept:
+        raise InputError(f"none of {len(mine)} videos can be read, {mine[0][0].video} among them")
+    return kept
+
+
+def weights_digest(module: torch.nn.Module) -> str:
+    """A short hash of all parameters of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

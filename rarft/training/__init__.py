@@ -1,0 +1,22 @@
+"""Training: GRPO on video with the refusal-aware rewards, supervised fine-tuning, recipes."""
+
+from rarft.training.callbacks import Watch
+from rarft.training.dataset import refusal_dataset
+from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.recipe import read_recipe, run_recipe
+from rarft.training.run import build_trainer, grpo_config, train_rarft
+from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
+
+__all__ = [
+    "Example",
+    "ExampleDataset",
+    "VideoGRPOTrainer",
+    "VideoSFTTrainer",
+    "Watch",
+    "build_trainer",
+    "grpo_config",
+    "read_recipe",
+    "refusal_dataset",
+    "run_recipe",
+    "train_rarft",
+]

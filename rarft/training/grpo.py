@@ -1,0 +1,222 @@
+"""GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and as little else as can be.
+
+What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
+prefill (`_generate_single_turn`), and that the video reaches the log-probability pass, once for all completions of a
+prompt (`_VideoForward`). Loss,
+advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same inputs in both
+passes, so log-probabilities of training and generation agree (tested).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.distributed.tensor import DTensor
+from transformers import GenerationConfig, PreTrainedModel
+from trl import GRPOTrainer
+
+from rarft.errors import InputError
+from rarft.models.families import without_lora
+from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
+from rarft.models.generation import generate_from_shared_prefix, prompt_positions
+from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
+from rarft.models.vision_cache import VisionCache
+from rarft.schema import Crop
+from rarft.upstream.of_trl import (
+    FusedCausalLMOutput,
+    check_grpo_trainer,
+    check_grpo_trainer_class,
+    split_tensor_dict,
+    unwrap_model_for_generation,
+)
+
+
+class VideoGRPOTrainer(GRPOTrainer):
+    """GRPO for prompts with one video.
+
+    The dataset's `prompt` is a message list with a part `{"type": "video", "video": PATH}`, optionally with
+    `start` and `end` seconds; its other columns reach the rewards by name. The vision tower must be frozen
+    (`rarft.models.load.freeze_vision`), as in the paper: then each video is encoded once in the whole run.
+    """
+
+    def __init__(self, *args: Any, vision_cache: VisionCache | None = None, **kwargs: Any):
+        check_grpo_trainer_class()
+        super().__init__(*args, **kwargs)
+        check_grpo_trainer(self)
+        self.vision_cache = vision_cache or VisionCache(self.accelerator.unwrap_model(self.model), self.processing_class)
+        self._features: list[VisionFeatures] = []  # of the generation batch, one for each row
+        self._rows: torch.Tensor | None = None  # which of them the batch in hand needs
+
+    # -- generation --------------------------------------------------------------------------------------------
+
+    def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
+        self._features = self.vision_cache.get([Crop.of(video_part(prompt)) for prompt in prompts])
+        self._rows = torch.arange(len(prompts))
+        texts = [
+            self.processing_class.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+            for prompt in prompts
+        ]
+        inputs = tokenize_with_features(self.processing_class, texts, self._features)
+        mask = inputs["attention_mask"].bool()
+        return [ids[m].tolist() for ids, m in zip(inputs["input_ids"], mask, strict=True)], None, {}
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        # TRL repeats each prompt for its completions, next to each other: read one of each group.
+        groups = same_prompts(prompt_ids, self._features)
+        repeats = len(groups[0])
+        firsts = [group[0] for group in groups]
+        if groups != [list(range(first, first + repeats)) for first in firsts]:
+            firsts, repeats = list(range(len(prompt_ids))), 1
+        features = [self._features[i] for i in firsts]
+        inputs = self.processing_class.tokenizer.pad(
+            {"input_ids": [prompt_ids[i] for i in firsts]}, return_tensors="pt", padding_side="left"
+        )
+        inputs = {**inputs, **video_inputs(inputs["input_ids"], features, self.processing_class.video_token_id)}
+        with self._whole_model() as model:
+            training = model.training
+            model.eval()
+            config = self._sampling_config(model)
+            ids = generate_from_shared_prefix(model, to_device(inputs, self.accelerator.device), config, repeats)
+            model.train(training)
+        completions = ids[:, inputs["input_ids"].shape[1] :]
+        return [self._until_end(row) for row in completions.cpu()], None
+
+    @contextmanager
+    def _whole_model(self) -> Iterator[PreTrainedModel]:
+        """The model to generate with, its weights gathered where ZeRO-3 or FSDP shares them out: as TRL does it."""
+        settings = {
+            "gather_deepspeed3_params": self.args.ds3_gather_for_generation,
+            "gradient_checkpointing_kwargs": self.args.gradient_checkpointing_kwargs,
+        }
+        shared_out = self._dist.is_zero3 or self._dist.is_fsdp or any(isinstance(p, DTensor) for p in self.model.parameters())
+        with (
+            unwrap_model_for_generation(self.model_wrapped, self.accelerator, **settings) as model,
+            torch.no_grad() if shared_out else torch.inference_mode(),  # the latter is quicker, but gathers no weights
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            yield model
+
+    def _sampling_config(self, model) -> GenerationConfig:
+        """TRL's sampling settings over the checkpoint's own, and never a vision token: the next forward pass would ask
+        for pixels that do not exist. (TRL's list has the image token only, and replaces the checkpoint's.)"""
+        own, trl = model.generation_config.to_diff_dict(), self.generation_config.to_diff_dict()
+        vision = {self.processing_class.video_token_id, getattr(self.processing_class, "image_token_id", None)} - {None}
+        suppressed = vision.union(own.get("suppress_tokens") or [], trl.get("suppress_tokens") or [])
+        return GenerationConfig(**{**own, **trl, "suppress_tokens": sorted(suppressed)})
+
+    def _until_end(self, ids: torch.Tensor) -> list[int]:
+        """A completion up to and with its end-of-turn token."""
+        ends = torch.isin(ids, torch.tensor(self.eos_token_ids)).nonzero()
+        return ids[: ends[0, 0] + 1 if len(ends) else len(ids)].tolist()
+
+    # -- the training pass -------------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        before = self._buffered_inputs
+        inputs = super()._prepare_inputs(generation_batch)
+        if self._buffered_inputs is before:
+            return inputs
+        self._buffered_inputs = whole_groups(self._buffered_inputs)
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(inputs)
+        output["video_row"] = torch.arange(len(inputs), device=self.accelerator.device)  # survives TRL's shuffle
+        return output
+
+    def _compute_loss(self, model, inputs):
+        self._rows = inputs["video_row"].cpu()
+        return super()._compute_loss(model, inputs)
+
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
+        inner = without_lora(self.accelerator.unwrap_model(model))
+        forward = _VideoForward(model, inner, self._features, self.processing_class.video_token_id, logits_to_keep)
+        return super()._get_per_token_logps_and_entropies(
+            forward,
+            forward.with_rows(input_ids, self._rows),
+            forward.with_rows(attention_mask, torch.zeros_like(self._rows)),
+            logits_to_keep,
+            *args,
+            **kwargs,
+        )
+
+
+class _VideoForward:
+    """A model whose every call is given the videos of the rows in it, in whatever chunks and order TRL calls it.
+
+    A row brings its number along, in a column before its tokens (`with_rows`), masked so that nothing is scored there.
+    Rows of one prompt become one row (`rarft.models.shared_prefix`): a prompt is nearly all video, and is computed once.
+    """
+
+    def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
+        self.model, self.inner, self.features = model, inner, features
+        self.video_token, self.completion = video_token, completion
+
+    @staticmethod
+    def with_rows(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """(N, L) → (N, 1 + L): the number of each row, an index of `features`, before its tokens."""
+        return torch.cat([rows[:, None].to(tokens), tokens], 1)
+
+    def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any):
+        features = [self.features[row] for row in input_ids[:, 0].tolist()]
+        input_ids, attention_mask, labels = input_ids[:, 1:], attention_mask[:, 1:], labels[:, 1:]
+        prompts = input_ids[:, : -self.completion]
+        groups = same_prompts(prompts.tolist(), features)
+        if len(groups) == len(input_ids) or not share_prefixes(self.inner):
+            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+            return self.model(**inputs, **self._video(input_ids, features), labels=labels, **options)
+        firsts = [group[0] for group in groups]
+        features = [features[i] for i in firsts]
+        ids, packed_labels, layout = pack(groups, input_ids, attention_mask, labels, self.completion)
+        prompt = {"input_ids": prompts[firsts], "attention_mask": attention_mask[firsts, : -self.completion]}
+        positions = prompt_positions(self.inner, {**prompt, **self._video(prompt["input_ids"], features)})
+        output = self.model(
+            input_ids=ids,
+            attention_mask=layout.segment_mask,  # a mask of two dimensions would be expanded, and go unused
+            position_ids=pack_positions(positions, layout.group, layout.segment),
+            shared_prefix=layout,
+            **self._video(ids, features),
+            labels=packed_labels,
+            **options,
+        )
+        entropy = None if output.entropy is None else layout.unpack(output.entropy)
+        return FusedCausalLMOutput(log_probs=layout.unpack(output.log_probs), entropy=entropy, aux_loss=output.aux_loss)
+
+    def _video(self, input_ids: torch.Tensor, features: Sequence[VisionFeatures]) -> dict:
+        return to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)
+
+
+def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -> list[list[int]]:
+    """Numbers of the rows that have the same prompt about the same video, group by group."""
+    groups: dict[tuple, list[int]] = {}
+    for row, (ids, feature) in enumerate(zip(prompts, features, strict=True)):
+        groups.setdefault((id(feature), *ids), []).append(row)
+    return list(groups.values())
+
+
+def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Undo TRL's shuffle over the batches of one generation, so that completions of a prompt come in the same pass."""
+    order = torch.cat([batch["video_row"] for batch in batches]).argsort()
+
+    def in_order(name: str, value: Any) -> Any:
+        is_per_row = isinstance(value, torch.Tensor) and value.ndim > 0
+        return torch.cat([batch[name] for batch in batches])[order] if is_per_row else value
+
+    return split_tensor_dict({name: in_order(name, value) for name, value in batches[0].items()}, len(batches))
+
+
+def video_part(prompt: list[dict]) -> dict:
+    """The one video part of a message list. Raises InputError if there is none, or more than one."""
+    parts = [
+        part
+        for message in prompt
+        if isinstance(message["content"], list)
+        for part in message["content"]
+        if part["type"] == "video"
+    ]
+    if len(parts) != 1 or not parts[0].get("video"):
+        raise InputError(f"a prompt needs exactly one video part with a path under 'video', got {parts}: {prompt}")
+    return parts[0]

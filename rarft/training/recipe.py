@@ -1,0 +1,174 @@
+"""RA-RFT out of a YAML recipe: any checkpoint, any HI-VTG data, one process or many, by one call.
+
+    python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades
+    accelerate launch --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config recipes/qwen2_5_vl_7b.yaml
+
+A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig` (everything else,
+`report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the command line, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from peft import PeftModel
+from transformers import PreTrainedModel, ProcessorMixin
+from trl import GRPOConfig, ModelConfig, TrlParser
+
+from rarft.errors import InputError, MissingFileError
+from rarft.files import write_json
+from rarft.hivtg.official import group_samples, read_released
+from rarft.models import OpenModel, VisionCache, open_model
+from rarft.models.lora import add_lora
+from rarft.models.vision_cache import readable_groups
+from rarft.rewards import NAMES, make_rewards
+from rarft.schema import Sample
+from rarft.settings import save_settings
+from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.run import train_rarft
+from rarft.video import GuardedReader
+from rarft.video.find import find_video
+
+
+@dataclass
+class RunArguments:
+    """What a recipe says beside TRL's settings."""
+
+    train_data: str = field(metadata={"help": "an HI-VTG file, or a folder written by `python -m rarft world`"})
+    videos: str | None = field(default=None, metadata={"help": "folder of the videos; a world folder brings its own"})
+    limit: int | None = field(default=None, metadata={"help": "the first so many videos; all by default"})
+    variant: str = field(default="robust", metadata={"help": "rewards: official, paper or robust"})
+    rewards: list[str] = field(default_factory=lambda: list(NAMES), metadata={"help": "which of the four; module:function for one of your own"})
+    features: str | None = field(default=None, metadata={"help": "folder for the encoded videos; OUTPUT_DIR/features by default"})
+    features_in_memory: int = field(default=256, metadata={"help": "encoded videos kept in memory by each process"})
+    encode_together: int = field(default=1, metadata={"help": "videos that go through the vision tower at a time"})
+    on_bad_video: str = field(default="skip", metadata={"help": "skip (log and leave out) or stop"})
+    decode_seconds: float = field(default=120.0, metadata={"help": "a decoder that works longer on one video is ended"})
+    fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
+    prompt_style: str | None = field(default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"})
+    max_pixels: int | None = field(default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"})
+
+
+def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GRPOConfig]:
+    """Parse `--config FILE --field value …`. Raises InputError for an unknown field, MissingFileError for a missing
+    file; a wrong value ends the program with argparse's message."""
+    try:
+        return TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{error.filename}: no such recipe") from error
+    except ValueError as error:  # TRL's for an unknown field
+        raise InputError(f"recipe: {error}") from error
+
+
+def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
+    """Train as a recipe says, and save the model (or its adapter), the processor and log.json into its output_dir.
+
+    Args:
+        resume: continue from the last whole checkpoint; start anew where there is none.
+    """
+    run, model_config, config = read_recipe(arguments)
+    state = PartialState()
+    opened = open_recipe_model(run, model_config, config, state)
+    if state.is_main_process:
+        save_settings(config.output_dir, opened.settings)  # now: a checkpoint of a run that was killed has them, too
+    groups, cache = encoded_groups(run, config, opened, state)
+    trainer = train_rarft(
+        with_lora(opened.model, model_config),
+        opened.processor,
+        groups,
+        config,
+        resume=resume,
+        rewards=make_rewards(run.variant, run.rewards),
+        vision_cache=cache,
+    )
+    save_run(trainer, opened.processor, state)
+    return trainer
+
+
+def open_recipe_model(
+    run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState
+) -> OpenModel:
+    """The model that a recipe names, with its changes of how it is asked. Raises InputError if it names none."""
+    if not model_config.model_name_or_path:
+        raise InputError("the recipe names no model: model_name_or_path is missing")
+    attention = model_config.attn_implementation
+    return open_model(
+        model_config.model_name_or_path,
+        revision=None if model_config.model_revision == "main" else model_config.model_revision,
+        dtype=model_config.dtype or "auto",
+        device=state.device,
+        changes={
+            "fps": run.fps,
+            "max_pixels": run.max_pixels,
+            "style": run.prompt_style,
+            "max_new_tokens": config.max_completion_length,
+        },
+        **({"attn_implementation": attention} if attention else {}),
+    )
+
+
+def encoded_groups(
+    run: RunArguments, config: GRPOConfig, opened: OpenModel, state: PartialState
+) -> tuple[list[list[Sample]], VisionCache]:
+    """The groups whose video can be read, and the cache that has encoded each of them."""
+    reader = GuardedReader(run.decode_seconds)
+    try:
+        cache = VisionCache(
+            opened.model,
+            opened.processor,
+            folder=run.features or Path(config.output_dir) / "features",
+            in_memory=run.features_in_memory,
+            batch_size=run.encode_together,
+            reader=reader,
+        )
+        return everywhere_readable(training_groups(run), cache, run.on_bad_video, state), cache
+    finally:
+        reader.close()
+
+
+def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin, state: PartialState) -> None:
+    """Save what was trained, the processor and log.json into the trainer's output_dir."""
+    trainer.save_model(trainer.args.output_dir)
+    if state.is_main_process:
+        processor.save_pretrained(trainer.args.output_dir)
+        write_json(Path(trainer.args.output_dir) / "log.json", trainer.state.log_history)
+
+
+def training_groups(run: RunArguments) -> list[list[Sample]]:
+    """The samples of a recipe's data by video, the relevant one first, with the paths of their videos.
+
+    A video that is not there keeps the path at which it was looked for: what to do about it, `on_bad_video` says.
+    """
+    data = Path(run.train_data)
+    file, folder = (data / "hi_vtg.json", data) if data.is_dir() else (data, run.videos)
+    if folder is None:
+        raise InputError(f"{data}: a released file needs the folder of its videos (videos: FOLDER)")
+    groups = group_samples(read_released(file).samples)[: run.limit]
+    if not groups:
+        raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
+    found = []
+    for group in groups:
+        path = str(find_video(folder, group[0].video) or Path(folder) / Path(group[0].video).name)
+        found.append([dataclasses.replace(sample, video=path) for sample in group])
+    return found
+
+
+def everywhere_readable(
+    groups: list[list[Sample]], cache: VisionCache, on_bad_video: str, state: PartialState
+) -> list[list[Sample]]:
+    """`readable_groups`, shared out among the processes; all of them get the same groups in the same order."""
+    mine = readable_groups(groups, cache, on_bad_video=on_bad_video, share=(state.process_index, state.num_processes))
+    kept = set(gather_object([(g[0].video, g[0].query) for g in mine])) if state.num_processes > 1 else None
+    return [g for g in groups if (g[0].video, g[0].query) in kept] if kept is not None else mine
+
+
+def with_lora(model: PreTrainedModel, config: ModelConfig) -> PreTrainedModel | PeftModel:
+    """The model, wrapped as a recipe's `use_peft`, `lora_r`, `lora_alpha` and `lora_dropout` say."""
+    if not config.use_peft:
+        return model
+    return add_lora(model, rank=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout)

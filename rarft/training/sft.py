@@ -1,0 +1,114 @@
+"""Supervised fine-tuning on (video, prompt, completion): how the base model is made, and RL's natural rival."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
+
+from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
+from rarft.models.load import prompt_style
+from rarft.prompts import build_prompt
+from rarft.upstream.of_transformers import check_trainer
+from rarft.video import Clip
+
+
+@dataclass(frozen=True)
+class Example:
+    """One thing to learn: what to complete after which prompt about which clip.
+
+    shown: parts of the completion, as (begin, end) in characters, that the model is shown and does not learn.
+    """
+
+    clip: Clip | VisionFeatures
+    query: str
+    completion: str
+    shown: tuple[tuple[int, int], ...] = ()
+
+
+class ExampleDataset(Dataset):
+    """Examples made when they are asked for: item i of pass p is `make(i, p)`, so that passes can differ."""
+
+    def __init__(self, make: Callable[[int, int], Example], lengths: Sequence[int], repeat: int = 1):
+        """lengths: of each item, in any unit; batches are built of items of like length."""
+        self.make, self.lengths, self.repeat = make, list(lengths), repeat
+
+    def __len__(self) -> int:
+        return len(self.lengths) * self.repeat
+
+    def __getitem__(self, index: int) -> Example:
+        return self.make(index % len(self.lengths), index // len(self.lengths))
+
+
+def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
+    """A padded batch with `labels`: the completion but for what is shown, and the end-of-turn token; -100 elsewhere."""
+    prompts = [
+        processor.apply_chat_template(
+            build_prompt(example.query, prompt_style), add_generation_prompt=True, tokenize=False
+        )
+        for example in examples
+    ]
+    endings = [example.completion + processor.tokenizer.eos_token for example in examples]
+    texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
+    clips = [example.clip for example in examples]
+    if isinstance(clips[0], VisionFeatures):
+        batch = tokenize_with_features(processor, texts, clips)
+    else:
+        batch = dict(processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips)))
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, (example, ending) in enumerate(zip(examples, endings, strict=True)):
+        tokens = processor.tokenizer(ending, add_special_tokens=False, return_offsets_mapping=True)
+        learned = [not any(begin <= at < end for begin, end in example.shown) for at, _ in tokens["offset_mapping"]]
+        ids = batch["input_ids"][row, -len(learned) :]
+        labels[row, -len(learned) :] = torch.where(torch.tensor(learned), ids, -100)
+    return {**batch, "labels": labels}
+
+
+class VideoSFTTrainer(Trainer):
+    """`transformers.Trainer` with batches of clips of like length, and the loss over the completion's tokens only."""
+
+    def __init__(self, model: PreTrainedModel, args: TrainingArguments, dataset: ExampleDataset, processor: ProcessorMixin):
+        check_trainer()
+        style = prompt_style(model)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=dataset,
+            data_collator=lambda examples: collate(examples, processor, style),
+            processing_class=processor,
+        )
+
+    def _get_train_sampler(self, train_dataset=None):
+        dataset = self.train_dataset
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return LikeLengthSampler(dataset.lengths * dataset.repeat, self.args.train_batch_size, generator)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs.pop("labels")
+        first = int((labels != -100).any(0).nonzero()[0])
+        width = labels.shape[1] - first  # completions end together: what comes before needs no logits
+        outputs = model(**inputs, logits_to_keep=width + 1)
+        loss = torch.nn.functional.cross_entropy(
+            outputs.logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100
+        )
+        return (loss, outputs) if return_outputs else loss
+
+
+class LikeLengthSampler(torch.utils.data.Sampler):
+    """Random batches whose items have like lengths: no compute is spent on padding."""
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, generator: torch.Generator):
+        self.lengths, self.batch_size, self.generator = torch.tensor(lengths), batch_size, generator
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self):
+        noise = torch.rand(len(self.lengths), generator=self.generator)
+        order = torch.argsort(self.lengths + noise)  # by length, random within a length
+        batches = list(order.split(self.batch_size))
+        for b in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield from batches[b].tolist()

@@ -1,0 +1,88 @@
+"""Names of transformers outside its documented interface: what each is for, and what to do when it moves.
+
+| name | used for | when it moves |
+|---|---|---|
+| `BaseModelOutputWithDeepstackFeatures` | hands precomputed vision features to `forward` | any ModelOutput with `pooler_output` and `deepstack_features` |
+| `VideoMetadata` | tells processors that frames are sampled already | the processor's own metadata class |
+| `DynamicLayer` | base of `SharedPrefixLayer` | the cache layer that `DynamicCache` is made of |
+| `sdpa_attention_forward`, `sdpa_mask` | attention over shared prefixes falls back to them | the functions registered as "sdpa" |
+| `_attn_implementation` | which attention a model uses | the property that `set_attn_implementation` writes |
+| `_hf_deepspeed_config_weak_ref` | loads weights whole under ZeRO-3 | what `is_deepspeed_zero3_enabled` reads |
+| `Trainer._get_train_sampler` | batches of like length in `training.sft` | the method that makes the training sampler |
+| `get_rope_index`, `mm_encoder_outputs`, `replace_video_token` | see `models.generation` and `models.families` | what `forward` computes positions with; its argument for features |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer
+from transformers.cache_utils import DynamicLayer
+from transformers.integrations import deepspeed
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+from transformers.video_utils import VideoMetadata
+
+from rarft.upstream.contract import Method, check
+
+__all__ = [
+    "BaseModelOutputWithDeepstackFeatures",
+    "DynamicLayer",
+    "VideoMetadata",
+    "attention_of",
+    "check_trainer",
+    "check_video_model",
+    "sdpa_attention_forward",
+    "sdpa_mask",
+    "whole_weights",
+]
+
+
+def attention_of(config: PreTrainedConfig) -> str:
+    """The name of the attention function that a model of this configuration uses."""
+    return config._attn_implementation
+
+
+@contextmanager
+def whole_weights() -> Iterator[None]:
+    """Load weights whole where DeepSpeed ZeRO-3 is on, which it is as soon as a training configuration is read.
+
+    transformers would give each process its share only, which nothing can compute with before the trainer has taken the
+    model over: neither the vision tower, which encodes the videos first, nor the rewards' sentence encoder.
+    """
+    sharing = deepspeed._hf_deepspeed_config_weak_ref
+    deepspeed._hf_deepspeed_config_weak_ref = None
+    try:
+        yield
+    finally:
+        deepspeed._hf_deepspeed_config_weak_ref = sharing
+
+
+def check_trainer() -> None:
+    """Check what `rarft.training.sft.VideoSFTTrainer` overrides. Raises UpstreamChangedError."""
+    override = "rarft.training.sft.VideoSFTTrainer"
+    check(
+        [
+            Method("transformers", Trainer, "_get_train_sampler", ("train_dataset",), override),
+            Method("transformers", Trainer, "compute_loss", ("model", "inputs", "num_items_in_batch"), override),
+        ]
+    )
+
+
+def check_video_model(model: PreTrainedModel, processor: ProcessorMixin, *, mrope: bool) -> None:
+    """Check what a video model has to offer for precomputed features. Raises UpstreamChangedError.
+
+    mrope: its positions depend on the videos, and generation has to compute them as `forward` does.
+    """
+    methods = [
+        Method("transformers", type(model), "forward", ("mm_encoder_outputs",), "rarft.models.features.video_inputs"),
+        Method("transformers", type(model.model), "get_video_features", (), "rarft.models.families"),
+        Method("transformers", type(processor), "replace_video_token", ("video_idx",), "rarft.models.families"),
+    ]
+    if mrope:
+        names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask")
+        override = "rarft.models.generation.prompt_positions"
+        methods.append(Method("transformers", type(model.model), "get_rope_index", names, override))
+    check(methods)

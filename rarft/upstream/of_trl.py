@@ -1,0 +1,51 @@
+"""Names of TRL outside its documented interface: what each is for, and what to do when it moves.
+
+| name | used for | when it moves |
+|---|---|---|
+| `FusedCausalLMOutput` | what the training pass returns to TRL after unpacking | what `model(..., fused_lm_head=True)` returns |
+| `split_tensor_dict` | splits a generation batch into the steps that use it | what `_prepare_inputs` splits with |
+| `unwrap_model_for_generation` | gathers weights that ZeRO-3 or FSDP shares out | what `_generate_single_turn` enters |
+| methods and attributes below | `rarft.training.grpo.VideoGRPOTrainer` | the override of that name |
+"""
+
+from __future__ import annotations
+
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import FusedCausalLMOutput, split_tensor_dict
+
+from rarft.upstream.contract import Method, check, check_attributes
+
+__all__ = [
+    "FusedCausalLMOutput",
+    "check_grpo_trainer",
+    "check_grpo_trainer_class",
+    "split_tensor_dict",
+    "unwrap_model_for_generation",
+]
+
+OVERRIDDEN = {
+    "_tokenize_prompts": ("prompts",),
+    "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
+    "_prepare_inputs": ("generation_batch",),
+    "_generate_and_score_completions": ("inputs",),
+    "_compute_loss": ("model", "inputs"),
+    "_get_per_token_logps_and_entropies": ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
+}
+ATTRIBUTES = ("_buffered_inputs", "_step", "_dist", "eos_token_ids", "generation_config", "model_wrapped")
+
+
+def check_grpo_trainer_class() -> None:
+    """Check the methods that `VideoGRPOTrainer` overrides. Raises UpstreamChangedError."""
+    check(
+        Method("trl", GRPOTrainer, name, parameters, f"rarft.training.grpo.VideoGRPOTrainer.{name}")
+        for name, parameters in OVERRIDDEN.items()
+    )
+
+
+def check_grpo_trainer(trainer: GRPOTrainer) -> None:
+    """Check the attributes that `VideoGRPOTrainer` uses, once TRL has built it. Raises UpstreamChangedError."""
+    override = "rarft.training.grpo.VideoGRPOTrainer"
+    check_attributes("trl", trainer, ATTRIBUTES, override)
+    check_attributes("trl", trainer._dist, ("is_zero3", "is_fsdp", "summon_full_params"), f"{override}._whole_model")
+    check_attributes("trl", trainer.args, ("ds3_gather_for_generation", "steps_per_generation"), override)

@@ -1,0 +1,126 @@
+"""The chapters hold what they promise: parts, exercises whose solutions pass and whose stubs fail, one set of pins."""
+
+import re
+import shutil
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from rarft.course import ROOT, check_equal
+from rarft.course.build import chapters, run_chapter
+from rarft.course.site import GLOSSARY, write_site
+from rarft.course.student import SOLUTION, student_notebook, without_solutions
+from rarft.errors import ChapterError
+
+CHAPTERS = chapters()
+RENAMED = {"pytorch-cpu": "torch"}
+
+
+def cells(path, kind):
+    return [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
+
+
+def test_thirteen_chapters_in_order():
+    assert [path.name[:2] for path in CHAPTERS] == [f"{n:02d}" for n in range(13)]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_chapter_has_its_parts(path):
+    notebook = nbformat.read(path, as_version=4)
+    text, code = "\n".join(cells(path, "markdown")), cells(path, "code")
+    assert text.startswith("# ") and "**You will be able to**" in text and "## Summary" in text
+    assert [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])], "no parameters cell for papermill"
+    assert not any(c.get("outputs") for c in notebook.cells if c.cell_type == "code"), "outputs are not committed"
+    solved = sum(bool(SOLUTION.search(source)) for source in code)
+    assert solved >= (1 if path.name.startswith("00") else 2)
+    exercises = len(re.findall(r"^### Exercise", text, re.MULTILINE))
+    assert exercises >= solved and text.count("<summary>Hint</summary>") == exercises
+    assert "**Further reading**" in text and GLOSSARY in text
+    assert max(len(source.splitlines()) for source in code) <= 40
+    for shown in (source for source in code if "show(" in source):
+        assert "alt=" in shown or "watch.show()" in shown, shown
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_a_stub_fails_its_check(path):
+    """Every solved function is checked by name in a later cell, and its stub raises."""
+    code = cells(path, "code")
+    for position, source in enumerate(code):
+        if not SOLUTION.search(source):
+            continue
+        stub = without_solutions(source)
+        compile(stub, path.name, "exec")
+        assert "NotImplementedError" in stub and not SOLUTION.search(stub)
+        name = re.findall(r"^def (\w+)\(", stub[: stub.index("NotImplementedError")], re.MULTILINE)[-1]
+        assert any(name in later for later in code[position + 1 :]), f"{name} is never checked"
+
+
+def test_check_equal_tells_what_differs():
+    def wrong(x):
+        return x + (x == 3)
+
+    def stub(x):
+        raise NotImplementedError("your turn")
+
+    check_equal(lambda x: x * 1.0, lambda x: x, [(1,), (2,)])
+    with pytest.raises(AssertionError, match=r"wrong\(3\)\n  returned 4\n  expected 3"):
+        check_equal(wrong, lambda x: x, [(1,), (3,)])
+    with pytest.raises(AssertionError, match="not written yet"):
+        check_equal(stub, lambda x: x, [(1,)])
+    with pytest.raises(AssertionError):
+        check_equal(lambda x: 1, lambda x: True, [(1,)])
+
+
+def test_the_student_edition_fails_where_nothing_is_written(tmp_path):
+    source = next(p for p in CHAPTERS if p.name.startswith("04"))
+    target = tmp_path / source.name
+    nbformat.write(student_notebook(source), target)
+    assert "# solution" not in target.read_text()
+    with pytest.raises(ChapterError, match="not written yet"):
+        run_chapter(target, tmp_path / "out.ipynb", "smoke")
+
+
+def test_requirements_and_environment_agree():
+    pip = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line.strip() and not line.startswith("#"):
+            need = Requirement(line)
+            pip[need.name] = (str(need.specifier), str(need.marker or ""))
+    conda = {}
+    for entry in yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]:
+        for text in entry["pip"] if isinstance(entry, dict) else [entry]:
+            need = Requirement(text)
+            conda[RENAMED.get(need.name, need.name)] = (str(need.specifier), str(need.marker or ""))
+    for name in ("python", "pip"):
+        conda.pop(name)
+    assert pip == conda
+    lock = (ROOT / "requirements.lock").read_text()
+    for name, (specifier, marker) in pip.items():
+        pinned = re.search(rf"^{re.escape(name)}==(\S+)$", lock, re.MULTILINE | re.IGNORECASE)
+        if not marker:
+            assert pinned, f"{name} is not in requirements.lock"
+            assert Requirement(f"{name}{specifier}").specifier.contains(pinned[1])
+
+
+def test_paths_and_commands_in_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    for path in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / path).exists(), path
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"`make (\w+)", text):
+        assert f"\n{target}:" in makefile, target
+
+
+def test_the_site_has_the_glossary_that_chapters_link_to(tmp_path):
+    executed = tmp_path / "executed"
+    executed.mkdir()
+    shutil.copy(CHAPTERS[0], executed)
+    report = {"chapters": {"00": {"title": "Start here", "minutes": 0.1}}, "scale": "smoke", "machine": "a <machine>"}
+    index = write_site(executed, tmp_path / "site", report).read_text()
+    chapter = (tmp_path / "site" / f"{CHAPTERS[0].stem}.html").read_text()
+    words = (tmp_path / "site" / "words.html").read_text()
+    assert 'href="words.html"' in index and "a &lt;machine&gt;" in index
+    assert 'href="words.html"' in chapter and "README.md" not in chapter
+    assert "<td>zero-variance group</td>" in words and "Licence" not in words

@@ -1,0 +1,124 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rarft.course import ROOT
+from rarft.evaluation import Prediction, markdown, reference_predictions, report, write_predictions
+from rarft.evaluation.page import worst, write_page
+from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
+
+MODEL = str(ROOT / "data" / "base")
+
+
+def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
+    samples = [s for clip in world[:2] for s in clip.samples]
+    attack = "<script>alert(1)</script>"
+    samples[0] = dataclasses.replace(samples[0], query=attack, video=f"{attack}.mp4")
+    predictions = [Prediction(s, f"<think>{attack}</think><answer>{attack}</answer><correction>{attack}</correction>") for s in samples]
+    rows = report({attack: predictions})
+    table = markdown(rows, ["n", "f1"])
+    path = write_page(tmp_path / "r.html", model=attack, data=attack, machine="m", rows=rows, table=table, predictions=predictions)
+    page = path.read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)" in page
+    assert page.count("data:image/png;base64,") >= 4, "plots, and the frames of the cases whose video is there"
+    assert "not there" in page or "no such file" in page.lower()
+    assert "http" not in page, "self-contained"
+
+
+def test_worst_cases_come_first_and_perfect_ones_not_at_all(world):
+    samples = [s for clip in world for s in clip.samples]
+    assert worst(reference_predictions(samples, "oracle"), 8) == []
+    found = worst(reference_predictions(samples, "never refuse"), 8)
+    assert [p.sample.relevant for p, _ in found] == [True] * 4 + [False] * 4
+    assert [v for _, v in found[:4]] == sorted(v for _, v in found[:4]) and found[0][1] > 0
+
+
+def test_evaluation_of_a_folder(tmp_path):
+    evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6)
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert set(found["rows"]) == {MODEL, "always refuse", "never refuse", "oracle"} and found["judge"] is None
+    assert (found["reading"], found["similarity"]) == ("strict", "all-MiniLM-L6-v2")
+    with pytest.raises(ValueError, match="fps 2.0"):
+        evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6, changes={"fps": 4.0})
+    assert "| oracle | 6 |" in (tmp_path / "report.md").read_text()
+    assert "Worst cases" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("layout", ["charades.txt", "activitynet.json", "qvhighlights.jsonl", "tvgbench.json", "own.jsonl"])
+def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
+    folder = ROOT / "data" / "samples" / "clips"
+    samples = [clip.samples[0] for clip in world[:2]]
+    names = [Path(s.video).stem for s in samples]
+    entries = [(n, s.query, list(s.spans[0]), s.duration) for n, s in zip(names, samples, strict=True)]
+    text = {
+        "charades.txt": "\n".join(f"{n} {span[0]} {span[1]}##{query}" for n, query, span, _ in entries),
+        "activitynet.json": json.dumps({n: {"duration": d, "timestamps": [span], "sentences": [q]} for n, q, span, d in entries}),
+        "qvhighlights.jsonl": "\n".join(json.dumps({"vid": n, "query": q, "duration": d, "relevant_windows": [span]}) for n, q, span, d in entries),
+        "own.jsonl": "\n".join(json.dumps({"video": f"{n}.mp4", "query": q, "duration": d, "span": span}) for n, q, span, d in entries),
+        "tvgbench.json": json.dumps([{"path": f"a/{n}.mp4", "question": q, "answer": f"{span[0]}-{span[1]}", "start": None, "end": None, "duration": d} for n, q, span, d in entries]),
+    }[layout]
+    (tmp_path / layout).write_text(text)
+    table = evaluate_file(MODEL, tmp_path / layout, tmp_path / "out", videos=folder)
+    row = json.loads((tmp_path / "out" / "report.json").read_text())["rows"][MODEL]
+    assert row["n"] == 2 and row["miou"] > 0.5 and "refused" not in row and "f1" not in row, table
+    with pytest.raises(ValueError, match="--videos"):
+        evaluate_file(MODEL, tmp_path / layout, tmp_path / "out")
+
+
+def official_rows():
+    shared = {"video": "v.mp4", "query": "a dog runs", "gt_categories": ["Object/ObjectExistence"]}
+    wrong = {**shared, "gt_relevant": False, "gt_timestamp": [0, 0], "gt_output": "there is no dog in the video", "irrelevance_level": "hard"}
+    right = {**shared, "gt_relevant": True, "gt_timestamp": [2, 6], "gt_output": "2.0 to 6.0"}
+    return [
+        {**wrong, "model_output": "<ANSWER>there is no dog in the video</ANSWER>"},
+        {**wrong, "model_output": "<think>4 to 5</think> no dog can be seen"},
+        {**wrong, "model_output": ""},
+        {**right, "model_output": "<answer>2.00 to 6.00</answer>"},
+        {**right, "model_output": "it is somewhere"},
+    ]
+
+
+def test_official_predictions_are_scored_as_the_official_evaluator_reads_them(tmp_path):
+    path = tmp_path / "official.json"
+    path.write_text(json.dumps(official_rows()))
+    evaluate_predictions(path, tmp_path / "out")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    row = found["rows"][str(path)]
+    assert found["reading"] == "official" and row["unreadable"] == 0
+    assert (row["accuracy"], row["refused"], row["miou"], row["ra_iou"]) == pytest.approx((4 / 5, 2 / 3, 1 / 2, 3 / 5))
+    for name in ("report.md", "report.html"):
+        assert "official reading" in (tmp_path / "out" / name).read_text()
+    for field, value in (("model_output", None), ("gt_relevant", "yes"), ("gt_timestamp", "2"), ("gt_categories", 5)):
+        rows = official_rows()
+        rows[3][field] = value
+        path.write_text(json.dumps(rows))
+        with pytest.raises(ValueError, match=f"official.json, row 3.*{field}"):
+            evaluate_predictions(path, tmp_path / "out")
+
+
+def test_two_models_are_compared_sample_by_sample(tmp_path, world):
+    folder = ROOT / "data" / "samples"
+    samples = [dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.samples][:6]
+    write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples, "oracle"))
+    table = evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
+    found = json.loads((tmp_path / "out" / "report.json").read_text())
+    row = found["rows"][MODEL]
+    assert found["paired"]["accuracy"]["difference"] == pytest.approx(row["accuracy"] - 1)
+    assert "accuracy: -" in table and "sample by sample" in (tmp_path / "out" / "report.html").read_text()
+    write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples[:4], "oracle"))
+    with pytest.raises(ValueError, match="4 predictions for 6"):
+        evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
+
+
+def test_two_processes_answer_as_one_and_go_on_after_a_kill(tmp_path, world):
+    samples = [s for clip in world[:4] for s in clip.samples]
+    one = predict_in_processes(MODEL, samples, tmp_path / "one.jsonl", 1)
+    lines = (tmp_path / "one.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "two.jsonl").write_text("".join(lines[:2]))
+    two = predict_in_processes(MODEL, samples, tmp_path / "two.jsonl", 2)
+    assert [p.completion for p in two] == [p.completion for p in one]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one.jsonl", "two.jsonl"]
+    with pytest.raises(ValueError, match="line 1"):
+        predict_in_processes(MODEL, samples[1:], tmp_path / "two.jsonl", 2)

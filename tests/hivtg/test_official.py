@@ -1,0 +1,202 @@
+import json
+
+import pytest
+
+from rarft.course import ROOT
+from rarft.evaluation import read_predictions
+from rarft.hivtg.annotations import read_annotations
+from rarft.hivtg.lint import fix, lint, table
+from rarft.hivtg.official import group_samples, iter_rows, read_released, rows_of, split_answer, write_released
+from rarft.inference import read_questions
+from rarft.schema import Category, Difficulty, Sample
+
+OFFICIAL = ROOT / "data" / "released"
+ROW = {
+    "video": "/somewhere/AB12C.mp4",
+    "query_text": "a person opens a door",
+    "timestamp": [2.0, 5.5],
+    "duration": 12.0,
+    "think": "<think>\n<timestep>2 to 5.5</timestep> a person opens a door\n</think>",
+    "mood": "kept",
+    "GRPO": [
+        {"q": "a person opens a door", "a": "<answer>2.0 to 5.5</answer>", "r": True, "difficulty": "original"},
+        {"q": "a person closes a door", "a": "<answer>it opens</answer><correct>a person opens a door</correct>", "r": False, "c": ["Action/FineGrainedAction"], "hardness_level": "strong", "note": 1},
+    ],
+}
+
+
+def write(path, rows):
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def test_all_spellings_are_read_and_nothing_is_lost(tmp_path):
+    found = read_released(write(tmp_path / "a.json", [ROW]))
+    relevant, irrelevant = found.samples
+    assert not found.problems
+    assert relevant.spans == [(2.0, 5.5)] and relevant.difficulty is Difficulty.ORIGINAL and relevant.answer == "2.0 to 5.5"
+    assert irrelevant.spans == [] and irrelevant.answer == "it opens" and irrelevant.correction == relevant.query
+    assert irrelevant.difficulty is Difficulty.HARD and irrelevant.categories == [Category.FINE_GRAINED_ACTION]
+    assert irrelevant.extra["note"] == 1 and "think>" not in irrelevant.think
+    assert json.loads(write_released(found.rows, tmp_path / "b.json").read_text()) == [ROW]
+
+
+def test_bad_rows_are_named_and_the_rest_is_read(tmp_path):
+    bad = [
+        {**ROW, "timestamp": ["a", 3]},
+        {k: v for k, v in ROW.items() if k != "GRPO"},
+        "text",
+        {**ROW, "GRPO": [{**ROW["GRPO"][1], "c": ["Action/SceneTransition"], "hardness_level": "brutal"}]},
+        ROW,
+    ]
+    found = read_released(write(tmp_path / "a.json", bad))
+    fields = [(p.row, p.field) for p in found.problems]
+    assert fields == [(0, "timestamp"), (1, "GRPO"), (2, "row"), (3, "GRPO[0]"), (3, "GRPO[0]")]
+    assert len(found.samples) == 4 and "a.json, row 0, timestamp" in str(found.problems[0])
+    for text, message in (("{", "neither"), ("12", "JSON array")):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_released(tmp_path / "c.json")
+
+
+def test_world_rows_come_back(world, tmp_path):
+    path = write(tmp_path / "w.json", rows_of([list(clip.samples) for clip in world]))
+    found = read_released(path)
+    assert not found.problems
+    groups = group_samples(found.samples)
+    for clip, group in zip(world, groups, strict=True):
+        assert [s.query for s in group] == [s.query for s in clip.samples]
+        assert group[1].answer == clip.samples[1].answer and group[1].categories == clip.samples[1].categories
+        assert group[0].spans == clip.samples[0].spans
+
+
+def item(q, r, **more):
+    return {"q": q, "r": r, "a": "", "difficulty": "original" if r else "easy", **more}
+
+
+@pytest.mark.parametrize(
+    "items, corrections",
+    [
+        ([item("b", True), item("a", False)], ["b"]),
+        ([item("a", False)], [""]),
+        ([item("a", False), item("c", False)], ["", ""]),
+        ([item("c", False, q_origin="d")], ["d"]),
+        ([item("c", False, q_origin="a"), item("a", False)], ["", ""]),
+        ([item("c", False)], ["a"]),
+    ],
+)
+def test_a_shuffled_query_is_never_its_own_correction_nor_another_irrelevant_ones(items, corrections, tmp_path):
+    path = write(tmp_path / "ss.json", [{"video": "v.mp4", "query_text": "a", "timestamp": [1, 2], "GRPO": items}])
+    found = [s for s in read_released(path).samples if not s.relevant]
+    assert [s.correction for s in found] == corrections
+    assert all(s.difficulty is Difficulty.SHUFFLED for s in found)
+
+
+JSON_VALUES = (None, True, 5, -1.5, float("nan"), float("inf"), 10**400, "", "x", "10", [], [1], ["1", "2"], [None, None], [2, 5.5, 9], [-3, 2], {}, {"a": 1}, [{"q": "x"}], [["x"]])
+
+
+@pytest.mark.parametrize("place", ["row", "item", "PRO", "PRO.answer"])
+def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
+    rows = []
+    fields = {
+        "row": ("video", "query_text", "timestamp", "duration", "think", "GRPO", "PRO"),
+        "item": ("q", "a", "r", "c", "difficulty", "irrelevance_level", "hardness_level", "q_origin", "timestamp"),
+        "PRO": ("prompt", "answer"),
+        "PRO.answer": ("original", "ir_hard"),
+    }[place]
+    for name in fields:
+        for value in JSON_VALUES:
+            for position in (0, 1):
+                row = {**json.loads(json.dumps(ROW)), "PRO": {"prompt": "from 2 to 5.5 s", "answer": {"original": "a"}}}
+                holder = {"row": row, "item": row["GRPO"][position], "PRO": row["PRO"], "PRO.answer": row["PRO"]["answer"]}[place]
+                holder[name] = value
+                rows.append(row)
+    source = write(tmp_path / "s.json", {"AB12C": {"duration": 12.0, "sts": [{"sentence": "a person opens a door", "timestamp": [2.0, 5.5], "no_answer": False}]}})
+    path = write(tmp_path / "a.json", rows)
+    read, report = read_released(path), lint(path, [source])
+    assert report.rows == len(rows) and len(table(report)) < 5000
+    fix(path, report)
+    named = {problem.row for problem in read.problems}
+    for sample in read.samples:
+        assert isinstance(sample.query, str) and sample.query.strip() and isinstance(sample.answer, str)
+        assert sample.duration is None or 0 < sample.duration < float("inf")
+    wrong_type = {"q": lambda v: not (isinstance(v, str) and v), "r": lambda v: not isinstance(v, bool), "duration": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 < v < 1e300)}
+    for number, row in enumerate(rows):
+        for name in wrong_type.keys() & set(fields):
+            holders = row["GRPO"] if place == "item" else [row]
+            if any(wrong_type[name](h.get(name)) for h in holders):
+                assert number in named, (name, row)
+
+
+@pytest.mark.parametrize("row", JSON_VALUES)
+def test_any_json_value_in_place_of_a_row_an_item_or_a_source_is_named(row, tmp_path):
+    path = write(tmp_path / "a.json", [row, {**ROW, "GRPO": [row, ROW["GRPO"][0]]}])
+    found = read_released(path)
+    assert len(found.samples) == 1 and {p.row for p in found.problems} == {0, 1}
+    assert lint(path).rows == 2
+    for broken in ({"AB12C": row}, {"AB12C": {"sts": row, "duration": 3}}, {"AB12C": {"sts": [row], "duration": 3}}, [row], row):
+        try:
+            lint(path, [write(tmp_path / "s.json", broken)])
+        except ValueError as error:
+            assert "s.json" in str(error)
+
+
+@pytest.mark.parametrize("row", JSON_VALUES)
+def test_any_json_value_in_a_field_of_an_annotation_is_named(row, tmp_path):
+    good = {
+        "own": {"video": "a", "query": "q", "duration": 9, "span": [1, 2]},
+        "qv": {"vid": "a", "query": "q", "duration": 9, "relevant_windows": [[1, 2]]},
+        "tvg": {"path": "a", "question": "q", "answer": "1-2", "start": None, "end": None, "duration": 9},
+    }
+    for kind, entry in good.items():
+        for name in entry:
+            changed = {**entry, name: row}
+            text = json.dumps([changed]) if kind == "tvg" else json.dumps(entry) + "\n" + json.dumps(changed)
+            (tmp_path / "x").write_text(text)
+            problems = []
+            for sample in read_annotations(tmp_path / "x", problems.append):
+                assert isinstance(sample.video, str) and isinstance(sample.query, str)
+            assert all("x, row" in str(p) for p in problems)
+    for video in (row, {"duration": row, "timestamps": [[1, 2]], "sentences": ["q"]}, {"duration": 9, "timestamps": row, "sentences": ["q"]}, {"duration": 9, "timestamps": [[1, 2]], "sentences": row}):
+        (tmp_path / "x").write_text(json.dumps({"v": video}))
+        list(read_annotations(tmp_path / "x", lambda problem: None))
+
+
+def test_json_lines_may_hold_any_unicode_line_separator(tmp_path):
+    row = {"video": "a\u2028b.mp4", "query": "one\u0085two\u2029three"}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_questions(tmp_path / "q.jsonl") == [row]
+    sample = Sample(row["video"], row["query"])
+    (tmp_path / "p.jsonl").write_text(json.dumps({**row, "completion": "x\u2028y"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_predictions(tmp_path / "p.jsonl", [sample])[0].completion == "x\u2028y"
+
+
+def test_split_answer():
+    assert split_answer("<answer>a</answer><correction>b</correction>") == ("a", "b")
+    assert split_answer("plain") == ("plain", "")
+
+
+@pytest.mark.skipif(not OFFICIAL.exists(), reason="the official files are not here")
+@pytest.mark.parametrize(
+    "name, rows, relevant, irrelevant, problems",
+    [("hi_vtg_charades", 1097, 1097, 1097, 0), ("hi_vtg_tvgbench", 800, 800, 800, 1), ("ss_vtg_charades", 2119, 1860, 1860, 0)],
+)
+def test_official_files(name, rows, relevant, irrelevant, problems, tmp_path):
+    found = read_released(OFFICIAL / f"{name}.json")
+    assert len(found.rows) == rows and len(found.problems) == problems
+    assert sum(s.relevant for s in found.samples) == relevant
+    assert sum(not s.relevant for s in found.samples) == irrelevant
+    if name == "hi_vtg_charades":
+        levels = [s.difficulty for s in found.samples]
+        assert [levels.count(d) for d in (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)] == [530, 363, 204]
+    again = json.loads(write_released(found.rows, tmp_path / "x.json").read_text())
+    assert again == json.loads((OFFICIAL / f"{name}.json").read_text())
+
+
+def test_json_lines_are_read_row_by_row_and_a_bad_line_is_named(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"video": "a", "GRPO": []}\n\n{"video": "b"}\n{"video"\n')
+    rows = iter_rows(path)
+    assert [next(rows)["video"], next(rows)["video"]] == ["a", "b"]
+    with pytest.raises(ValueError, match="rows.jsonl.*line 4"):
+        next(rows)

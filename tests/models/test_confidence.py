@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+import torch
+
+from rarft.evaluation import (
+    Prediction,
+    predict,
+    read_predictions,
+    reference_predictions,
+    scores,
+    selective_risk,
+    summary,
+)
+from rarft.models import chat_texts, encode_clips, generate, refusal_probabilities, video_kwargs
+from rarft.models.confidence import span_tokens
+from rarft.video import read_video
+
+
+def test_it_is_the_probability_of_the_real_next_token(base, world):
+    model, processor = base
+    clips, queries = [read_video(c.path) for c in world[:3]], [c.samples[1].query for c in world[:3]]
+    texts = generate(model, processor, clips, queries)
+    found = refusal_probabilities(model, processor, encode_clips(model, processor, clips), queries, texts)
+    for clip, query, text, probability in zip(clips, queries, texts, found, strict=True):
+        prefix = chat_texts(processor, [query], "plain")[0] + text[: text.index("<answer>") + len("<answer>")]
+        inputs = processor(text=[prefix], return_tensors="pt", **video_kwargs([clip]))
+        with torch.no_grad():
+            shares = torch.softmax(model(**inputs).logits[0, -1], -1)
+        shares[model.generation_config.suppress_tokens] = 0
+        digits = [i for word, i in processor.tokenizer.get_vocab().items() if word.isdigit()]
+        assert probability == pytest.approx(1 - float(shares[digits].sum() / shares.sum()), abs=1e-3)
+
+
+def test_completions_without_an_answer_have_none(base, world):
+    model, processor = base
+    features = encode_clips(model, processor, [read_video(world[0].path)])
+    query = [world[0].samples[0].query]
+    assert np.isnan(refusal_probabilities(model, processor, features, query, ["<think> nothing"]))
+    assert set(processor.tokenizer.convert_ids_to_tokens(span_tokens(processor.tokenizer))) == {str(n) for n in range(25)}
+
+
+def test_predictions_keep_it_and_reports_use_it(base, world, tmp_path):
+    model, processor = base
+    samples = [s for c in world[:3] for s in c.samples]
+    found = predict(model, processor, samples, output=tmp_path / "p.jsonl")
+    again = read_predictions(tmp_path / "p.jsonl", samples)
+    assert [p.refusal_probability for p in again] == [p.refusal_probability for p in found]
+    assert all(0 <= p.refusal_probability <= 1 for p in found)
+
+
+def test_auroc_and_selective_risk_by_hand(world):
+    samples = [s for c in world[:2] for s in c.samples]  # relevant, irrelevant, relevant, irrelevant
+    oracle = reference_predictions(samples, "never refuse")
+    sure = [0.1, 0.4, 0.2, None]
+    values = scores([Prediction(p.sample, p.completion, refusal_probability=s) for p, s in zip(oracle, sure, strict=True)])
+    assert summary(values)["auroc"] == 1.0
+    coverage, risk = selective_risk(values)
+    np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(risk, [0, 0, 1 / 3])
+    assert len(selective_risk(scores(oracle))[0]) == 0 and "auroc" not in summary(scores(oracle))

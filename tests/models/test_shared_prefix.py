@@ -1,0 +1,126 @@
+"""What a group shares is computed once and changes nothing: log-probabilities, gradients and answers stay as they were."""
+
+import pytest
+import torch
+
+from rarft.models import add_lora, generate, shared_prefix
+from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
+from rarft.training import build_trainer, grpo, grpo_config, train_rarft
+from rarft.video import read_video
+
+
+@pytest.fixture
+def groups(world):
+    return [list(clip.samples) for clip in world]
+
+
+@pytest.fixture
+def unshared(monkeypatch):
+    """A switch to computing every row by itself."""
+    return lambda: monkeypatch.setattr(grpo, "share_prefixes", lambda _: False)
+
+
+def settings(folder, **changes):
+    return grpo_config(folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 64, "top_entropy_quantile": 1.0, **changes})
+
+
+def thirds(completions, **_):
+    """A reward that no group gets the same of."""
+    return [float(i % 3) for i in range(len(completions))]
+
+
+def passes(model):
+    """The number of rows of every forward pass of the language model."""
+    rows = []
+    model.model.language_model.register_forward_pre_hook(
+        lambda _, args, kwargs: rows.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+    )
+    return rows
+
+
+def gradients(model):
+    found = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return found
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_loss_and_gradients_are_those_of_the_rows_one_by_one(base, groups, tmp_path, unshared, checkpointing):
+    model, processor = base
+    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
+    rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
+    assert rows[0]["duration"] != rows[4]["duration"]  # so one prompt is padded
+    trainer.current_gradient_accumulation_steps = 1
+    batch = trainer._generate_and_score_completions(rows)
+    batch = {k: v[[0, 4, 1, 2, 5, 7, 3]] if v.ndim else v for k, v in batch.items()}  # mixed, and one group lacks one
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.train()
+    counted = passes(model)
+    loss = trainer._compute_loss(model, batch)
+    loss.backward()
+    shared = gradients(model)
+    unshared()
+    expected = trainer._compute_loss(model, batch)
+    expected.backward()
+    plain = gradients(model)
+    assert counted[0] == 2 and counted[-1] == 7
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    assert shared.keys() == plain.keys() and any(g.abs().max() > 1e-3 for g in plain.values())
+    for name, gradient in plain.items():
+        torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_small_batches_of_a_generation_hold_whole_groups(base, groups, tmp_path):
+    """TRL shuffles completions before it splits them; passes of four rows are then one packed row each."""
+    model, processor = base
+    config = settings(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=2, max_steps=1)
+    counted = passes(model)
+    trainer = train_rarft(model, processor, groups[:3], config)
+    assert counted[-2:] == [1, 1]
+    assert trainer.state.global_step == 1
+
+
+def test_the_reference_model_and_lora_share_too(base, groups, tmp_path, unshared):
+    model, processor = base
+    model = add_lora(model, rank=4)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+    trainer = build_trainer(model, processor, groups, settings(tmp_path, beta=0.1))
+    rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
+    torch.manual_seed(0)
+    shared = trainer._generate_and_score_completions(rows)["ref_per_token_logps"]
+    unshared()
+    torch.manual_seed(0)
+    torch.testing.assert_close(shared, trainer._generate_and_score_completions(rows)["ref_per_token_logps"], atol=2e-4, rtol=1e-3)
+
+
+def test_another_attention_goes_without_sharing(base, world):
+    model, processor = base
+    clips, queries = [read_video(c.path) for c in world[:2]], [c.samples[0].query for c in world[:2]]
+    shared = generate(model, processor, clips, queries, num_generations=2, max_new_tokens=40)
+    model.set_attn_implementation("eager")
+    assert not share_prefixes(model)
+    assert generate(model, processor, clips, queries, num_generations=2, max_new_tokens=40) == shared
+
+
+def test_a_saved_model_does_not_name_the_attention(base, tmp_path):
+    model, _ = base
+    assert share_prefixes(model)
+    model.save_pretrained(tmp_path)
+    assert shared_prefix.NAME not in (tmp_path / "config.json").read_text()
+
+
+def test_pack_by_hand():
+    ids = torch.tensor([[0, 5, 6, 1, 2], [7, 8, 9, 3, 0], [0, 5, 6, 4, 0]])  # prompts of 3, the first and last the same; 2 new tokens
+    mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [0, 1, 1, 1, 0]])
+    labels = torch.tensor([[-100, -100, -100, 1, 2], [-100, -100, -100, 3, -100], [-100, -100, -100, 4, -100]])
+    packed, packed_labels, layout = pack([[0, 2], [1]], ids, mask, labels, 2)
+    assert packed.tolist() == [[0, 5, 6, 1, 2, 6, 4, 0], [7, 8, 9, 3, 0, 9, 3, 0]]
+    assert packed_labels.tolist() == [[-100, -100, -100, 1, 2, -100, 4, -100], [-100, -100, -100, 3, -100, -100, -100, -100]]
+    assert layout.segment_mask[0, 0].int().tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
+    assert layout.prefix_mask[0, 0].int().tolist() == [[1, 0], [0, 1]]
+    successors = torch.arange(14).view(2, 7)  # 2 of the prefix's, then of each segment two new tokens and one to leave out
+    assert layout.unpack(successors).tolist() == [[2, 3], [9, 10], [5, 6]]
+    assert pack_positions(torch.tensor([[0, 1, 2]]), 2, 3).tolist() == [[0, 1, 2, 3, 4, 2, 3, 4]]

@@ -1,0 +1,55 @@
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from rarft.video import GuardedReader, VideoError, read_video
+
+
+@pytest.fixture(scope="module")
+def reader():
+    reader = GuardedReader(30)
+    yield reader
+    reader.close()
+
+
+def test_it_reads_what_read_video_reads(reader, world):
+    plain, guarded = read_video(world[0].path, start=1, end=5), reader(world[0].path, start=1, end=5)
+    np.testing.assert_array_equal(plain.frames, guarded.frames)
+    assert plain.seconds.tolist() == guarded.seconds.tolist() and plain.duration == guarded.duration
+
+
+def test_bad_files_are_named_and_the_next_one_is_read(reader, world, tmp_path):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(world[0].path.read_bytes()[:500])
+    with pytest.raises(VideoError, match="broken.mp4"):
+        reader(broken)
+    with pytest.raises(VideoError, match="no such file"):
+        reader(tmp_path / "missing.mp4")
+    assert len(reader(world[0].path).frames) > 0
+
+
+def test_a_decoder_that_takes_too_long_is_ended(reader, world):
+    reader(world[0].path)
+    before, reader.seconds = reader._process.pid, 0.0
+    with pytest.raises(VideoError, match="longer than 0 s"):
+        reader(world[0].path, fps=400.0)
+    reader.seconds = 30
+    assert len(reader(world[0].path).frames) > 0 and reader._process.pid != before
+
+
+def test_a_decoder_that_crashes_takes_nothing_along(reader, world):
+    reader(world[0].path)
+    pid = reader._process.pid
+
+    def crash():
+        time.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=crash).start()
+    with pytest.raises(VideoError, match="crashed"):
+        reader(world[0].path, fps=2000.0)
+    assert len(reader(world[0].path).frames) > 0
