@@ -2,15 +2,17 @@
 PYTHON ?= python3.11
 SCALE ?= full
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
 # Nothing is looked for on the network: everything ships.
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: course test install lint clean
+.PHONY: course test install lint format clean
 
 course: install
-	$(BIN)/python -m rarft course build --scale $(SCALE)
+	$(BIN)/rarft course build --scale $(SCALE)
 
 test: install lint
 	$(BIN)/python -m pytest
@@ -21,21 +23,37 @@ install: $(VENV)/.installed
 # Without an NVIDIA GPU, torch comes as its CPU build: from PyTorch's own index, or, where that is out of reach,
 # from whatever index pip is set up with. TORCH_INDEX= (empty) skips the attempt.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-TORCH := torch==2.13.0 torchvision==0.28.0
+TORCH := torch==2.13.0
+TORCHVISION := torchvision==0.28.0
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Of all that pip says, the names of the packages as they come.
+NAMES := awk '/^(Collecting|  *Downloading|Successfully)/ { if ($$1 == "Collecting") printf "  %3d  %s\n", ++n, $$2; fflush() } /^ERROR/'
 
 $(VENV)/.installed: requirements.txt requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	@if command -v nvidia-smi >/dev/null 2>&1; then echo "GPU found: torch with CUDA"; \
-	else echo "no GPU: CPU build of torch"; \
-	  { [ -n "$(TORCH_INDEX)" ] && $(BIN)/python -m pip install --quiet --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(TORCH) 2>/dev/null; } \
-	  || { $(BIN)/python -m pip install --quiet torch==2.13.0 && $(BIN)/python -m pip install --quiet --no-deps torchvision==0.28.0; }; fi
-	$(BIN)/python -m pip install --quiet -r requirements.txt -c requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@echo "[1/4] virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi >/dev/null 2>&1; then echo "[2/4] torch, with CUDA for the GPU found here"; \
+	else echo "[2/4] torch, its CPU build: no NVIDIA GPU here"; \
+	  { [ -n "$(TORCH_INDEX)" ] && $(PIP) install --quiet --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(TORCH) $(TORCHVISION) 2>/dev/null; } \
+	  || { $(PIP) install --quiet $(TORCH) && $(PIP) install --quiet --no-deps $(TORCHVISION); }; fi
+	@echo "[3/4] the packages of requirements.txt and what they need, about 200"
+	@$(PIP) install --progress-bar off -r requirements.txt -c requirements.lock | $(NAMES)
+	@echo "[4/4] rarft itself, editable"
+	@$(PIP) install --quiet --no-deps -e .
 	@touch $@
 
+# Form, imports, types and the workflow; `make format` fixes what can be fixed by itself.
 lint: install
-	$(BIN)/ruff check rarft tests benchmarks
+	$(BIN)/ruff format --check rarft tests benchmarks
+	$(BIN)/ruff check rarft tests benchmarks notebooks
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/course.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
+format: install
+	$(BIN)/ruff format rarft tests benchmarks
+	$(BIN)/ruff check --fix rarft tests benchmarks notebooks
 
 clean:
 	rm -rf build $(VENV)

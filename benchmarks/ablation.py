@@ -48,7 +48,9 @@ def supervised(model, processor, train: list, cache, seed: int, steps: int) -> N
     def make(index: int, _: int) -> Example:
         s, story = pairs[index]
         answer, correction = (str(s.spans[0]), NIL) if s.relevant else (s.answer, s.correction)
-        return Example(features[index], s.query, format_completion(reasoning(story, parse(s.query)), answer, correction))
+        return Example(
+            features[index], s.query, format_completion(reasoning(story, parse(s.query)), answer, correction)
+        )
 
     arguments = training_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
     dataset = ExampleDataset(make, [s.duration for s, _ in pairs], repeat=-(-steps * 12 // len(pairs)))

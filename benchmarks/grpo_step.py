@@ -74,7 +74,11 @@ class PlainTrainer(GRPOTrainer):
             pixels = torch.cat([self._pixels[row] for row in self._rows])
             types = 2 * (input_ids == video).int()
             return model(
-                input_ids=input_ids, pixel_values_videos=pixels, video_grid_thw=self._grids[self._rows], mm_token_type_ids=types, **inputs
+                input_ids=input_ids,
+                pixel_values_videos=pixels,
+                video_grid_thw=self._grids[self._rows],
+                mm_token_type_ids=types,
+                **inputs,
             )
 
         return super()._get_per_token_logps_and_entropies(forward, *args, **kwargs)
@@ -121,7 +125,9 @@ def make_trainer(way: str, name: str):
     trainer = build_trainer(model, processor, groups, config, rewards=[alternating], vision_cache=cache)
     if way == "plain":
         data = trainer.train_dataset
-        trainer = PlainTrainer(model=model, reward_funcs=[alternating], args=config, train_dataset=data, processing_class=processor)
+        trainer = PlainTrainer(
+            model=model, reward_funcs=[alternating], args=config, train_dataset=data, processing_class=processor
+        )
         trainer.fps = setting["fps"]
         # TRL's own list has the image token only, and a sampled video token ends the training pass
         trainer.generation_config.suppress_tokens = model.generation_config.suppress_tokens
@@ -130,7 +136,11 @@ def make_trainer(way: str, name: str):
     vision_tower(model).register_forward_pre_hook(
         lambda _, args, kwargs: passes.__setitem__(0, passes[0] + len(kwargs["grid_thw"])), with_kwargs=True
     )
-    return trainer, [trainer.train_dataset[2 * i] for i in range(setting["prompts"]) for _ in range(setting["group"])], passes
+    return (
+        trainer,
+        [trainer.train_dataset[2 * i] for i in range(setting["prompts"]) for _ in range(setting["group"])],
+        passes,
+    )
 
 
 def step(trainer: GRPOTrainer, rows: list[dict]) -> dict:

@@ -47,7 +47,8 @@ def time_rewards(groups: list[list[Sample]], encoder: SentenceEncoder) -> dict[s
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     think = groups[0][0].think
     completions = [
-        f"<think> {think} </think><answer> {row['answer']} </answer><correction> {row['correction']} </correction>" for row in rows
+        f"<think> {think} </think><answer> {row['answer']} </answer><correction> {row['correction']} </correction>"
+        for row in rows
     ]
 
     def pay(names: tuple[str, ...]) -> None:

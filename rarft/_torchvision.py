@@ -22,7 +22,9 @@ class _DeclareMissingOperators(MetaPathFinder):
         if name == "torchvision._meta_registrations":
             import torch
 
-            missing = [schema for operator, schema in _OPERATORS.items() if not hasattr(torch.ops.torchvision, operator)]
+            missing = [
+                schema for operator, schema in _OPERATORS.items() if not hasattr(torch.ops.torchvision, operator)
+            ]
             if missing:
                 # kept: a Library takes its definitions back when it is collected
                 self.library = torch.library.Library("torchvision", "FRAGMENT")

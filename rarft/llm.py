@@ -15,6 +15,7 @@ from pathlib import Path
 
 from jsonschema import Draft202012Validator
 from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
+from openai.types.chat import ChatCompletionMessageParam
 from tqdm.auto import tqdm
 
 from rarft.errors import BadReplyError, InputError, ServerError
@@ -61,7 +62,10 @@ class LLM:
         if key in self._replies:
             self._count(cached=1)
             return self._replies[key]
-        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        messages: list[ChatCompletionMessageParam] = [
+            {"role": "system", "content": system},
+            {"role": "user", "content": user},
+        ]
         error = ""
         for _ in range(self.attempts):
             text = self._complete(messages)
@@ -90,10 +94,12 @@ class LLM:
             except BadReplyError as error:
                 return error
 
+        if not users:
+            return []
         with ThreadPoolExecutor(concurrency) as pool:
-            return list(tqdm(pool.map(one, users), total=len(users), desc=desc, disable=not users))
+            return list(tqdm(pool.map(one, users), total=len(users), desc=desc))
 
-    def _complete(self, messages: list[dict]) -> str:
+    def _complete(self, messages: list[ChatCompletionMessageParam]) -> str:
         try:
             answer = self._client.chat.completions.create(
                 model=self.model, messages=messages, temperature=0.0, max_tokens=self.max_tokens

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.metrics import f1_score, roc_auc_score
 
 from rarft.schema import Span, Verdict
@@ -32,14 +33,14 @@ def best_iou(predicted: Sequence[Span], true: Sequence[Span]) -> float:
     return max((temporal_iou(predicted[0], t) for t in true), default=0.0)
 
 
-def is_right(relevant: Sequence[bool], verdicts: Sequence[Verdict]) -> np.ndarray:
+def is_right(relevant: ArrayLike, verdicts: ArrayLike) -> np.ndarray:
     """Whether each query's relevance was told: a relevant one grounded, an irrelevant one refused. What cannot be read is
     never right."""
     said = np.asarray(verdicts, str)
     return np.where(np.asarray(relevant, bool), said == Verdict.GROUNDS, said == Verdict.REFUSES)
 
 
-def relevance_f1(relevant: Sequence[bool], verdicts: Sequence[Verdict]) -> dict[str, float]:
+def relevance_f1(relevant: ArrayLike, verdicts: ArrayLike) -> dict[str, float]:
     """F1 of "relevant" (grounded), of "irrelevant" (refused), their mean, and accuracy. An unreadable completion is of
     neither class: a miss, whatever the truth."""
     truth, said = np.asarray(relevant, bool), np.asarray(verdicts, str)
@@ -53,13 +54,13 @@ def relevance_f1(relevant: Sequence[bool], verdicts: Sequence[Verdict]) -> dict[
     }
 
 
-def ra_iou(relevant: Sequence[bool], verdicts: Sequence[Verdict], iou: Sequence[float]) -> np.ndarray:
+def ra_iou(relevant: ArrayLike, verdicts: ArrayLike, iou: ArrayLike) -> np.ndarray:
     """Relevance-aware IoU of each sample: a right refusal 1, a grounded relevant query its temporal IoU, all else 0."""
     right = is_right(relevant, verdicts)
     return np.where(right, np.where(np.asarray(relevant, bool), np.asarray(iou, float), 1.0), 0.0)
 
 
-def recall_at(values: Sequence[float], thresholds: Iterable[float] = THRESHOLDS) -> dict[str, float]:
+def recall_at(values: ArrayLike, thresholds: Iterable[float] = THRESHOLDS) -> dict[str, float]:
     """Share of values at or above each threshold: `R@0.5` and so on. NaN for no values."""
     array = np.asarray(values, float)
     return {f"R@{t}": float(np.mean(array >= t)) if len(array) else float("nan") for t in thresholds}
@@ -72,7 +73,7 @@ def rt_iou(true: set[str], predicted: set[str]) -> float:
     return len(true & predicted) / len(true | predicted)
 
 
-def mean(values: Sequence[float]) -> float:
+def mean(values: ArrayLike) -> float:
     """Mean of the values that are known (not NaN); NaN if there is none."""
     array = np.asarray(values, float)
     array = array[~np.isnan(array)]
@@ -90,18 +91,21 @@ def bootstrap(
     return float(low), float(high)
 
 
-def paired_difference(
-    a: Sequence[float], b: Sequence[float], *, resamples: int = 2000, seed: int = 0
-) -> dict[str, float]:
+def paired_difference(a: ArrayLike, b: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> dict[str, float]:
     """Mean of b - a over the same samples, its 95 % bootstrap interval, and the share of resamples at or below 0."""
     difference = np.asarray(b, float) - np.asarray(a, float)
     rng = np.random.default_rng(seed)
     means = difference[rng.integers(len(difference), size=(resamples, len(difference)))].mean(1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return {"difference": float(difference.mean()), "low": float(low), "high": float(high), "p": float((means <= 0).mean())}
+    return {
+        "difference": float(difference.mean()),
+        "low": float(low),
+        "high": float(high),
+        "p": float((means <= 0).mean()),
+    }
 
 
-def risk_coverage(confidence: Sequence[float], correct: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+def risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Coverage and risk (1 - mean correctness) when only the most confident share is answered; both (n,)."""
     order = np.argsort(-np.asarray(confidence, float), kind="stable")
     right = np.asarray(correct, float)[order]
@@ -109,7 +113,7 @@ def risk_coverage(confidence: Sequence[float], correct: Sequence[float]) -> tupl
     return answered / len(right), 1 - np.cumsum(right) / answered
 
 
-def auroc(irrelevant: Sequence[bool], refusal_score: Sequence[float]) -> float:
+def auroc(irrelevant: ArrayLike, refusal_score: ArrayLike) -> float:
     """Chance that an irrelevant query gets a higher refusal score than a relevant one. NaN with one class only."""
     truth = np.asarray(irrelevant, bool)
     return float(roc_auc_score(truth, refusal_score)) if truth.any() and not truth.all() else float("nan")

@@ -64,13 +64,17 @@ def timelines(rows: Mapping[str, Sequence[tuple[Span, str]]], duration: float, t
     return figure
 
 
-def surface(values: Callable[[float, float], float], duration: float, true: Span, title: str, points: int = 41) -> Figure:
+def surface(
+    values: Callable[[float, float], float], duration: float, true: Span, title: str, points: int = 41
+) -> Figure:
     """A reward as a function of the predicted start and end: what the model climbs."""
     times = np.linspace(0, duration, points)
     grid = np.array([[values(s, e) if s < e else np.nan for s in times] for e in times])
     figure = Figure(figsize=(4.6, 3.8))
     axis = figure.subplots()
-    image = axis.imshow(grid, origin="lower", extent=(0, duration, 0, duration), cmap="viridis", vmin=min(0, np.nanmin(grid)), vmax=1)
+    image = axis.imshow(
+        grid, origin="lower", extent=(0, duration, 0, duration), cmap="viridis", vmin=min(0, np.nanmin(grid)), vmax=1
+    )
     axis.plot(true.start, true.end, "o", color="white", markeredgecolor="black")
     axis.set(xlabel="predicted start, s", ylabel="predicted end, s", title=title)
     figure.colorbar(image, label="reward")
@@ -108,7 +112,9 @@ def risk_coverage(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: s
     axis = figure.subplots()
     for colour, (name, (coverage, risk)) in zip(COLOURS * 3, systems.items(), strict=False):
         axis.plot(coverage, risk, color=colour, label=name)
-    axis.set(xlabel="coverage: share of queries decided", ylabel="risk: share decided wrongly", title=title, xlim=(0, 1))
+    axis.set(
+        xlabel="coverage: share of queries decided", ylabel="risk: share decided wrongly", title=title, xlim=(0, 1)
+    )
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)

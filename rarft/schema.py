@@ -125,7 +125,9 @@ class Sample:
     query: str
     spans: list[Span] = field(default_factory=list)
     duration: float | None = None  # seconds
-    answer: str = ""  # the refusal, for an irrelevant query; the released text of the segment, or "", for a relevant one
+    answer: str = (
+        ""  # the refusal, for an irrelevant query; the released text of the segment, or "", for a relevant one
+    )
     correction: str = ""  # the original relevant query, for an irrelevant one that has one; "" for a relevant one
     categories: list[Category] = field(default_factory=list)
     difficulty: Difficulty = Difficulty.ORIGINAL

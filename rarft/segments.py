@@ -38,7 +38,7 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
     worded = _words_before(tokens)
     times = [place for place, token in enumerate(tokens) if token.kind is _Kind.TIME]
     if wordless and not pairs and len(times) == 2 and not any(token.kind is _Kind.JUNK for token in tokens):
-        pairs = [_Pair(*times, certain=True)]
+        pairs = [_Pair(times[0], times[1], certain=True)]
     claimed = [pair for pair in pairs if worded[pair.first][0] == worded[pair.second][1]]
     if not claimed and not denies(text):
         claimed = [pair for pair in pairs if pair.certain or _is_time(tokens, pair)]
@@ -108,9 +108,7 @@ _UNIT = "|".join(
     [rf"(?:{names})(?![^\W\d_])" for names in _UNITS.values()] + [rf"(?:{names})" for names in _ASIAN_UNITS.values()]
 )
 _UNIT_SECONDS = [
-    (re.compile(names, re.IGNORECASE), seconds)
-    for table in (_UNITS, _ASIAN_UNITS)
-    for seconds, names in table.items()
+    (re.compile(names, re.IGNORECASE), seconds) for table in (_UNITS, _ASIAN_UNITS) for seconds, names in table.items()
 ]
 _FILLER = (
     "a an about action again all also an answer appears approx approximate approximately are around as ask asked asks at "
@@ -176,7 +174,7 @@ def _tokens(text: str) -> list[_Token]:
     place = 0
     while match := _TOKEN.match(text, place):
         place = match.end()
-        kind, word = match.lastgroup, match[0]
+        kind, word = str(match.lastgroup), match[0]
         if kind in ("clock", "number"):
             unit = _AFTER_NUMBER.match(text, place)
             seconds = _unit_seconds(unit[1]) if unit else 0.0
@@ -262,7 +260,9 @@ def _kind(tokens: Sequence[_Token], place: int) -> _Kind | None:
 
 
 def _only_joins(between: Sequence[_Token]) -> bool:
-    return any(t.kind is _Kind.JOINT for t in between) and all(t.kind is _Kind.JOINT or t.kind in _LIGHT for t in between)
+    return any(t.kind is _Kind.JOINT for t in between) and all(
+        t.kind is _Kind.JOINT or t.kind in _LIGHT for t in between
+    )
 
 
 def _words_before(tokens: Sequence[_Token]) -> list[tuple[int, int]]:

@@ -10,7 +10,9 @@ from rarft.training import recipe
 
 
 def rarft(*arguments, cwd=ROOT):
-    return subprocess.run([sys.executable, "-m", "rarft", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+    return subprocess.run(
+        [sys.executable, "-m", "rarft", *map(str, arguments)], capture_output=True, text=True, cwd=cwd
+    )
 
 
 @pytest.mark.parametrize("command", [[], ["world"], ["train"], ["infer"], ["evaluate"], ["course"], ["doctor"]])
@@ -59,6 +61,22 @@ def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
     asked = []
     monkeypatch.setattr(recipe, "run_recipe", lambda fields, resume: asked.append((fields, resume)))
     with pytest.raises(SystemExit):
-        cli.main(["train", "rarft", "--config", "r.yaml", "--seed", "0", "--variant", "paper", "--steps", "7", "--resume", "--beta", "0.1"])
+        cli.main(
+            [
+                "train",
+                "rarft",
+                "--config",
+                "r.yaml",
+                "--seed",
+                "0",
+                "--variant",
+                "paper",
+                "--steps",
+                "7",
+                "--resume",
+                "--beta",
+                "0.1",
+            ]
+        )
     fields = ["--config", "r.yaml", "--variant", "paper", "--max_steps", "7", "--seed", "0", "--beta", "0.1"]
     assert asked == [(fields, True)]

@@ -81,7 +81,9 @@ def test_the_judge_survives_bad_replies(serve, world):
     predictions = reference_predictions(samples, "oracle")
     silent = next(i for i, s in enumerate(samples) if not s.relevant)
     answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
-    predictions[answered] = Prediction(samples[answered], reference_predictions(samples, "never refuse")[answered].completion)
+    predictions[answered] = Prediction(
+        samples[answered], reference_predictions(samples, "never refuse")[answered].completion
+    )
     server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else CLOSE)
     judge = LLMJudge(LLM("m", server.url, attempts=2), offline=claimed_categories)
     predictions = judged(predictions, judge)
@@ -92,7 +94,11 @@ def test_the_judge_survives_bad_replies(serve, world):
     assert predictions[silent].judged == {}
     assert predictions[answered].judged == {"llm_score": 0.0, "llm_rt_iou": 0.0}
     assert summary(scores(predictions))["llm_score"] == pytest.approx(3.5 * (refusals - 1) / refusals), "one decimal"
-    expected = [rt_iou({"Attribute/AttributeValue"}, claimed_categories(p)) for i, p in enumerate(predictions) if not p.sample.relevant and i not in (silent, answered)]
+    expected = [
+        rt_iou({"Attribute/AttributeValue"}, claimed_categories(p))
+        for i, p in enumerate(predictions)
+        if not p.sample.relevant and i not in (silent, answered)
+    ]
     assert about["offline_agreement"] == pytest.approx(sum(expected) / len(expected))
 
 

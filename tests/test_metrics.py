@@ -42,11 +42,23 @@ def test_what_cannot_be_read_is_never_right():
     np.testing.assert_allclose(metrics.ra_iou(relevant, verdicts, [0.4, 0.9, 0, 0]), [0.4, 0, 1, 0])
 
 
-@pytest.mark.parametrize("text", ["", "<think> cut off at the token limit", "4.2 to 9.6", "<ANSWER>4.2 to 9.6</ANSWER>"])
+@pytest.mark.parametrize(
+    "text", ["", "<think> cut off at the token limit", "4.2 to 9.6", "<ANSWER>4.2 to 9.6</ANSWER>"]
+)
 def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
     samples = [s for clip in world for s in clip.samples]
     row = summary(scores([Prediction(s, text) for s in samples], encoder=encoder, categories=claimed_categories))
-    zero = ("f1", "accuracy", "ra_iou", "miou", "refused", "over_refusal", "rt_iou", "explanation_similarity", "correction_similarity")
+    zero = (
+        "f1",
+        "accuracy",
+        "ra_iou",
+        "miou",
+        "refused",
+        "over_refusal",
+        "rt_iou",
+        "explanation_similarity",
+        "correction_similarity",
+    )
     assert row["unreadable"] == 1 and not any(row[name] for name in zero)
 
 

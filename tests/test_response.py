@@ -67,7 +67,14 @@ def test_well_formed():
     good = format_completion("a <timestep>0 to 4</timestep> b", "0 to 4", "NIL")
     found = parse_response(good)
     assert found.well_formed and found.nil and not found.refused and found.spans == ((0.0, 4.0),)
-    for bad in ("", good + "!", good.replace("</think>", ""), good + good, good.replace("NIL", ""), good.replace("0 to 4 ", " ")):
+    for bad in (
+        "",
+        good + "!",
+        good.replace("</think>", ""),
+        good + good,
+        good.replace("NIL", ""),
+        good.replace("0 to 4 ", " "),
+    ):
         assert not parse_response(bad).well_formed, bad
     assert parse_response(good.replace("correction>", "correct>")).well_formed
     assert not parse_response("<think>a</think><answer>b c d e</answer><correction>vanilla</correction>").nil
@@ -79,7 +86,12 @@ def test_message_lists_and_strings_read_alike():
     assert text_of([]) == ""
 
 
-@given(st.floats(0, 9e3), st.floats(0, 9e3), st.sampled_from([" to ", " - ", " and "]), st.sampled_from(["", "s", " seconds"]))
+@given(
+    st.floats(0, 9e3),
+    st.floats(0, 9e3),
+    st.sampled_from([" to ", " - ", " and "]),
+    st.sampled_from(["", "s", " seconds"]),
+)
 def test_what_is_written_is_read(a, b, joint, unit):
     start, end = sorted((round(a, 2), round(b, 2)))
     _, (span,) = read_answer(f"{start:.2f}{unit}{joint}{end:.2f}{unit}")
@@ -92,7 +104,9 @@ def test_any_text_is_read_without_an_error(text):
     parse_response(f"<answer>{text}</answer>")
 
 
-@pytest.mark.parametrize("piece", ["<answer>", "1", "1 to ", "1 to 2 b ", "to ", " ", "</think><answer>", "1:", "1.", ":", "a", "no "])
+@pytest.mark.parametrize(
+    "piece", ["<answer>", "1", "1 to ", "1 to 2 b ", "to ", " ", "</think><answer>", "1:", "1.", ":", "a", "no "]
+)
 def test_hostile_text_takes_linear_time(piece):
     def seconds(size):
         text = piece * (size // len(piece))

@@ -20,7 +20,9 @@ from rarft.hivtg.editors import PROMPT, LLMEditor
 from rarft.llm import LLM
 from rarft.schema import Sample, Span
 
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,9 @@ def chat_model(tmp_path_factory):
     core.decoder = decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator([PROMPT], trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet))
+    core.train_from_iterator(
+        [PROMPT], trainers.BpeTrainer(vocab_size=600, special_tokens=special, initial_alphabet=alphabet)
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE
     )
@@ -52,8 +56,25 @@ def server(chat_model, tmp_path_factory):
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     start = "import rarft._torchvision; from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", start, "serve", chat_model, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
-    with open(log, "w") as output, subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}) as process:
+    command = [
+        sys.executable,
+        "-c",
+        start,
+        "serve",
+        chat_model,
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+    ]
+    with (
+        open(log, "w") as output,
+        subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        ) as process,
+    ):
         for _ in range(240):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).read()
@@ -87,5 +108,7 @@ def test_the_builder_keeps_every_rejection_and_goes_on(server, chat_model, encod
     counts = build(samples, editor, tmp_path / "rows.jsonl", concurrency=2)
     assert counts["rejected"] == 6 and counts["without_edits"] == 2 and counts["rows"] == 0
     rejected = [json.loads(line) for line in (tmp_path / "rows.jsonl.rejected.jsonl").read_text().splitlines()]
-    assert {row["query"] for row in rejected} == {s.query for s in samples} and all("no usable reply" in r["reason"] for r in rejected)
+    assert {row["query"] for row in rejected} == {s.query for s in samples} and all(
+        "no usable reply" in r["reason"] for r in rejected
+    )
     assert build(samples, editor, tmp_path / "rows.jsonl")["skipped"] == 2

@@ -41,7 +41,20 @@ def vocabulary() -> list[str]:
     glue = f"the with than turns to it as on before after not and NIL scene user assistant . : s {language.REFUSAL}"
     plurals = [part + "s" for part in scenes.PARTS]
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
-    return list(dict.fromkeys(["<unk>", *glue.split(), *values, *plurals, *numbers, *prompts.DESCRIBE.split(), "other", *completions.MARKS]))
+    return list(
+        dict.fromkeys(
+            [
+                "<unk>",
+                *glue.split(),
+                *values,
+                *plurals,
+                *numbers,
+                *prompts.DESCRIBE.split(),
+                "other",
+                *completions.MARKS,
+            ]
+        )
+    )
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -71,12 +84,20 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 def tiny_processor() -> Qwen3VLProcessor:
     """The real Qwen3-VL processor with 8-pixel patches, merged 4×4: 64×64 pixels become four tokens a second."""
-    geometry = {"patch_size": 8, "temporal_patch_size": 2, "merge_size": 4, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    geometry = {
+        "patch_size": 8,
+        "temporal_patch_size": 2,
+        "merge_size": 4,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+    }
     budget = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64 * 2 * LONGEST_SECONDS}
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=budget, **geometry),
         tokenizer=tiny_tokenizer(),
-        video_processor=Qwen3VLVideoProcessor(size=budget, cap_pixels_per_frame=False, do_sample_frames=False, **geometry),
+        video_processor=Qwen3VLVideoProcessor(
+            size=budget, cap_pixels_per_frame=False, do_sample_frames=False, **geometry
+        ),
         chat_template=CHAT_TEMPLATE,
     )
 

@@ -53,9 +53,7 @@ def labels_of(story: Story) -> tuple[np.ndarray, np.ndarray]:
             actor = story.actors[lane]
             action = next(e.action for e in actor.events if e.start <= second < e.end)
             values = (actor.colour, actor.shape, actor.part, actor.count, actor.size, action, story.layout, scene)
-            classes[second, token] = [
-                names.index(v) for names, v in zip(ATTRIBUTES.values(), values, strict=True)
-            ]
+            classes[second, token] = [names.index(v) for names, v in zip(ATTRIBUTES.values(), values, strict=True)]
             pair = slice(2 * second, 2 * second + 2)
             path = paths[lane]
             motion[second, token] = np.concatenate(

@@ -1,24 +1,22 @@
-"""Run every chapter in order with papermill, then make the site, the student edition and the report.
+"""Run every chapter in order, then make the site, the student edition and the report.
 
-A chapter that ran already with the same notebook, library and scale is not run again.
+A chapter that ran already is run again only if something that it depends on has changed, and the build says what.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import platform
-import threading
-import time
 from pathlib import Path
+from typing import Any
 
-import psutil
-
+from rarft.course.changes import dependencies, reason
+from rarft.course.execute import run_chapter
 from rarft.course.notebook import BUILD, ROOT, results
 from rarft.course.site import write_site
 from rarft.course.student import write_student_edition
-from rarft.errors import ChapterError, InputError
-from rarft.files import write_json
+from rarft.errors import InputError
+from rarft.files import read_json, write_json
 from rarft.machine import machine
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -26,108 +24,77 @@ NOTEBOOKS = ROOT / "notebooks"
 
 def chapters(only: list[str] | None = None) -> list[Path]:
     """The notebooks in reading order; `only` keeps those whose number is listed. Raises InputError for none."""
-    found = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     if only:
-        found = [path for path in found if path.name[:2] in only]
-    if not found:
+        paths = [path for path in paths if path.name[:2] in only]
+    if not paths:
         raise InputError(f"no chapters {only or ''} in {NOTEBOOKS}")
-    return found
+    return paths
 
 
-def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool = False) -> dict:
-    """Build the course into build/. Returns the report. Raises ChapterError when a chapter fails."""
-    output = BUILD / "course"
-    output.mkdir(parents=True, exist_ok=True)
-    report = {"scale": scale, "machine": machine(), "chapters": {}}
+def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Build the course into build/. Returns the report. Raises ChapterError when a chapter fails.
+
+    Args:
+        only: numbers of chapters; all by default.
+        fresh: run chapters again though nothing has changed.
+    """
     listed = chapters(only)
+    entries: dict[str, dict[str, Any]] = {}
+    digests: dict[str, str] = {}
     for position, source in enumerate(listed, start=1):
         number = source.name[:2]
-        stamp = output / f"{source.stem}.json"
-        digest = _digest(source, scale)
-        entry = json.loads(stamp.read_text()) if stamp.exists() and not fresh else {}
-        state = "kept"
-        if entry.get("digest") != digest:
-            print(f"[{position}/{len(listed)}] {source.stem} …", flush=True)
-            entry = {"digest": digest, **run_chapter(source, output / source.name, scale)}
-            write_json(stamp, entry)
-            state = "ran"
-        print(
-            f"[{position}/{len(listed)}] {source.stem}: {state}, {entry['minutes']:.1f} min, "
-            f"{entry['peak_ram_gb']:.1f} GB",
-            flush=True,
-        )
-        report["chapters"][number] = {
-            "title": source.stem[3:].replace("_", " "),
-            "minutes": entry["minutes"],
-            "peak_ram_gb": entry["peak_ram_gb"],
-            "machine": report["machine"],
-            "results": results(number),
-        }
-    report["minutes"] = sum(chapter["minutes"] for chapter in report["chapters"].values())
-    live = (report["chapters"].get("09") or {}).get("results") or {}
-    report["before"], report["after"] = live.get("before"), live.get("after")
+        entries[number] = _up_to_date(source, scale, digests, fresh, f"[{position}/{len(listed)}] {source.stem}")
+        digests[number] = _results_digest(entries[number])
+    report = _report(scale, listed, entries)
     write_json(BUILD / "report.json", report)
     write_student_edition(chapters(), BUILD / "student")
-    index = write_site(output, BUILD / "site", report)
+    index = write_site(BUILD / "course", BUILD / "site", report)
     print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")
     return report
 
 
-def run_chapter(source: Path, target: Path, scale: str) -> dict[str, float]:
-    """Execute one notebook. Returns its minutes and the peak RAM of its kernel in GB."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
-    watch = _RamWatch()
-    begin = time.perf_counter()
-    with watch:
-        try:
-            papermill.execute_notebook(
-                str(source),
-                str(target),
-                parameters={"SCALE": scale},
-                cwd=str(ROOT),
-                kernel_name="python3",
-                progress_bar=False,
-                request_save_on_cell_execute=False,
-            )
-        except PapermillExecutionError as error:
-            raise ChapterError(
-                f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-                f"the executed notebook, up to the error: {target}"
-            ) from error
-    return {"minutes": (time.perf_counter() - begin) / 60, "peak_ram_gb": watch.peak / 1e9}
+def _up_to_date(source: Path, scale: str, earlier: dict[str, str], fresh: bool, label: str) -> dict[str, Any]:
+    """The stamp of a chapter's run, which has just been made if there was none, or none that still holds."""
+    stamp = BUILD / "course" / f"{source.stem}.json"
+    now = dependencies(source, scale, earlier)
+    entry = read_json(stamp) if stamp.exists() else {}
+    why = "asked for" if fresh else reason(entry.get("dependencies"), now)
+    if why is None:
+        print(f"{label}: kept, nothing that it depends on has changed", flush=True)
+        return entry
+    print(f"{label} … ({why})", flush=True)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)  # a run that is stopped leaves none: what lies there is half of it
+    entry = {"dependencies": now, **run_chapter(source, stamp.with_name(source.name), scale)}
+    write_json(stamp, entry)
+    print(f"{label}: {entry['minutes']:.1f} min, {entry['peak_ram_gb']:.1f} GB", flush=True)
+    return entry
 
 
-class _RamWatch:
-    """Peak resident memory of this process's children while the block runs."""
-
-    def __enter__(self):
-        self.peak, self._stop = 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        me = psutil.Process()
-        while not self._stop.wait(0.5):
-            used = 0
-            for child in me.children(recursive=True):
-                try:
-                    used += child.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-            self.peak = max(self.peak, used)
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
+def _results_digest(entry: dict[str, Any]) -> str:
+    """Changes whenever a chapter runs again on something that has changed."""
+    return hashlib.sha256(json.dumps(entry["dependencies"], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _digest(source: Path, scale: str) -> str:
-    """Changes with the notebook, the library, the shipped data and the scale."""
-    digest = hashlib.sha256(f"{scale} {platform.python_version()}".encode())
-    files = [source, *sorted((ROOT / "rarft").rglob("*.py")), *sorted((ROOT / "data" / "base").glob("*"))]
-    for path in files:
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()
+def _report(scale: str, listed: list[Path], entries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    where = machine()
+    rows = {
+        source.name[:2]: {
+            "title": source.stem[3:].replace("_", " "),
+            "minutes": entries[source.name[:2]]["minutes"],
+            "peak_ram_gb": entries[source.name[:2]]["peak_ram_gb"],
+            "machine": where,
+            "results": results(source.name[:2]),
+        }
+        for source in listed
+    }
+    live = (rows.get("09") or {}).get("results") or {}
+    return {
+        "scale": scale,
+        "machine": where,
+        "chapters": rows,
+        "minutes": sum(row["minutes"] for row in rows.values()),
+        "before": live.get("before"),
+        "after": live.get("after"),
+    }

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def check_equal(
-    yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6
-) -> None:
+def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
     """Compare two functions on cases (tuples of arguments).
 
     Raises AssertionError that shows the first case on which they differ; prints a line if there is none.
@@ -24,9 +22,7 @@ def check_equal(
             raise AssertionError(f"{yours.__name__}: not written yet") from error
         if not _same(got, expected, tolerance):
             arguments = ", ".join(repr(argument) for argument in case)
-            raise AssertionError(
-                f"{yours.__name__}({arguments})\n  returned {got!r}\n  expected {expected!r}"
-            )
+            raise AssertionError(f"{yours.__name__}({arguments})\n  returned {got!r}\n  expected {expected!r}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
 

@@ -65,12 +65,18 @@ def _problem(need: Requirement, extra: str) -> str | None:
         installed = version(need.name)
     except PackageNotFoundError:
         return f"{need.name} is missing"
-    return None if need.specifier.contains(installed, prereleases=True) else f"{need.name} {installed} is not {need.specifier}"
+    return (
+        None
+        if need.specifier.contains(installed, prereleases=True)
+        else f"{need.name} {installed} is not {need.specifier}"
+    )
 
 
 def cores() -> Check:
     count = os.cpu_count() or 1
-    return Check("CPU", True if count >= 2 else None, f"{count} cores", "with one core the live run takes twice as long")
+    return Check(
+        "CPU", True if count >= 2 else None, f"{count} cores", "with one core the live run takes twice as long"
+    )
 
 
 def memory() -> Check:

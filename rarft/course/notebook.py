@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,13 +27,18 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
         raise InputError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
     import torch
 
+    # TRL still uses names that transformers has deprecated: nothing that a reader could do about.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
     threads = threads or min(4, os.cpu_count() or 1)
     torch.set_num_threads(threads)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
     print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {threads} threads")
     measured = measured_chapter(chapter)
     if measured:
-        print(f"measured at full scale: {measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB ({measured['machine']})")
+        print(
+            f"measured at full scale: {measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB ({measured['machine']})"
+        )
     return scale
 
 

@@ -74,4 +74,6 @@ def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
         message.value = f"saved: {html.escape(edited.query)} ({edited.difficulty.value})"
 
     button.on_click(save)
-    return ipywidgets.VBox([clip_player(clip, {sample.query: sample.spans[0]}), query, answer, categories, button, message])
+    return ipywidgets.VBox(
+        [clip_player(clip, {sample.query: sample.spans[0]}), query, answer, categories, button, message]
+    )

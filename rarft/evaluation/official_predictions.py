@@ -31,7 +31,9 @@ def _official_prediction(row: Any, place: str) -> Prediction:
             raise InputError(f"{place}: the field {name!r} ({kind.__name__}) is missing")
     relevant, span = row["gt_relevant"], span_of(row.get("gt_timestamp"))
     if relevant and span is None:
-        raise InputError(f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}")
+        raise InputError(
+            f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}"
+        )
     answer, correction = split_answer(str(row.get("gt_output") or ""))
     named = row.get("gt_categories") or []
     if not isinstance(named, list):
@@ -39,10 +41,12 @@ def _official_prediction(row: Any, place: str) -> Prediction:
     sample = Sample(
         row["video"],
         row["query"],
-        [span] if relevant else [],
+        [span] if relevant and span else [],
         answer=answer,
         correction=correction,
         categories=[category for category in Category if category.value in named],
-        difficulty=Difficulty.ORIGINAL if relevant else LEVELS.get(str(row.get("irrelevance_level")), Difficulty.SHUFFLED),
+        difficulty=Difficulty.ORIGINAL
+        if relevant
+        else LEVELS.get(str(row.get("irrelevance_level")), Difficulty.SHUFFLED),
     )
     return Prediction(sample, row["model_output"], reading="official")

@@ -18,7 +18,14 @@ from rarft.files import write_text
 from rarft.plots import bars, data_uri, film_strip, risk_coverage
 from rarft.video.reader import read_video
 
-PLOTTED = {"f1": "relevance F1", "ra_iou": "RA-IoU", "miou": "mIoU", "refused": "refused", "over_refusal": "over-refusal", "unreadable": "unreadable"}
+PLOTTED = {
+    "f1": "relevance F1",
+    "ra_iou": "RA-IoU",
+    "miou": "mIoU",
+    "refused": "refused",
+    "over_refusal": "over-refusal",
+    "unreadable": "unreadable",
+}
 
 
 def write_page(
@@ -75,11 +82,11 @@ def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Predictio
     """The predictions of lowest RA-IoU with that figure, half of each relevance; perfect ones are left out."""
     values = scores(predictions)["ra_iou"]
     relevant = np.array([p.sample.relevant for p in predictions])
-    found = []
+    chosen: list[int] = []
     for kind in (True, False):
-        places = np.flatnonzero((relevant == kind) & (values < 1))
-        found += sorted(places, key=lambda i: values[i])[: count // 2]
-    return [(predictions[i], float(values[i])) for i in found]
+        places = np.flatnonzero((relevant == kind) & (values < 1)).tolist()
+        chosen += sorted(places, key=lambda i: values[i])[: count // 2]
+    return [(predictions[i], float(values[i])) for i in chosen]
 
 
 def _plots(rows: dict[str, dict], model: str) -> list[tuple[str, str, str]]:
@@ -97,7 +104,13 @@ def _risk(predictions: Sequence[Prediction], model: str) -> list[tuple[str, str,
     if not len(coverage):
         return []
     alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the surer half"
-    return [("Risk and coverage by the model's own refusal probability", data_uri(risk_coverage({model: (coverage, risk)})), alt)]
+    return [
+        (
+            "Risk and coverage by the model's own refusal probability",
+            data_uri(risk_coverage({model: (coverage, risk)})),
+            alt,
+        )
+    ]
 
 
 def _case(prediction: Prediction, value: float) -> dict:

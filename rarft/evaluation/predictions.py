@@ -62,7 +62,9 @@ def predict(
     done = read_predictions(output, samples) if output and Path(output).exists() else []
     if output:
         write_predictions(output, done)
-    for start in tqdm(range(len(done), len(samples), batch_size), desc=desc, disable=len(done) == len(samples)):
+    if len(done) == len(samples):
+        return done
+    for start in tqdm(range(len(done), len(samples), batch_size), desc=desc):
         new = _answered(model, processor, cache, samples[start : start + batch_size])
         done += new
         if output:

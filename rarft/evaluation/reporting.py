@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rarft.encoder import MINILM, default_encoder
 from rarft.evaluation.judges import CategoryJudge, Judge, judged
@@ -79,7 +80,7 @@ def write_report(
     rows = report(systems, encoder=default_encoder(scoring.similarity), categories=categories[0])
     paired = {name: paired_comparison(systems[name], systems[first]) for name in others}
     table = _table(rows, paired, systems[first])
-    about = {
+    contents: dict[str, Any] = {
         **about,
         "reading": scoring.reading,
         "similarity": scoring.similarity,
@@ -88,9 +89,9 @@ def write_report(
         "judge": llm_judge.about if llm_judge else None,
         "offline_judge": categories[1],
     }
-    write_json(out / "report.json", {**about, "paired": paired.get(others[0]) if others else None})
+    write_json(out / "report.json", {**contents, "paired": paired[others[0]] if others else None})
     write_text(out / "report.md", f"{table}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
-    write_page(out / "report.html", table=table, predictions=systems[first], **about)
+    write_page(out / "report.html", table=table, predictions=systems[first], **contents)
     return table
 
 
@@ -98,7 +99,9 @@ def _table(rows: dict[str, dict], paired: Mapping[str, dict], predictions: Seque
     """The Markdown table of all figures that any system has, and a sentence for each comparison."""
     known = dict.fromkeys((*COLUMNS, *(name for p in predictions for name in p.judged)))
     table = markdown(rows, [column for column in known if any(column in row for row in rows.values())])
-    sentences = [_sentence(figure, found, name) for name, figures in paired.items() for figure, found in figures.items()]
+    sentences = [
+        _sentence(figure, found, name) for name, figures in paired.items() for figure, found in figures.items()
+    ]
     return "\n\n".join(filter(None, (table, "\n".join(sentences))))
 
 
@@ -112,8 +115,8 @@ def _read_and_judged(predictions: Sequence[Prediction], scoring: Scoring) -> lis
 def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
     """`rarft.metrics.paired_difference`, ours minus the other, of right relevance and of RA-IoU on the same samples."""
     a, b = scores(other), scores(ours)
-    right = [is_right(values["relevant"], values["verdict"]).astype(float) for values in (a, b)]
-    return {"accuracy": paired_difference(*right), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
+    accuracy = [is_right(values["relevant"], values["verdict"]).astype(float) for values in (a, b)]
+    return {"accuracy": paired_difference(*accuracy), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
 
 
 def _sentence(name: str, difference: Mapping[str, float], other: str) -> str:

@@ -57,7 +57,7 @@ def evaluate_file(
     """
     scoring = scoring or Scoring()
     test_set = read_test_set(data, videos, limit)
-    options = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
+    options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
     remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
     asked = predict_in_processes(
         model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, **options
@@ -65,6 +65,7 @@ def evaluate_file(
     systems = {model_name: asked}
     if against:
         systems[str(against)] = _predictions_of_all(against, test_set.samples)
+    categories: tuple[CategoryJudge | None, str]
     if test_set.stories:
         categories = (claimed_categories, "exact: the world's truth")
         scoring = dataclasses.replace(scoring, judges=(exact_judge(test_set.stories), *scoring.judges))

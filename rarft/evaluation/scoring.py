@@ -45,7 +45,11 @@ def scores(
     if encoder is not None:
         for name, said, truth in (
             ("explanation_similarity", [r.answer or "" for r in responses], [p.sample.answer for p in predictions]),
-            ("correction_similarity", [r.correction or "" for r in responses], [p.sample.correction for p in predictions]),
+            (
+                "correction_similarity",
+                [r.correction or "" for r in responses],
+                [p.sample.correction for p in predictions],
+            ),
         ):
             known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
             values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)

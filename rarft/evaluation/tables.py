@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def reference_predictions(samples: Sequence[Sample], name: str) -> list[Predicti
     return [Prediction(sample, REFERENCE_ROWS[name](sample)) for sample in samples]
 
 
-def report(predictions: dict[str, Sequence[Prediction]], **options) -> dict:
+def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> dict[str, dict]:
     """Summaries with intervals and groups of several systems over the same samples, reference rows added.
 
     Args:
@@ -48,9 +49,9 @@ def report(predictions: dict[str, Sequence[Prediction]], **options) -> dict:
     samples = [p.sample for p in next(iter(predictions.values()))]
     systems = {**predictions, **{name: reference_predictions(samples, name) for name in REFERENCE_ROWS}}
     rows = {}
-    for name, found in systems.items():
-        values = scores(found, **options)
-        rows[name] = {**summary(values), "intervals": intervals(values), "groups": by_group(found, values)}
+    for name, given in systems.items():
+        values = scores(given, **options)
+        rows[name] = {**summary(values), "intervals": intervals(values), "groups": by_group(given, values)}
     return rows
 
 

@@ -114,7 +114,9 @@ def _wrong_field(sample: Sample) -> tuple[str, str] | None:
     for name in ("video", "query"):
         value = getattr(sample, name)
         if not isinstance(value, str) or not value.strip():
-            return name, "empty" if value in ("", None) or isinstance(value, str) else f"text was expected, got {value!r}"
+            return name, "empty" if value in ("", None) or isinstance(
+                value, str
+            ) else f"text was expected, got {value!r}"
     for name in ("duration", "start", "end"):
         value = getattr(sample, name)
         if value is not None and not (is_finite_number(value) and value >= 0):
@@ -150,14 +152,17 @@ def _query_row(line: str, *, allow_empty: bool) -> Sample:
     windows = [row["span"]] if "span" in row else row["relevant_windows"]
     known = {"video", "vid", "query", "duration", "span", "relevant_windows"}
     extra = {k: v for k, v in row.items() if k not in known}
-    return Sample(video, row["query"], [_checked(w, allow_empty) for w in windows], duration=row.get("duration"), extra=extra)
+    return Sample(
+        video, row["query"], [_checked(w, allow_empty) for w in windows], duration=row.get("duration"), extra=extra
+    )
 
 
 def _json_sample(entry: Any, *, allow_empty: bool) -> Sample:
-    return _activitynet(*entry, allow_empty) if isinstance(entry, tuple) else _tvgbench(entry, allow_empty)
+    return _activitynet(entry, allow_empty) if isinstance(entry, tuple) else _tvgbench(entry, allow_empty)
 
 
-def _activitynet(name: str, video: dict, position: int, allow_empty: bool) -> Sample:
+def _activitynet(entry: tuple[str, dict, int], allow_empty: bool) -> Sample:
+    name, video, position = entry
     span = _checked(video["timestamps"][position], allow_empty)
     return Sample(name, video["sentences"][position].strip(), [span], duration=video["duration"])
 

@@ -24,7 +24,7 @@ from rarft.schema import Difficulty, Sample, seconds
 EDITS = (1, 2, 3)
 
 
-def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter:
+def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter[str]:
     """Write a row of HI-VTG for each relevant sample, a JSON line each as they come, in constant memory.
 
     Samples that `output` holds already are skipped, so that a run that was killed goes on. A sample keeps the
@@ -40,7 +40,7 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
         for path, query in ((output, "query_text"), (rejected_path, "query")):
             index.mark_done(_key(row["video"], row[query], row["timestamp"]) for row in iter_json_lines(path))
         todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0])))
-        counts = Counter()
+        counts: Counter[str] = Counter()
         with (
             open(output, "a", encoding="utf-8") as rows,
             open(rejected_path, "a", encoding="utf-8") as rejections,
@@ -49,7 +49,9 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
         ):
             for batch in _batches(todo, 16 * concurrency):
                 known = [index.of_video(sample.video) for sample in batch]
-                for sample, near, (made, refused) in zip(batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True):
+                for sample, near, (made, refused) in zip(
+                    batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True
+                ):
                     if made:
                         rows.write(_line(rows_of([[replace(sample, think=sample.think or think(near)), *made]])[0]))
                     rejections.writelines(map(_line, refused))

@@ -44,8 +44,11 @@ class Editor(Protocol):
 
 
 CATEGORIES = [c.value for c in Category]
-PROMPT = files("rarft").joinpath("prompt_files/edit.txt").read_text(encoding="utf-8").format(
-    categories="\n".join(CATEGORIES)
+PROMPT = (
+    files("rarft")
+    .joinpath("prompt_files/edit.txt")
+    .read_text(encoding="utf-8")
+    .format(categories="\n".join(CATEGORIES))
 )
 VERIFY_PROMPT = files("rarft").joinpath("prompt_files/verify.txt").read_text(encoding="utf-8")
 VERIFY_SCHEMA = {"type": "object", "properties": {"possible": {"type": "boolean"}}, "required": ["possible"]}

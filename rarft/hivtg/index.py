@@ -22,7 +22,7 @@ class AnnotationIndex:
         self._database.execute("CREATE TABLE done (key TEXT PRIMARY KEY)")
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._database.close()
         self._folder.cleanup()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,16 @@ class LintReport:
     def to_json(self) -> dict:
         """Plain JSON types."""
         findings = [asdict(f) for f in self.findings]
-        return {"path": self.path, "rows": self.rows, "counts": self.counts, "perfect_miou": self.perfect_miou, "findings": findings}
+        return {
+            "path": self.path,
+            "rows": self.rows,
+            "counts": self.counts,
+            "perfect_miou": self.perfect_miou,
+            "findings": findings,
+        }
 
 
-def lint(path: str | Path, sources: list[str | Path] = ()) -> LintReport:
+def lint(path: str | Path, sources: Sequence[str | Path] = ()) -> LintReport:
     """Check a released file. With source annotations, labels and durations are checked against them."""
     videos = read_sources(list(sources))
     report = LintReport(str(path), 0)
@@ -72,7 +78,9 @@ def lint(path: str | Path, sources: list[str | Path] = ()) -> LintReport:
         read = ReleasedFile(str(path), [], [])
         row = read_row(read, number, row)
         for problem in read.problems:
-            report.findings.append(Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}"))
+            report.findings.append(
+                Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}")
+            )
         if row is None:
             continue
         ids.add(video_id(row["video"]))
@@ -102,7 +110,14 @@ def _row_findings(number: int, row: dict, source: SourceVideo | None) -> Iterato
 def _time_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
     duration, label = row.get("duration"), row.get("timestamp")
     if source and source.duration and duration and abs(duration - source.duration) > 1:
-        yield Finding("wrong-duration", "error", number, None, f"{duration} s, the source says {source.duration} s", source.duration)
+        yield Finding(
+            "wrong-duration",
+            "error",
+            number,
+            None,
+            f"{duration} s, the source says {source.duration} s",
+            source.duration,
+        )
     if not label:
         return
     if label[0] < 0:
@@ -134,9 +149,12 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
         if earlier and "timestamp" not in item:
             yield Finding("shared-span", "warning", number, position, "a second relevant query has no span of its own")
         return
+    assert source is not None  # truth comes from it
     windows = source.windows.get(normalise(item["q"]), 1)
     if windows > 1:
-        yield Finding("truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one")
+        yield Finding(
+            "truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one"
+        )
     if any(_near(label, t) for t in truth):
         return
     right = list(truth[0])
@@ -145,7 +163,9 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
         message = f"ends at {label.end} = clip end + answer end; clip start + answer end is {right[1]:g}"
         yield Finding("wrong-end", "error", number, position, message, right)
     elif earlier and "timestamp" not in item:
-        yield Finding("inherited-span", "error", number, position, f"has the first query's span; its own is {truth[0]}", right)
+        yield Finding(
+            "inherited-span", "error", number, position, f"has the first query's span; its own is {truth[0]}", right
+        )
     else:
         yield Finding("differs-from-source", "warning", number, position, f"{label}; the source says {truth[0]}")
 
@@ -211,10 +231,12 @@ def fix(path: str | Path, report: LintReport, folder: str | Path | None = None) 
         else:
             holder, key = row, "timestamp"
         old = holder.get(key)
-        changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": old, "new": finding.fix})
+        changes.append(
+            {"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": old, "new": finding.fix}
+        )
         holder[key] = finding.fix
-        if finding.code == "wrong-end":
-            changes += _rewrite_texts(row, finding, Span(*old), Span(*finding.fix))
+        if finding.code == "wrong-end" and old:
+            changes += _rewrite_texts(row, finding, Span(old[0], old[1]), Span(*finding.fix))
     fixed = write_released(rows, target.with_suffix(".fixed.json"))
     return fixed, write_json(target.with_suffix(".fixes.json"), changes)
 
@@ -231,14 +253,25 @@ def _rewrite_texts(row: dict, finding: Finding, old: Span, new: Span) -> list[di
     def written(match: re.Match) -> str:
         if not _near(Span(float(match[1]), float(match[3])), old):
             return match[0]
-        start, end = (f"{value:.{len(text.partition('.')[2])}f}" for value, text in ((new.start, match[1]), (new.end, match[3])))
+        start, end = (
+            f"{value:.{len(text.partition('.')[2])}f}" for value, text in ((new.start, match[1]), (new.end, match[3]))
+        )
         return start + match[2] + end
 
     changes = []
     for holder, key, name in places:
         before = holder.get(key)
         if isinstance(before, str) and (after := _PAIR.sub(written, before)) != before:
-            changes.append({"row": finding.row, "item": finding.item, "code": finding.code, "key": name, "old": before, "new": after})
+            changes.append(
+                {
+                    "row": finding.row,
+                    "item": finding.item,
+                    "code": finding.code,
+                    "key": name,
+                    "old": before,
+                    "new": after,
+                }
+            )
             holder[key] = after
     return changes
 

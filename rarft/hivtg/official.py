@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,17 +114,19 @@ def read_row(found: ReleasedFile, number: int, row: Any) -> dict[str, Any] | Non
         own = span_of(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
         if item["r"] and own is None:
             if "timestamp" not in row or "timestamp" in good:  # otherwise it has been reported
-                problem("timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out")
+                problem(
+                    "timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out"
+                )
             continue
-        difficulty = _difficulty(item, lambda message, name=name: problem(name, message))
-        categories = _categories(item, lambda message, name=name: problem(name, message))
+        difficulty = _difficulty(item, partial(problem, name))
+        categories = _categories(item, partial(problem, name))
         answer, correction = split_answer(item.get("a") or "")
         known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
         found.samples.append(
             Sample(
                 video=good["video"],
                 query=item["q"],
-                spans=[own] if item["r"] else [],
+                spans=[own] if item["r"] and own else [],
                 duration=good.get("duration"),
                 answer=answer,
                 correction="" if item["r"] else correction or _known_correction(good, item),
@@ -155,11 +158,13 @@ def span_of(value: Any) -> Span | None:
     return Span(float(value[0]), float(value[1]))
 
 
-def _difficulty(item: dict, problem) -> Difficulty:
+def _difficulty(item: dict, problem: Callable[[str], None]) -> Difficulty:
     level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), None)
     count = len(item.get("c") or [])
-    if not item["r"] and not count and LEVELS.get(level, Difficulty.EASY) is Difficulty.EASY:
-        return Difficulty.SHUFFLED  # no element was edited: an SS-VTG query comes from another video, whatever its level says
+    if not item["r"] and not count and LEVELS.get(str(level), Difficulty.EASY) is Difficulty.EASY:
+        return (
+            Difficulty.SHUFFLED
+        )  # no element was edited: an SS-VTG query comes from another video, whatever its level says
     if level in LEVELS:
         return LEVELS[level]
     if level is not None:
@@ -169,7 +174,7 @@ def _difficulty(item: dict, problem) -> Difficulty:
     return Difficulty.from_edits(count) if 1 <= count <= 3 else Difficulty.SHUFFLED
 
 
-def _categories(item: dict, problem) -> list[Category]:
+def _categories(item: dict, problem: Callable[[str], None]) -> list[Category]:
     found = []
     for name in item.get("c") or []:
         try:
@@ -195,7 +200,9 @@ def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
     """Samples, grouped by (video, relevant query), the relevant one first, as rows of a released file."""
     rows = []
     for relevant, *irrelevant in groups:
-        items = [{"q": relevant.query, "a": f"<answer>{relevant.spans[0]}</answer>", "r": True, "difficulty": "original"}]
+        items = [
+            {"q": relevant.query, "a": f"<answer>{relevant.spans[0]}</answer>", "r": True, "difficulty": "original"}
+        ]
         items += [
             {
                 "q": sample.query,

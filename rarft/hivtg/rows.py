@@ -16,7 +16,7 @@ TEXT = {"type": ["string", "null"]}
 SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
 
-ROW = {
+ROW: dict[str, dict[str, Any]] = {
     "video": {"type": "string", "pattern": r"\S"},
     "GRPO": {"type": "array", "minItems": 1},
     "query_text": TEXT,
@@ -26,7 +26,7 @@ ROW = {
     "think": TEXT,
     "PRO": {"type": ["object", "null"], "properties": {"prompt": TEXT, "answer": {"type": ["object", "null"]}}},
 }
-ITEM = {
+ITEM: dict[str, dict[str, Any]] = {
     "q": {"type": "string", "pattern": r"\S"},
     "r": {"type": "boolean"},
     "a": TEXT,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def normalise(sentence: str) -> str:
     return " ".join(sentence.lower().split()).rstrip(" .")
 
 
-def read_sources(paths: list[str | Path]) -> dict[str, SourceVideo]:
+def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
     """Read source files into one table by video id. Raises InputError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
@@ -82,7 +83,9 @@ def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
         if len(sample.spans) > 1:
             video.windows[sentence] = len(sample.spans)
     if not samples:
-        raise InputError(f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py")
+        raise InputError(
+            f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py"
+        )
 
 
 def _add_ratsg(videos: dict[str, SourceVideo], path: str | Path, table: dict) -> None:

@@ -52,7 +52,11 @@ def read_questions(path: str | Path) -> list[dict]:
 
 
 def infer_all(
-    answer: Callable[[list[dict]], Iterable[dict]], questions: Sequence[dict], output: str | Path, *, batch_size: int = 16
+    answer: Callable[[list[dict]], Iterable[dict]],
+    questions: Sequence[dict],
+    output: str | Path,
+    *,
+    batch_size: int = 16,
 ) -> dict[str, int]:
     """Answer every question and add a line each to `output`: the question's keys and those of `answer_of`, or an `error`
     where its video cannot be read.
@@ -71,7 +75,10 @@ def infer_all(
             raise InputError(f"{output}, line {number}: answers another question; delete the file or choose another")
     counts = {"answered": 0, "errors": 0, "kept": len(kept)}
     rest = iter(questions[len(kept) :])
-    with open(output, "a", encoding="utf-8") as file, tqdm(total=len(questions), initial=len(kept), desc="infer") as bar:
+    with (
+        open(output, "a", encoding="utf-8") as file,
+        tqdm(total=len(questions), initial=len(kept), desc="infer") as bar,
+    ):
         while batch := list(islice(rest, batch_size)):
             for row in answer(batch):
                 counts["errors" if "error" in row else "answered"] += 1

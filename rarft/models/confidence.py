@@ -44,7 +44,9 @@ def refusal_probabilities(
     if not places:
         return found
     prompts = chat_texts(processor, [queries[i] for i in places], prompt_style(model))
-    texts = [p + completions[i][: completions[i].index(ANSWER) + len(ANSWER)] for p, i in zip(prompts, places, strict=True)]
+    texts = [
+        p + completions[i][: completions[i].index(ANSWER) + len(ANSWER)] for p, i in zip(prompts, places, strict=True)
+    ]
     inputs = tokenize_with_features(processor, texts, [features[i] for i in places])
     logits = model(**to_device(inputs, model.device), logits_to_keep=1).logits[:, -1].float()
     suppressed = model.generation_config.suppress_tokens

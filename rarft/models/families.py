@@ -109,7 +109,9 @@ def family_of(model: PreTrainedModel | PeftModel) -> Family:
     kind = without_lora(model).config.model_type
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise InputError(f"model_type {kind!r} is not known; known are {known}. To add it, see rarft/models/families.py")
+        raise InputError(
+            f"model_type {kind!r} is not known; known are {known}. To add it, see rarft/models/families.py"
+        )
     return FAMILIES[kind]
 
 

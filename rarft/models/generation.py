@@ -43,7 +43,7 @@ def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
 
 def note_of_unknown_words(processor: ProcessorMixin, query: str) -> str | None:
     """What to tell whoever asks a query with words that the model cannot read; None if it can read all."""
-    words = ", ".join(unknown_words(processor, query))
+    words = ", ".join(dict.fromkeys(unknown_words(processor, query)))
     return f"{query!r}: this model has no tokens for: {words}. Its answer says nothing about them." if words else None
 
 
@@ -78,7 +78,9 @@ def generate(
     inputs = to_device(tokenize_with_features(processor, texts, features), model.device)
     config = GenerationConfig.from_model_config(model.config)
     config.update(**model.generation_config.to_diff_dict())
-    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens or model_limit(model))
+    config.update(
+        do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens or model_limit(model)
+    )
     ids = generate_from_shared_prefix(model, inputs, config, num_generations)
     completions = ids[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(completions, skip_special_tokens=True)]
@@ -87,7 +89,9 @@ def generate(
 def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
     """Positions of the tokens of prompts (B, L), as a forward pass counts them: (3, B, L) for M-RoPE, else (B, L)."""
     if not family_of(model).mrope:
-        return torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device).expand_as(inputs["input_ids"])
+        return torch.arange(inputs["input_ids"].shape[1], device=inputs["input_ids"].device).expand_as(
+            inputs["input_ids"]
+        )
     names = ("input_ids", "attention_mask", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
     return model.model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0]
 

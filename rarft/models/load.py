@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
 from rarft.settings import Settings, read_settings
-from rarft.upstream.of_transformers import check_video_model, whole_weights
+from rarft.upstream.of_transformers import check_video_model, no_loading_bar, whole_weights
 
 
 def load_model(
@@ -59,13 +60,18 @@ def _load_adapter(folder: Path, **options) -> tuple[PeftModel, ProcessorMixin]:
     return PeftModel.from_pretrained(model, str(folder)), processor
 
 
+def _is_small(folder: Path) -> bool:
+    """Whether a folder has weights that load in an instant: under 500 MB."""
+    return folder.is_dir() and sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 5e8
+
+
 def _load_weights(
     name: str, revision: str | None, *, dtype: str | torch.dtype, device: str | torch.device, **options
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     try:
         processor = AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
-        with whole_weights():
+        with whole_weights(), no_loading_bar() if _is_small(Path(name)) else nullcontext():
             model = AutoModelForImageTextToText.from_pretrained(
                 name, revision=revision, dtype=dtype, trust_remote_code=False, **options
             )

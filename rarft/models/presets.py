@@ -42,10 +42,30 @@ PRESETS = {
         Preset("time-r1-7b", "Boshenxx/Time-R1-7B", None, _settings(28, "time-r1")),
         Preset("videochat-r1-7b", "OpenGVLab/VideoChat-R1_7B", None, _settings(28, "videochat-r1")),
         Preset("videochat-r1-think-7b", "OpenGVLab/VideoChat-R1-thinking_7B", None, _settings(28, "videochat-r1")),
-        Preset("qwen2.5-vl-3b", "Qwen/Qwen2.5-VL-3B-Instruct", "66285546d2b821cf421d4f5eb2576359d3770cd3", _settings(28, "instruct")),
-        Preset("qwen2.5-vl-7b", "Qwen/Qwen2.5-VL-7B-Instruct", "cc594898137f460bfe9f0759e9844b3ce807cfb5", _settings(28, "instruct")),
-        Preset("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct", "ebb281ec70b05090aa6165b016eac8ec08e71b17", _settings(32, "instruct")),
-        Preset("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct", "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b", _settings(32, "instruct")),
+        Preset(
+            "qwen2.5-vl-3b",
+            "Qwen/Qwen2.5-VL-3B-Instruct",
+            "66285546d2b821cf421d4f5eb2576359d3770cd3",
+            _settings(28, "instruct"),
+        ),
+        Preset(
+            "qwen2.5-vl-7b",
+            "Qwen/Qwen2.5-VL-7B-Instruct",
+            "cc594898137f460bfe9f0759e9844b3ce807cfb5",
+            _settings(28, "instruct"),
+        ),
+        Preset(
+            "qwen3-vl-4b",
+            "Qwen/Qwen3-VL-4B-Instruct",
+            "ebb281ec70b05090aa6165b016eac8ec08e71b17",
+            _settings(32, "instruct"),
+        ),
+        Preset(
+            "qwen3-vl-8b",
+            "Qwen/Qwen3-VL-8B-Instruct",
+            "0c351dd01ed87e9c1b53cbc748cba10e6187ff3b",
+            _settings(32, "instruct"),
+        ),
     )
 }
 

@@ -8,7 +8,14 @@ from __future__ import annotations
 import torch
 from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-_VISION = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "patch_size": 14, "fullatt_block_indexes": [7, 15, 23, 31]}
+_VISION = {
+    "depth": 32,
+    "hidden_size": 1280,
+    "intermediate_size": 3420,
+    "num_heads": 16,
+    "patch_size": 14,
+    "fullatt_block_indexes": [7, 15, 23, 31],
+}
 SHAPES = {
     "qwen2.5-vl-3b": {
         "text_config": {

@@ -39,7 +39,9 @@ def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
     return attention_of(config) == NAME
 
 
-def shared_prefix_attention(module, query, key, value, attention_mask, scaling=None, dropout=0.0, shared_prefix=None, **kwargs):
+def shared_prefix_attention(
+    module, query, key, value, attention_mask, scaling=None, dropout=0.0, shared_prefix=None, **kwargs
+):
     """transformers' attention interface: (B, heads, L, D) queries → (B, L, heads, D), no weights.
 
     Args:
@@ -50,9 +52,7 @@ def shared_prefix_attention(module, query, key, value, attention_mask, scaling=N
         return _attend_to_shared(query, key, value, attention_mask, scaling), None
     if shared_prefix is not None:
         return _attend_packed(module, query, key, value, shared_prefix, scaling=scaling, dropout=dropout), None
-    return sdpa_attention_forward(
-        module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
-    )
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
 
 
 AttentionInterface.register(NAME, shared_prefix_attention)
@@ -78,7 +78,9 @@ class SharedPrefixCache(Cache):
         Args:
             prefill: of the prompts (B, L); their last token is left out, each completion begins with it.
         """
-        layers = [SharedPrefixLayer(layer.keys, layer.values, num_generations, max_new_tokens) for layer in prefill.layers]
+        layers = [
+            SharedPrefixLayer(layer.keys, layer.values, num_generations, max_new_tokens) for layer in prefill.layers
+        ]
         super().__init__(layers=layers)
 
 
@@ -109,7 +111,9 @@ class SharedPrefixLayer(DynamicLayer):
         return self.prefix_keys.shape[2] + self.filled
 
 
-def _attend_to_shared(query: torch.Tensor, key: Shared, value: Shared, mask: torch.Tensor | None, scaling: float) -> torch.Tensor:
+def _attend_to_shared(
+    query: torch.Tensor, key: Shared, value: Shared, mask: torch.Tensor | None, scaling: float
+) -> torch.Tensor:
     """One new token (N, heads, 1, D) of each completion; the queries of a group meet their prefix together."""
     (batch, key_heads, prefix, size), rows = key.prefix.shape, len(query)
     group, shared_by = rows // batch, query.shape[1] // key_heads  # completions a prompt, query heads a key head
@@ -159,7 +163,11 @@ class Packed:
 
 
 def pack(
-    groups: Sequence[Sequence[int]], input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, completion: int
+    groups: Sequence[Sequence[int]],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    labels: torch.Tensor,
+    completion: int,
 ) -> tuple[torch.Tensor, torch.Tensor, Packed]:
     """Bring completions of the same prompt into one row.
 
@@ -181,7 +189,9 @@ def pack(
 
     real = attention_mask[firsts, None, None, :prefix].bool()
     causal = torch.ones(prefix, prefix, dtype=torch.bool, device=device).tril()
-    itself = torch.eye(prefix, dtype=torch.bool, device=device)  # padding has to see something, or its softmax is not a number
+    itself = torch.eye(
+        prefix, dtype=torch.bool, device=device
+    )  # padding has to see something, or its softmax is not a number
     own = torch.ones(completion + 1, completion + 1, dtype=torch.bool, device=device).tril()
     segment_mask = torch.cat([real.expand(-1, -1, completion + 1, -1), own.expand(len(groups), 1, -1, -1)], -1)
     rows = torch.empty(sum(map(len, groups)), dtype=torch.long, device=device)

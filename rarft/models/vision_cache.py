@@ -53,7 +53,9 @@ class VisionCache:
                 by default.
         """
         if any(p.requires_grad for module in vision_modules(model) for p in module.parameters()):
-            raise InputError("the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)")
+            raise InputError(
+                "the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)"
+            )
         if in_memory is not None and folder is None:
             raise InputError("in_memory needs a folder: features that leave the memory would be lost")
         self.model, self.processor, self.reader = model, processor, reader
@@ -87,8 +89,8 @@ class VisionCache:
         """Encode videos ahead of their use. Returns the errors of those that cannot be read."""
         missing = [crop for crop in dict.fromkeys(crops) if crop not in self._memory and not self._is_stored(crop)]
         errors = {}
-        bar = tqdm(self._encoded(missing), total=len(missing), desc="videos", disable=len(missing) < 2)
-        for crop, features in bar:
+        encoded = self._encoded(missing)
+        for crop, features in tqdm(encoded, total=len(missing), desc="videos") if len(missing) > 1 else encoded:
             if isinstance(features, VideoError):
                 errors[crop] = features
         return errors
@@ -105,7 +107,9 @@ class VisionCache:
             for number, batch in enumerate(batches):
                 clips = ahead.pop().result()
                 ahead = [pool.submit(self._decode, later) for later in batches[number + 1 : number + 2]]
-                yield from ((crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, VideoError))
+                yield from (
+                    (crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, VideoError)
+                )
                 good = [(crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, Clip)]
                 features = encode_clips(self.model, self.processor, [clip for _, clip in good]) if good else []
                 for (crop, _), feature in zip(good, features, strict=True):
@@ -159,7 +163,11 @@ class VisionCache:
 
 
 def readable_groups(
-    groups: Sequence[Sequence[Sample]], cache: VisionCache, *, on_bad_video: str = "stop", share: tuple[int, int] = (0, 1)
+    groups: Sequence[Sequence[Sample]],
+    cache: VisionCache,
+    *,
+    on_bad_video: str = "stop",
+    share: tuple[int, int] = (0, 1),
 ) -> list[Sequence[Sample]]:
     """Encode every video before training begins, and keep the groups whose video can be read.
 

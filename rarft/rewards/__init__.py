@@ -13,6 +13,7 @@ encoder; see each function for its formula.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from rarft.encoder import SentenceEncoder
 from rarft.errors import InputError
@@ -50,7 +51,7 @@ def _bound(variant: str, name: str, encoder: SentenceEncoder | None) -> Reward:
         raise InputError(f"unknown reward {name}; choose from {', '.join(NAMES)}, or give your own as module:function")
     function = REWARDS[variant][name]
 
-    def reward(completions: list, **columns) -> list[float | None]:
+    def reward(completions: list, **columns: Any) -> list[float | None]:
         return function(completions, **{**columns, "encoder": encoder})
 
     reward.__name__ = name

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rarft.encoder import SentenceEncoder, default_encoder
 from rarft.response import NIL, text_of
@@ -80,13 +81,13 @@ def _number_at_end(text: str) -> float | None:
 # -- the rewards -------------------------------------------------------------------------------------------------------
 
 
-def format_reward(completions: list, **_) -> list[float]:
+def format_reward(completions: list, **_: Any) -> list[float]:
     """1 if think, answer and correction follow each other with white space between, else 0. Repeated and empty blocks
     pass."""
     return [float(is_formatted(text_of(c))) for c in completions]
 
 
-def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_) -> list[float]:
+def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_: Any) -> list[float]:
     """Ground relevant queries, refuse irrelevant ones.
 
     relevant (spans not empty): IoU · (1 - |s - s'| / D) · (1 - |e - e'| / D), of the first true span; the IoU's union is
@@ -117,7 +118,7 @@ def _refuse_iou(answer: str | None, truth: Spans, duration: float | None) -> flo
 
 
 def explain_reward(
-    completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_
+    completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float | None]:
     """½ (cos(a', answer) - cos(a', contrast)), where a' is the completion's answer, `answer` the true one and `contrast`
     one of the opposite relevance for the same video. None where either reference is empty."""
@@ -139,7 +140,7 @@ def contrast_reward(
 
 
 def correction_reward(
-    completions: list, spans: list[Spans], correction: list[str], encoder: SentenceEncoder | None = None, **_
+    completions: list, spans: list[Spans], correction: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float]:
     """relevant: 1 if "NIL" is anywhere in the correction, in any case. irrelevant: ½ (1 + cos(c', correction)); 0 for NIL
     anywhere, and without a reference query."""

@@ -8,6 +8,7 @@ silence, which no formula of the text asks for. Blocks and spans are read as `ra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rarft.encoder import SentenceEncoder, default_encoder
 from rarft.metrics import temporal_iou
@@ -20,7 +21,7 @@ __all__ = ["correction_reward", "explain_reward", "format_reward", "refuse_iou_r
 Spans = Sequence[Sequence[float]]
 
 
-def refuse_iou_reward(completions: list, spans: list[Spans], **_) -> list[float]:
+def refuse_iou_reward(completions: list, spans: list[Spans], **_: Any) -> list[float]:
     """relevant (spans not empty): IoU with the nearest true span. irrelevant: 1 without a span in the answer, else 0."""
     return [_refuse_iou(last_block(text_of(c), "answer"), truth) for c, truth in zip(completions, spans, strict=True)]
 
@@ -35,7 +36,7 @@ def _refuse_iou(answer: str | None, truth: Spans) -> float:
 
 
 def explain_reward(
-    completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_
+    completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float | None]:
     """cos(a', answer) - cos(a', contrast), where a' is the completion's answer, `answer` the true one and `contrast` one
     of the opposite relevance for the same video. None where either reference is empty."""
@@ -43,7 +44,7 @@ def explain_reward(
 
 
 def correction_reward(
-    completions: list, spans: list[Spans], correction: list[str], encoder: SentenceEncoder | None = None, **_
+    completions: list, spans: list[Spans], correction: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float]:
     """relevant: 0. irrelevant: cos(c', correction), where c' is the completion's correction; 0 without a reference."""
     encoder = encoder or default_encoder()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from rarft.encoder import SentenceEncoder, default_encoder
 from rarft.errors import InputError
@@ -17,12 +18,12 @@ from rarft.schema import Span
 Spans = Sequence[Sequence[float]]
 
 
-def format_reward(completions: list, **_) -> list[float]:
+def format_reward(completions: list, **_: Any) -> list[float]:
     """1 if think, answer and correction follow each other, each exactly once and none empty, else 0."""
     return [float(parse_response(text_of(c)).well_formed) for c in completions]
 
 
-def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_) -> list[float]:
+def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_: Any) -> list[float]:
     """Ground relevant queries, refuse irrelevant ones.
 
     relevant (spans not empty): IoU · max(0, 1 - |s - s'| / D) · max(0, 1 - |e - e'| / D), of the best of the true spans.
@@ -34,7 +35,9 @@ def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[floa
     for completion, truth, length in zip(completions, spans, duration, strict=True):
         response = parse_response(text_of(completion))
         if truth:
-            rewards.append(max((_grounding(s, Span(*t), length) for s in response.spans[:1] for t in truth), default=0.0))
+            rewards.append(
+                max((_grounding(s, Span(*t), length) for s in response.spans[:1] for t in truth), default=0.0)
+            )
         else:
             rewards.append(float(is_refusal(response)))
     return rewards
@@ -48,7 +51,9 @@ def _grounding(predicted: Span, true: Span, duration: float | None) -> float:
 
 
 # Scripts that put no space between words: a character counts as a word.
-_WORD = re.compile(r"[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(
+    r"[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_]+(?:['’-][^\W_]+)*"
+)
 
 
 def words(text: str) -> list[str]:
@@ -63,7 +68,7 @@ def is_refusal(response: Response) -> bool:
 
 
 def explain_reward(
-    completions: list, spans: list[Spans], answer: list[str], encoder: SentenceEncoder | None = None, **_
+    completions: list, spans: list[Spans], answer: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float | None]:
     """Say what the reference explanation says.
 
@@ -73,7 +78,7 @@ def explain_reward(
     encoder = encoder or default_encoder()
     responses = [parse_response(text_of(c)) for c in completions]
     given = [r.answer or "" for r in responses]
-    rewards = []
+    rewards: list[float | None] = []
     for near, r, a, true, truth in zip(
         encoder.cosine(given, list(answer)), responses, given, answer, spans, strict=True
     ):
@@ -96,7 +101,7 @@ def correction_reward(
     query: list[str],
     correction: list[str],
     encoder: SentenceEncoder | None = None,
-    **_,
+    **_: Any,
 ) -> list[float | None]:
     """Correct the query of an irrelevant one; say NIL to a relevant one. c' is the completion's correction.
 
@@ -108,7 +113,7 @@ def correction_reward(
     responses = [parse_response(text_of(c)) for c in completions]
     given = [r.correction or "" for r in responses]
     to_truth, to_query = encoder.cosine(given, list(correction)), encoder.cosine(given, list(query))
-    rewards = []
+    rewards: list[float | None] = []
     for r, c, near, copied, truth, true in zip(responses, given, to_truth, to_query, spans, correction, strict=True):
         if truth:
             rewards.append(float(r.nil and bool(r.spans)))

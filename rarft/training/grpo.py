@@ -46,7 +46,9 @@ class VideoGRPOTrainer(GRPOTrainer):
         check_grpo_trainer_class()
         super().__init__(*args, **kwargs)
         check_grpo_trainer(self)
-        self.vision_cache = vision_cache or VisionCache(self.accelerator.unwrap_model(self.model), self.processing_class)
+        self.vision_cache = vision_cache or VisionCache(
+            self.accelerator.unwrap_model(self.model), self.processing_class
+        )
         self._features: list[VisionFeatures] = []  # of the generation batch, one for each row
         self._rows: torch.Tensor | None = None  # which of them the batch in hand needs
 
@@ -91,7 +93,9 @@ class VideoGRPOTrainer(GRPOTrainer):
             "gather_deepspeed3_params": self.args.ds3_gather_for_generation,
             "gradient_checkpointing_kwargs": self.args.gradient_checkpointing_kwargs,
         }
-        shared_out = self._dist.is_zero3 or self._dist.is_fsdp or any(isinstance(p, DTensor) for p in self.model.parameters())
+        shared_out = (
+            self._dist.is_zero3 or self._dist.is_fsdp or any(isinstance(p, DTensor) for p in self.model.parameters())
+        )
         with (
             unwrap_model_for_generation(self.model_wrapped, self.accelerator, **settings) as model,
             torch.no_grad() if shared_out else torch.inference_mode(),  # the latter is quicker, but gathers no weights

@@ -43,15 +43,23 @@ class RunArguments:
     videos: str | None = field(default=None, metadata={"help": "folder of the videos; a world folder brings its own"})
     limit: int | None = field(default=None, metadata={"help": "the first so many videos; all by default"})
     variant: str = field(default="robust", metadata={"help": "rewards: official, paper or robust"})
-    rewards: list[str] = field(default_factory=lambda: list(NAMES), metadata={"help": "which of the four; module:function for one of your own"})
-    features: str | None = field(default=None, metadata={"help": "folder for the encoded videos; OUTPUT_DIR/features by default"})
+    rewards: list[str] = field(
+        default_factory=lambda: list(NAMES), metadata={"help": "which of the four; module:function for one of your own"}
+    )
+    features: str | None = field(
+        default=None, metadata={"help": "folder for the encoded videos; OUTPUT_DIR/features by default"}
+    )
     features_in_memory: int = field(default=256, metadata={"help": "encoded videos kept in memory by each process"})
     encode_together: int = field(default=1, metadata={"help": "videos that go through the vision tower at a time"})
     on_bad_video: str = field(default="skip", metadata={"help": "skip (log and leave out) or stop"})
     decode_seconds: float = field(default=120.0, metadata={"help": "a decoder that works longer on one video is ended"})
     fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
-    prompt_style: str | None = field(default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"})
-    max_pixels: int | None = field(default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"})
+    prompt_style: str | None = field(
+        default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"}
+    )
+    max_pixels: int | None = field(
+        default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"}
+    )
 
 
 def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GRPOConfig]:

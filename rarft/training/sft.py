@@ -57,7 +57,9 @@ def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: st
     if isinstance(clips[0], VisionFeatures):
         batch = tokenize_with_features(processor, texts, clips)
     else:
-        batch = dict(processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips)))
+        batch = dict(
+            processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips))
+        )
     labels = torch.full_like(batch["input_ids"], -100)
     for row, (example, ending) in enumerate(zip(examples, endings, strict=True)):
         tokens = processor.tokenizer(ending, add_special_tokens=False, return_offsets_mapping=True)
@@ -70,7 +72,9 @@ def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: st
 class VideoSFTTrainer(Trainer):
     """`transformers.Trainer` with batches of clips of like length, and the loss over the completion's tokens only."""
 
-    def __init__(self, model: PreTrainedModel, args: TrainingArguments, dataset: ExampleDataset, processor: ProcessorMixin):
+    def __init__(
+        self, model: PreTrainedModel, args: TrainingArguments, dataset: ExampleDataset, processor: ProcessorMixin
+    ):
         check_trainer()
         style = prompt_style(model)
         super().__init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
@@ -31,7 +31,7 @@ class Method:
         """What is wrong with it; None if nothing is."""
         found = getattr(self.owner, self.name, None)
         where = f"{getattr(self.owner, '__name__', self.owner)}.{self.name}"
-        if not isinstance(found, Callable):
+        if not callable(found):
             return f"{where} is gone"
         missing = [name for name in self.parameters if name not in inspect.signature(found).parameters]
         return f"{where} has no parameter {', '.join(missing)} any more" if missing else None

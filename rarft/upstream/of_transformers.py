@@ -23,6 +23,7 @@ from transformers.integrations import deepspeed
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+from transformers.utils import logging
 from transformers.video_utils import VideoMetadata
 
 from rarft.upstream.contract import Method, check
@@ -34,6 +35,7 @@ __all__ = [
     "attention_of",
     "check_trainer",
     "check_video_model",
+    "no_loading_bar",
     "sdpa_attention_forward",
     "sdpa_mask",
     "whole_weights",
@@ -58,6 +60,18 @@ def whole_weights() -> Iterator[None]:
         yield
     finally:
         deepspeed._hf_deepspeed_config_weak_ref = sharing
+
+
+@contextmanager
+def no_loading_bar() -> Iterator[None]:
+    """Load a small model without a progress bar, which would be gone before it could be read."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def check_trainer() -> None:

@@ -34,7 +34,9 @@ class GuardedReader:
                 self._pipe.send((str(path), fps, options))
                 if not self._pipe.poll(self.seconds):
                     self._stop()
-                    raise VideoError(f"{path}: decoding took longer than {self.seconds:g} s; re-encode the file, or allow more time")
+                    raise VideoError(
+                        f"{path}: decoding took longer than {self.seconds:g} s; re-encode the file, or allow more time"
+                    )
                 found = self._pipe.recv()
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 self._stop()

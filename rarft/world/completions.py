@@ -23,7 +23,7 @@ def nearest_of(story: Story, query: Slots, actor: Actor) -> tuple[list[str], Slo
     found = []
     for event in actor.events:
         word = order_word(actor, event, query)
-        truth = replace(describe(story, actor, event), order=(word, query.order[1]) if word else None)
+        truth = replace(describe(story, actor, event), order=(word, query.order[1]) if word and query.order else None)
         found.append((failing_at(story, actor, event, query), truth, event))
     return min(found, key=lambda item: (*_distance(*item[:2]), "action" in item[0]))
 
@@ -57,14 +57,20 @@ def reasoning(story: Story, query: Slots) -> str:
     both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the wrong action; and
     without the marks before what is to be explained, three of four explanations of a perfect comparison were wrong.
     """
-    told = [_held_against(name, query, actor, *nearest_of(story, query, actor)) for name, actor in zip(NAMES, story.actors, strict=True)]
+    told = [
+        _held_against(name, query, actor, *nearest_of(story, query, actor))
+        for name, actor in zip(NAMES, story.actors, strict=True)
+    ]
     fails, truth, actor, event = nearest(story, query)
     seconds = [f"{second} {e.action}" for e in actor.events for second in range(e.start, e.end)]
     seconds.append(str(story.duration))  # nothing is to be seen there
     seconds[event.start] += f" <timestep> {event.start}"
     seconds[event.end] += f" </timestep> {event.end}"
     name = NAMES[story.actors.index(actor)]
-    wrong = [f"{name}{n} {value_of(slot, truth) or 'no'} not {value_of(slot, query)}" for n, slot in enumerate(fails, start=1)]
+    wrong = [
+        f"{name}{n} {value_of(slot, truth) or 'no'} not {value_of(slot, query)}"
+        for n, slot in enumerate(fails, start=1)
+    ]
     chosen = " ".join(wrong) or f"{name}0"
     return f"{timeline(story)} segment : {' . '.join(told)} . {chosen} : {' '.join(seconds[: event.end + 1])} ."
 

@@ -70,8 +70,9 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
         story = sample_story(rng, seen_only=split == "train")
         query, _ = sample_query(story, rng)
         levels = LEVELS if split == "train" else (LEVELS[rng.integers(3)],)
-        edits = {level: edit_query(story, query, LEVELS.index(level) + 1, rng) for level in levels}
-        if len(spans_of(story, query)) != 1 or None in edits.values():
+        drawn = {level: edit_query(story, query, LEVELS.index(level) + 1, rng) for level in levels}
+        edits = {level: edit for level, edit in drawn.items() if edit is not None}
+        if len(spans_of(story, query)) != 1 or len(edits) < len(drawn):
             continue
         unseen = [held_out(q.colour, q.shape, q.action) for q in (query, *(e.query for e in edits.values()))]
         if any(unseen) == (split == "test"):
@@ -80,17 +81,19 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
 
 def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
     """The samples of a clip that `draw_clip` drew: the relevant one first, then one for each edit."""
-    common = {"video": path, "duration": float(story.duration), "think": timeline(story)}
-    relevant = Sample(query=query.sentence(), spans=spans_of(story, query), **common)
+    length, think = float(story.duration), timeline(story)
+    relevant = Sample(path, query.sentence(), spans_of(story, query), duration=length, think=think)
     irrelevant = [
         Sample(
-            query=edit.query.sentence(),
+            path,
+            edit.query.sentence(),
+            duration=length,
+            think=think,
             answer=edit.answer,
             correction=query.sentence(),
             categories=list(edit.categories),
             difficulty=level,
             extra={"bound": edit.bound},
-            **common,
         )
         for level, edit in edits.items()
     ]
@@ -138,22 +141,30 @@ def _write_clip(job: tuple) -> None:
 
 def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
     """Simply-shuffled queries (SS-VTG): for each clip, the relevant query of another one that does not happen here."""
-    found = []
+    samples = []
     for clip in world:
-        while True:
-            other = world[rng.integers(len(world))].samples[0]
-            slots = parse(other.query)
-            if other.video != str(clip.path) and not spans_of(clip.story, slots) and explain(clip.story, slots):
-                break
-        found.append(
+        query, answer = _from_another_clip(clip, world, rng)
+        samples.append(
             Sample(
                 video=str(clip.path),
-                query=other.query,
+                query=query,
                 duration=float(clip.story.duration),
                 think=timeline(clip.story),
-                answer=explain(clip.story, slots),
+                answer=answer,
                 correction=clip.samples[0].query,
                 difficulty=Difficulty.SHUFFLED,
             )
         )
-    return found
+    return samples
+
+
+def _from_another_clip(clip: WorldClip, world: list[WorldClip], rng: np.random.Generator) -> tuple[str, str]:
+    """A query of another clip that does not happen in this one, and its refusal here."""
+    while True:
+        other = world[rng.integers(len(world))].samples[0]
+        slots = parse(other.query)
+        if other.video == str(clip.path) or slots is None or spans_of(clip.story, slots):
+            continue
+        answer = explain(clip.story, slots)
+        if answer:
+            return other.query, answer

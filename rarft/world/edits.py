@@ -5,7 +5,9 @@ Edits are symmetric: a slot goes from a to b as often as from b to a, so no word
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +107,7 @@ def explain(story: Story, query: Slots, prefer: frozenset[str] = frozenset()) ->
     return None
 
 
-def _other_value(story: Story, query: Slots, slot: str, rng: np.random.Generator, rebind: bool):
+def _other_value(story: Story, query: Slots, slot: str, rng: np.random.Generator, rebind: bool) -> Any:
     old = getattr(query, slot)
     if slot == "order":
         return ("after" if old[0] == "before" else "before", old[1])
@@ -117,9 +119,9 @@ def _other_value(story: Story, query: Slots, slot: str, rng: np.random.Generator
     return options[rng.integers(len(options))]
 
 
-def _domain(slot: str, old: str) -> tuple[str, ...]:
+def _domain(slot: str, old: str) -> Sequence[str]:
     """The values that may replace `old`. Directions stay on their axis: a cross-axis edit would show in the text."""
-    groups = {
+    groups: Mapping[str, Sequence[Sequence[str]]] = {
         "colour": [scenes.COLOURS],
         "shape": [scenes.SHAPES],
         "part": [scenes.PARTS],
@@ -128,8 +130,8 @@ def _domain(slot: str, old: str) -> tuple[str, ...]:
         "scene": [scenes.SCENES],
         "place": list(scenes.PLACES.values()),
         "action": [scenes.IN_PLACE, *scenes.MOVES.values()],
-    }[slot]
-    return next(group for group in groups if old in group)
+    }
+    return next(group for group in groups[slot] if old in group)
 
 
 def _present(story: Story, slot: str) -> set[str]:
@@ -142,6 +144,4 @@ def _present(story: Story, slot: str) -> set[str]:
 
 
 def _is_bound(story: Story, query: Slots, edited: Slots, changed: tuple[str, ...]) -> bool:
-    return all(
-        slot in ("order", "transition") or getattr(edited, slot) in _present(story, slot) for slot in changed
-    )
+    return all(slot in ("order", "transition") or getattr(edited, slot) in _present(story, slot) for slot in changed)

@@ -1,7 +1,7 @@
 """Slots of meaning ↔ sentences of the world's grammar: queries, timelines, refusals.
 
-    the COLOUR SHAPE [with COUNT PART(s)] [PLACE the other] [SIZE than the other] ACTION
-        [on the SCENE | as the SCENE turns to SCENE] [before|after it ACTION]
+the COLOUR SHAPE [with COUNT PART(s)] [PLACE the other] [SIZE than the other] ACTION
+    [on the SCENE | as the SCENE turns to SCENE] [before|after it ACTION]
 """
 
 from __future__ import annotations
@@ -137,9 +137,7 @@ REFUSAL = "no such segment :"
 
 def refusal(query: Slots, truth: Slots, failing: list[str]) -> str:
     """Why the video does not show `query`: what it shows instead, slot by slot (`red not blue`)."""
-    return f"{REFUSAL} " + " and ".join(
-        f"{_value(slot, truth)} not {_value(slot, query)}" for slot in failing
-    )
+    return f"{REFUSAL} " + " and ".join(f"{_value(slot, truth)} not {_value(slot, query)}" for slot in failing)
 
 
 def _value(slot: str, slots: Slots) -> str:

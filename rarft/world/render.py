@@ -118,7 +118,7 @@ def _offsets(x: np.ndarray, y: np.ndarray, box: tuple[slice, slice]) -> tuple[np
     return dx, _Y[box][None] - y[:, None, None].astype(np.float32)
 
 
-def _box(dx: np.ndarray, dy: np.ndarray, half_width, half_height) -> np.ndarray:
+def _box(dx: np.ndarray, dy: np.ndarray, half_width: np.ndarray | float, half_height: np.ndarray | float) -> np.ndarray:
     return np.maximum(np.abs(dx) - half_width, np.abs(dy) - half_height)
 
 

@@ -105,7 +105,7 @@ def _draw(rng: np.random.Generator, duration: int | None) -> Story:
     layout = str(rng.choice(list(PLACES)))
     colours = rng.choice(COLOURS, 2, replace=False)
     sizes = rng.permutation(SIZES)
-    actors = tuple(
+    first, second = (
         Actor(
             colour=str(colours[i]),
             shape=str(rng.choice(SHAPES)),
@@ -117,7 +117,7 @@ def _draw(rng: np.random.Generator, duration: int | None) -> Story:
         )
         for i in range(2)
     )
-    return Story(duration, layout, actors, _draw_settings(rng, duration))
+    return Story(duration, layout, (first, second), _draw_settings(rng, duration))
 
 
 def _draw_events(rng: np.random.Generator, duration: int, layout: str) -> tuple[Event, ...]:

@@ -11,7 +11,10 @@ def references():
 
 
 def refusing(sample, answer=None):
-    return Prediction(sample, f"<think>a</think><answer>{answer or sample.answer}</answer><correction>{sample.correction}</correction>")
+    return Prediction(
+        sample,
+        f"<think>a</think><answer>{answer or sample.answer}</answer><correction>{sample.correction}</correction>",
+    )
 
 
 def test_it_learns_the_categories_of_refusals_it_has_not_seen(references, encoder):

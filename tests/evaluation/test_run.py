@@ -16,10 +16,15 @@ def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
     samples = [s for clip in world[:2] for s in clip.samples]
     attack = "<script>alert(1)</script>"
     samples[0] = dataclasses.replace(samples[0], query=attack, video=f"{attack}.mp4")
-    predictions = [Prediction(s, f"<think>{attack}</think><answer>{attack}</answer><correction>{attack}</correction>") for s in samples]
+    predictions = [
+        Prediction(s, f"<think>{attack}</think><answer>{attack}</answer><correction>{attack}</correction>")
+        for s in samples
+    ]
     rows = report({attack: predictions})
     table = markdown(rows, ["n", "f1"])
-    path = write_page(tmp_path / "r.html", model=attack, data=attack, machine="m", rows=rows, table=table, predictions=predictions)
+    path = write_page(
+        tmp_path / "r.html", model=attack, data=attack, machine="m", rows=rows, table=table, predictions=predictions
+    )
     page = path.read_text()
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
     assert page.count("data:image/png;base64,") >= 4, "plots, and the frames of the cases whose video is there"
@@ -46,7 +51,9 @@ def test_evaluation_of_a_folder(tmp_path):
     assert "Worst cases" in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("layout", ["charades.txt", "activitynet.json", "qvhighlights.jsonl", "tvgbench.json", "own.jsonl"])
+@pytest.mark.parametrize(
+    "layout", ["charades.txt", "activitynet.json", "qvhighlights.jsonl", "tvgbench.json", "own.jsonl"]
+)
 def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
     folder = ROOT / "data" / "samples" / "clips"
     samples = [clip.samples[0] for clip in world[:2]]
@@ -54,10 +61,28 @@ def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
     entries = [(n, s.query, list(s.spans[0]), s.duration) for n, s in zip(names, samples, strict=True)]
     text = {
         "charades.txt": "\n".join(f"{n} {span[0]} {span[1]}##{query}" for n, query, span, _ in entries),
-        "activitynet.json": json.dumps({n: {"duration": d, "timestamps": [span], "sentences": [q]} for n, q, span, d in entries}),
-        "qvhighlights.jsonl": "\n".join(json.dumps({"vid": n, "query": q, "duration": d, "relevant_windows": [span]}) for n, q, span, d in entries),
-        "own.jsonl": "\n".join(json.dumps({"video": f"{n}.mp4", "query": q, "duration": d, "span": span}) for n, q, span, d in entries),
-        "tvgbench.json": json.dumps([{"path": f"a/{n}.mp4", "question": q, "answer": f"{span[0]}-{span[1]}", "start": None, "end": None, "duration": d} for n, q, span, d in entries]),
+        "activitynet.json": json.dumps(
+            {n: {"duration": d, "timestamps": [span], "sentences": [q]} for n, q, span, d in entries}
+        ),
+        "qvhighlights.jsonl": "\n".join(
+            json.dumps({"vid": n, "query": q, "duration": d, "relevant_windows": [span]}) for n, q, span, d in entries
+        ),
+        "own.jsonl": "\n".join(
+            json.dumps({"video": f"{n}.mp4", "query": q, "duration": d, "span": span}) for n, q, span, d in entries
+        ),
+        "tvgbench.json": json.dumps(
+            [
+                {
+                    "path": f"a/{n}.mp4",
+                    "question": q,
+                    "answer": f"{span[0]}-{span[1]}",
+                    "start": None,
+                    "end": None,
+                    "duration": d,
+                }
+                for n, q, span, d in entries
+            ]
+        ),
     }[layout]
     (tmp_path / layout).write_text(text)
     table = evaluate_file(MODEL, tmp_path / layout, tmp_path / "out", videos=folder)
@@ -69,7 +94,13 @@ def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
 
 def official_rows():
     shared = {"video": "v.mp4", "query": "a dog runs", "gt_categories": ["Object/ObjectExistence"]}
-    wrong = {**shared, "gt_relevant": False, "gt_timestamp": [0, 0], "gt_output": "there is no dog in the video", "irrelevance_level": "hard"}
+    wrong = {
+        **shared,
+        "gt_relevant": False,
+        "gt_timestamp": [0, 0],
+        "gt_output": "there is no dog in the video",
+        "irrelevance_level": "hard",
+    }
     right = {**shared, "gt_relevant": True, "gt_timestamp": [2, 6], "gt_output": "2.0 to 6.0"}
     return [
         {**wrong, "model_output": "<ANSWER>there is no dog in the video</ANSWER>"},
@@ -100,7 +131,9 @@ def test_official_predictions_are_scored_as_the_official_evaluator_reads_them(tm
 
 def test_two_models_are_compared_sample_by_sample(tmp_path, world):
     folder = ROOT / "data" / "samples"
-    samples = [dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.samples][:6]
+    samples = [
+        dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.samples
+    ][:6]
     write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples, "oracle"))
     table = evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
     found = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -33,7 +33,15 @@ LAYOUTS = {
     "own.jsonl": '{"video": "v.mp4", "query": "a cat", "duration": 9, "span": [2, 5.5]}\n{"video": "v.mp4", "query": "", "span": [1, 2]}\n',
     "tvgbench.json": json.dumps(
         [
-            {"path": "a/V.mp4", "question": "q", "answer": "13.4-28.1", "start": None, "end": None, "duration": 30.1, "source": "s"},
+            {
+                "path": "a/V.mp4",
+                "question": "q",
+                "answer": "13.4-28.1",
+                "start": None,
+                "end": None,
+                "duration": 30.1,
+                "source": "s",
+            },
             {"path": "a/V.mp4", "question": "q", "answer": "soon", "start": None, "end": None, "duration": 30.1},
         ]
     ),
@@ -76,7 +84,12 @@ def test_the_world_builds_rows_that_are_false_of_their_clips_and_resume(world, t
     assert not found.problems and lint(output).counts.keys() <= {"category-count"}
     for sample in found.samples:
         assert bool(spans_of(stories[sample.video], parse(sample.query))) == sample.relevant
-    assert {s.difficulty for s in found.samples} == {Difficulty.ORIGINAL, Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY}
+    assert {s.difficulty for s in found.samples} == {
+        Difficulty.ORIGINAL,
+        Difficulty.HARD,
+        Difficulty.MEDIUM,
+        Difficulty.EASY,
+    }
     whole = output.read_text()
     output.write_text(whole[: len(whole) // 2])
     assert build(relevant, WorldEditor(stories), output)["skipped"] >= 1
@@ -104,7 +117,12 @@ GOOD = Proposal("a person closes a door", "the door is opened, not closed", (Cat
 )
 def test_bad_proposals_are_turned_down(change, reason):
     check(DOOR, GOOD, 1, [CAT.query])
-    check(DOOR, Proposal("a door opens a person", "it is the other way round", (Category.ACTION_SEQUENCE,)), 1, [CAT.query])
+    check(
+        DOOR,
+        Proposal("a door opens a person", "it is the other way round", (Category.ACTION_SEQUENCE,)),
+        1,
+        [CAT.query],
+    )
     with pytest.raises(Rejected, match=reason):
         check(DOOR, Proposal(**{**GOOD.__dict__, **change}), 1, [CAT.query])
 
@@ -134,13 +152,20 @@ def test_the_llm_editor_keeps_good_edits_and_the_reasons_of_the_others(serve, en
 
 
 def test_the_llm_editor_asks_again_if_told_to(serve, encoder):
-    server = serve(lambda m: '{"possible": true}' if "Descriptions" in m[1]["content"] else reply("a person closes a door", 1))
+    server = serve(
+        lambda m: '{"possible": true}' if "Descriptions" in m[1]["content"] else reply("a person closes a door", 1)
+    )
     with pytest.raises(Rejected, match="asked again"):
         LLMEditor(LLM("m", server.url), encoder, verify=True).edit(DOOR, 1, [])
 
 
 def test_shuffled_queries_come_from_other_videos_and_differ(encoder):
-    samples = [DOOR, CAT, Sample("w.mp4", "two people play chess", [Span(0, 3)]), Sample("w.mp4", "a person opens the door", [Span(4, 5)])]
+    samples = [
+        DOOR,
+        CAT,
+        Sample("w.mp4", "two people play chess", [Span(0, 3)]),
+        Sample("w.mp4", "a person opens the door", [Span(4, 5)]),
+    ]
     found = shuffled_queries(samples, encoder)
     assert found == shuffled_queries(samples, encoder)
     assert [s.query for s in found[:2]] == ["two people play chess"] * 2

@@ -20,7 +20,14 @@ ROW = {
     "mood": "kept",
     "GRPO": [
         {"q": "a person opens a door", "a": "<answer>2.0 to 5.5</answer>", "r": True, "difficulty": "original"},
-        {"q": "a person closes a door", "a": "<answer>it opens</answer><correct>a person opens a door</correct>", "r": False, "c": ["Action/FineGrainedAction"], "hardness_level": "strong", "note": 1},
+        {
+            "q": "a person closes a door",
+            "a": "<answer>it opens</answer><correct>a person opens a door</correct>",
+            "r": False,
+            "c": ["Action/FineGrainedAction"],
+            "hardness_level": "strong",
+            "note": 1,
+        },
     ],
 }
 
@@ -34,7 +41,11 @@ def test_all_spellings_are_read_and_nothing_is_lost(tmp_path):
     found = read_released(write(tmp_path / "a.json", [ROW]))
     relevant, irrelevant = found.samples
     assert not found.problems
-    assert relevant.spans == [(2.0, 5.5)] and relevant.difficulty is Difficulty.ORIGINAL and relevant.answer == "2.0 to 5.5"
+    assert (
+        relevant.spans == [(2.0, 5.5)]
+        and relevant.difficulty is Difficulty.ORIGINAL
+        and relevant.answer == "2.0 to 5.5"
+    )
     assert irrelevant.spans == [] and irrelevant.answer == "it opens" and irrelevant.correction == relevant.query
     assert irrelevant.difficulty is Difficulty.HARD and irrelevant.categories == [Category.FINE_GRAINED_ACTION]
     assert irrelevant.extra["note"] == 1 and "think>" not in irrelevant.think
@@ -92,7 +103,28 @@ def test_a_shuffled_query_is_never_its_own_correction_nor_another_irrelevant_one
     assert all(s.difficulty is Difficulty.SHUFFLED for s in found)
 
 
-JSON_VALUES = (None, True, 5, -1.5, float("nan"), float("inf"), 10**400, "", "x", "10", [], [1], ["1", "2"], [None, None], [2, 5.5, 9], [-3, 2], {}, {"a": 1}, [{"q": "x"}], [["x"]])
+JSON_VALUES = (
+    None,
+    True,
+    5,
+    -1.5,
+    float("nan"),
+    float("inf"),
+    10**400,
+    "",
+    "x",
+    "10",
+    [],
+    [1],
+    ["1", "2"],
+    [None, None],
+    [2, 5.5, 9],
+    [-3, 2],
+    {},
+    {"a": 1},
+    [{"q": "x"}],
+    [["x"]],
+)
 
 
 @pytest.mark.parametrize("place", ["row", "item", "PRO", "PRO.answer"])
@@ -108,10 +140,23 @@ def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
         for value in JSON_VALUES:
             for position in (0, 1):
                 row = {**json.loads(json.dumps(ROW)), "PRO": {"prompt": "from 2 to 5.5 s", "answer": {"original": "a"}}}
-                holder = {"row": row, "item": row["GRPO"][position], "PRO": row["PRO"], "PRO.answer": row["PRO"]["answer"]}[place]
+                holder = {
+                    "row": row,
+                    "item": row["GRPO"][position],
+                    "PRO": row["PRO"],
+                    "PRO.answer": row["PRO"]["answer"],
+                }[place]
                 holder[name] = value
                 rows.append(row)
-    source = write(tmp_path / "s.json", {"AB12C": {"duration": 12.0, "sts": [{"sentence": "a person opens a door", "timestamp": [2.0, 5.5], "no_answer": False}]}})
+    source = write(
+        tmp_path / "s.json",
+        {
+            "AB12C": {
+                "duration": 12.0,
+                "sts": [{"sentence": "a person opens a door", "timestamp": [2.0, 5.5], "no_answer": False}],
+            }
+        },
+    )
     path = write(tmp_path / "a.json", rows)
     read, report = read_released(path), lint(path, [source])
     assert report.rows == len(rows) and len(table(report)) < 5000
@@ -120,7 +165,11 @@ def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
     for sample in read.samples:
         assert isinstance(sample.query, str) and sample.query.strip() and isinstance(sample.answer, str)
         assert sample.duration is None or 0 < sample.duration < float("inf")
-    wrong_type = {"q": lambda v: not (isinstance(v, str) and v), "r": lambda v: not isinstance(v, bool), "duration": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 < v < 1e300)}
+    wrong_type = {
+        "q": lambda v: not (isinstance(v, str) and v),
+        "r": lambda v: not isinstance(v, bool),
+        "duration": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 < v < 1e300),
+    }
     for number, row in enumerate(rows):
         for name in wrong_type.keys() & set(fields):
             holders = row["GRPO"] if place == "item" else [row]
@@ -134,7 +183,13 @@ def test_any_json_value_in_place_of_a_row_an_item_or_a_source_is_named(row, tmp_
     found = read_released(path)
     assert len(found.samples) == 1 and {p.row for p in found.problems} == {0, 1}
     assert lint(path).rows == 2
-    for broken in ({"AB12C": row}, {"AB12C": {"sts": row, "duration": 3}}, {"AB12C": {"sts": [row], "duration": 3}}, [row], row):
+    for broken in (
+        {"AB12C": row},
+        {"AB12C": {"sts": row, "duration": 3}},
+        {"AB12C": {"sts": [row], "duration": 3}},
+        [row],
+        row,
+    ):
         try:
             lint(path, [write(tmp_path / "s.json", broken)])
         except ValueError as error:
@@ -157,7 +212,12 @@ def test_any_json_value_in_a_field_of_an_annotation_is_named(row, tmp_path):
             for sample in read_annotations(tmp_path / "x", problems.append):
                 assert isinstance(sample.video, str) and isinstance(sample.query, str)
             assert all("x, row" in str(p) for p in problems)
-    for video in (row, {"duration": row, "timestamps": [[1, 2]], "sentences": ["q"]}, {"duration": 9, "timestamps": row, "sentences": ["q"]}, {"duration": 9, "timestamps": [[1, 2]], "sentences": row}):
+    for video in (
+        row,
+        {"duration": row, "timestamps": [[1, 2]], "sentences": ["q"]},
+        {"duration": 9, "timestamps": row, "sentences": ["q"]},
+        {"duration": 9, "timestamps": [[1, 2]], "sentences": row},
+    ):
         (tmp_path / "x").write_text(json.dumps({"v": video}))
         list(read_annotations(tmp_path / "x", lambda problem: None))
 
@@ -167,7 +227,9 @@ def test_json_lines_may_hold_any_unicode_line_separator(tmp_path):
     (tmp_path / "q.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     assert read_questions(tmp_path / "q.jsonl") == [row]
     sample = Sample(row["video"], row["query"])
-    (tmp_path / "p.jsonl").write_text(json.dumps({**row, "completion": "x\u2028y"}, ensure_ascii=False) + "\n", encoding="utf-8")
+    (tmp_path / "p.jsonl").write_text(
+        json.dumps({**row, "completion": "x\u2028y"}, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     assert read_predictions(tmp_path / "p.jsonl", [sample])[0].completion == "x\u2028y"
 
 
@@ -179,7 +241,11 @@ def test_split_answer():
 @pytest.mark.skipif(not OFFICIAL.exists(), reason="the official files are not here")
 @pytest.mark.parametrize(
     "name, rows, relevant, irrelevant, problems",
-    [("hi_vtg_charades", 1097, 1097, 1097, 0), ("hi_vtg_tvgbench", 800, 800, 800, 1), ("ss_vtg_charades", 2119, 1860, 1860, 0)],
+    [
+        ("hi_vtg_charades", 1097, 1097, 1097, 0),
+        ("hi_vtg_tvgbench", 800, 800, 800, 1),
+        ("ss_vtg_charades", 2119, 1860, 1860, 0),
+    ],
 )
 def test_official_files(name, rows, relevant, irrelevant, problems, tmp_path):
     found = read_released(OFFICIAL / f"{name}.json")

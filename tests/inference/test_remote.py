@@ -87,7 +87,19 @@ def test_no_server_and_no_such_model_stop_the_run(world, server, tmp_path, capsy
 def test_from_the_command_line(world, server, capsys):
     url, _ = server
     sample = world[0].samples[0]
-    arguments = ["infer", "--server", url, "--model", "base", "--style", "plain", "--video", str(world[0].path), "--query", sample.query]
+    arguments = [
+        "infer",
+        "--server",
+        url,
+        "--model",
+        "base",
+        "--style",
+        "plain",
+        "--video",
+        str(world[0].path),
+        "--query",
+        sample.query,
+    ]
     with pytest.raises(SystemExit, match="0"):
         main(arguments)
     assert "found:" in capsys.readouterr().out

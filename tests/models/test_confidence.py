@@ -36,7 +36,9 @@ def test_completions_without_an_answer_have_none(base, world):
     features = encode_clips(model, processor, [read_video(world[0].path)])
     query = [world[0].samples[0].query]
     assert np.isnan(refusal_probabilities(model, processor, features, query, ["<think> nothing"]))
-    assert set(processor.tokenizer.convert_ids_to_tokens(span_tokens(processor.tokenizer))) == {str(n) for n in range(25)}
+    assert set(processor.tokenizer.convert_ids_to_tokens(span_tokens(processor.tokenizer))) == {
+        str(n) for n in range(25)
+    }
 
 
 def test_predictions_keep_it_and_reports_use_it(base, world, tmp_path):
@@ -52,7 +54,9 @@ def test_auroc_and_selective_risk_by_hand(world):
     samples = [s for c in world[:2] for s in c.samples]  # relevant, irrelevant, relevant, irrelevant
     oracle = reference_predictions(samples, "never refuse")
     sure = [0.1, 0.4, 0.2, None]
-    values = scores([Prediction(p.sample, p.completion, refusal_probability=s) for p, s in zip(oracle, sure, strict=True)])
+    values = scores(
+        [Prediction(p.sample, p.completion, refusal_probability=s) for p, s in zip(oracle, sure, strict=True)]
+    )
     assert summary(values)["auroc"] == 1.0
     coverage, risk = selective_risk(values)
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])

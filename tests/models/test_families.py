@@ -157,7 +157,13 @@ def video_llama3():
         VideoLlama3VideoProcessor(size=BUDGET, do_sample_frames=False, use_token_compression=True, **geometry),
         chat_template=CHAT_TEMPLATE,
     )
-    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 8}
+    vision = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "patch_size": 8,
+    }
     config = VideoLlama3Config(
         vision_config=vision, text_config={"model_type": "qwen2", **text_config(tokenizer)}, **token_ids(tokenizer)
     )
@@ -203,7 +209,11 @@ def test_generation_from_shared_features_is_one_forward_pass_after_another(loade
         fixed = {k: v for k, v in inputs.items() if k in PIXELS}
         ids = inputs["input_ids"]
         while ids.shape[1] < inputs["input_ids"].shape[1] + 16:
-            types = {"mm_token_type_ids": 2 * (ids == processor.video_token_id).int()} if "mm_token_type_ids" in inputs else {}
+            types = (
+                {"mm_token_type_ids": 2 * (ids == processor.video_token_id).int()}
+                if "mm_token_type_ids" in inputs
+                else {}
+            )
             with torch.no_grad():
                 logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), **types, **fixed).logits[:, -1]
             logits[:, model.generation_config.suppress_tokens] = -torch.inf
@@ -231,7 +241,9 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
     model, processor = loaded
     model = add_lora(model, rank=4) if lora else model
     groups = [list(clip.samples) for clip in world[:4]]
-    config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4, max_steps=2, max_completion_length=16)
+    config = grpo_config(
+        tmp_path, num_generations=2, per_device_train_batch_size=4, max_steps=2, max_completion_length=16
+    )
     before = copy.deepcopy({n: p.detach() for n, p in model.named_parameters() if p.requires_grad})
     trainer = build_trainer(model, processor, groups, config)
     batch = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in (0, 0, 3, 3)])
@@ -247,7 +259,9 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
     assert share_prefixes(model)
     with monkeypatch.context() as patch:  # every row by itself
         patch.setattr(grpo, "share_prefixes", lambda _: False)
-        torch.testing.assert_close(seen * batch["completion_mask"], logps() * batch["completion_mask"], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            seen * batch["completion_mask"], logps() * batch["completion_mask"], atol=1e-4, rtol=1e-3
+        )
     trainer._features = [copy.deepcopy(f) for f in trainer._features]
     for feature in trainer._features:
         feature.embeds.zero_()

@@ -32,8 +32,15 @@ from rarft.video import Clip, frame_size, read_video
 def processor_of(name):
     if name.startswith("qwen3"):
         geometry = {"patch_size": 16, "temporal_patch_size": 2, "merge_size": 2, "do_sample_frames": False}
-        return Qwen3VLProcessor(Qwen2VLImageProcessor(), tiny_tokenizer(), Qwen3VLVideoProcessor(**geometry), chat_template=CHAT_TEMPLATE)
-    return Qwen2_5_VLProcessor(Qwen2VLImageProcessor(), tiny_tokenizer(), Qwen2VLVideoProcessor(do_sample_frames=False), chat_template=CHAT_TEMPLATE)
+        return Qwen3VLProcessor(
+            Qwen2VLImageProcessor(), tiny_tokenizer(), Qwen3VLVideoProcessor(**geometry), chat_template=CHAT_TEMPLATE
+        )
+    return Qwen2_5_VLProcessor(
+        Qwen2VLImageProcessor(),
+        tiny_tokenizer(),
+        Qwen2VLVideoProcessor(do_sample_frames=False),
+        chat_template=CHAT_TEMPLATE,
+    )
 
 
 def tokens_of(processor, frames):
@@ -70,7 +77,9 @@ def test_frame_sizes_equal_a_second_statement_of_the_official_rule():
         token = factor * factor
         most = max(min(768 * token, 3584 * token / frames * 2), int(16 * token * 1.05))
         expected = smart_resize(height, width, factor, 16 * token, most)
-        assert frame_size(height, width, frames, factor, max_pixels=3584 * token, min_frame_pixels=16 * token) == expected
+        assert (
+            frame_size(height, width, frames, factor, max_pixels=3584 * token, min_frame_pixels=16 * token) == expected
+        )
 
 
 @pytest.mark.parametrize("name", ["qwen2.5-vl-7b", "qwen3-vl-8b"])
@@ -83,7 +92,14 @@ def test_a_small_video_is_read_at_the_papers_minimum(name, world):
 
 
 def test_names_and_revisions():
-    assert {"time-r1-7b", "videochat-r1-7b", "qwen2.5-vl-3b", "qwen2.5-vl-7b", "qwen3-vl-4b", "qwen3-vl-8b"} <= PRESETS.keys()
+    assert {
+        "time-r1-7b",
+        "videochat-r1-7b",
+        "qwen2.5-vl-3b",
+        "qwen2.5-vl-7b",
+        "qwen3-vl-4b",
+        "qwen3-vl-8b",
+    } <= PRESETS.keys()
     for preset in PRESETS.values():
         assert preset.revision is None or re.fullmatch("[0-9a-f]{40}", preset.revision)
         assert preset_of(preset.repository) is preset_of(preset.name) is preset and preset.settings.style in STYLES
@@ -104,7 +120,9 @@ def test_settings_are_read_beside_a_model_a_checkpoint_and_an_adapter(tmp_path):
     save_settings(tmp_path, settings)
     adapter = tmp_path / "adapter"
     adapter.mkdir()
-    (adapter / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tmp_path)}))
+    (adapter / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "base_model_name_or_path": str(tmp_path)})
+    )
     assert settings_of(tmp_path) == settings_of(tmp_path / "checkpoint-20") == settings_of(adapter) == settings
     save_settings(adapter, settings.changed(fps=3.0, style=None))
     assert settings_of(adapter) == dataclasses.replace(settings, fps=3.0)
@@ -118,7 +136,6 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
     from rarft import cli
     from rarft.evaluation import run as reporting
     from rarft.models import vision_cache
-
 
     fields = ["--config", str(ROOT / "recipes" / "tiny.yaml"), "--use_cpu", "true", "--train_data", str(ROOT / "data" / "samples"), "--limit", "2", "--max_steps", "1",
               "--num_generations", "2", "--per_device_train_batch_size", "4", "--save_strategy", "no",
@@ -135,7 +152,9 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
 
     monkeypatch.setattr(vision_cache.VisionCache, "get", watched)
     with pytest.raises(SystemExit):
-        cli.main(["infer", "--model", str(tmp_path / "run"), "--video", video.video, "--query", world[0].samples[0].query])
+        cli.main(
+            ["infer", "--model", str(tmp_path / "run"), "--video", video.video, "--query", world[0].samples[0].query]
+        )
     sample = dataclasses.replace(world[0].samples[0], video=video.video)
     reporting.predict_in_processes(str(tmp_path / "run"), [sample], tmp_path / "p.jsonl", 1)
     plain = open_model()
@@ -159,7 +178,10 @@ def test_a_style_of_ones_own(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text('{"text": "Where is {query}?", "system": "Be brief.", "video_first": false}')
     system, user = build_prompt("a dog", str(path))
-    assert system == {"role": "system", "content": "Be brief."} and user["content"][0] == {"type": "text", "text": "Where is a dog?"}
+    assert system == {"role": "system", "content": "Be brief."} and user["content"][0] == {
+        "type": "text",
+        "text": "Where is a dog?",
+    }
     for text in ('{"text": "no place"}', '{"txt": "{query}"}', "{"):
         other = tmp_path / f"{len(text)}.json"
         other.write_text(text)

@@ -15,7 +15,11 @@ def test_parameters_are_those_of_the_published_models(name, billions):
     head = 0 if text["tie_word_embeddings"] else text["vocab_size"] * text["hidden_size"]
     assert count(model, trained=True) == count(model.model.language_model) + head
     # LoRA of rank r adds r * (inputs + outputs) to every linear layer of the language model
-    width, inner, heads = text["hidden_size"], text["intermediate_size"], text["num_key_value_heads"] / text["num_attention_heads"]
+    width, inner, heads = (
+        text["hidden_size"],
+        text["intermediate_size"],
+        text["num_key_value_heads"] / text["num_attention_heads"],
+    )
     layer = 2 * 2 * width + 2 * (width + heads * width) + 3 * (width + inner)
     assert count(add_lora(model, rank=8), trained=True) == 8 * layer * text["num_hidden_layers"]
 

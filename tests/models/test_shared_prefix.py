@@ -21,7 +21,17 @@ def unshared(monkeypatch):
 
 
 def settings(folder, **changes):
-    return grpo_config(folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 64, "top_entropy_quantile": 1.0, **changes})
+    return grpo_config(
+        folder,
+        **{
+            "num_generations": 4,
+            "per_device_train_batch_size": 8,
+            "max_steps": 2,
+            "max_completion_length": 64,
+            "top_entropy_quantile": 1.0,
+            **changes,
+        },
+    )
 
 
 def thirds(completions, **_):
@@ -93,7 +103,9 @@ def test_the_reference_model_and_lora_share_too(base, groups, tmp_path, unshared
     shared = trainer._generate_and_score_completions(rows)["ref_per_token_logps"]
     unshared()
     torch.manual_seed(0)
-    torch.testing.assert_close(shared, trainer._generate_and_score_completions(rows)["ref_per_token_logps"], atol=2e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        shared, trainer._generate_and_score_completions(rows)["ref_per_token_logps"], atol=2e-4, rtol=1e-3
+    )
 
 
 def test_another_attention_goes_without_sharing(base, world):
@@ -113,14 +125,21 @@ def test_a_saved_model_does_not_name_the_attention(base, tmp_path):
 
 
 def test_pack_by_hand():
-    ids = torch.tensor([[0, 5, 6, 1, 2], [7, 8, 9, 3, 0], [0, 5, 6, 4, 0]])  # prompts of 3, the first and last the same; 2 new tokens
+    ids = torch.tensor(
+        [[0, 5, 6, 1, 2], [7, 8, 9, 3, 0], [0, 5, 6, 4, 0]]
+    )  # prompts of 3, the first and last the same; 2 new tokens
     mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [0, 1, 1, 1, 0]])
     labels = torch.tensor([[-100, -100, -100, 1, 2], [-100, -100, -100, 3, -100], [-100, -100, -100, 4, -100]])
     packed, packed_labels, layout = pack([[0, 2], [1]], ids, mask, labels, 2)
     assert packed.tolist() == [[0, 5, 6, 1, 2, 6, 4, 0], [7, 8, 9, 3, 0, 9, 3, 0]]
-    assert packed_labels.tolist() == [[-100, -100, -100, 1, 2, -100, 4, -100], [-100, -100, -100, 3, -100, -100, -100, -100]]
+    assert packed_labels.tolist() == [
+        [-100, -100, -100, 1, 2, -100, 4, -100],
+        [-100, -100, -100, 3, -100, -100, -100, -100],
+    ]
     assert layout.segment_mask[0, 0].int().tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
     assert layout.prefix_mask[0, 0].int().tolist() == [[1, 0], [0, 1]]
-    successors = torch.arange(14).view(2, 7)  # 2 of the prefix's, then of each segment two new tokens and one to leave out
+    successors = torch.arange(14).view(
+        2, 7
+    )  # 2 of the prefix's, then of each segment two new tokens and one to leave out
     assert layout.unpack(successors).tolist() == [[2, 3], [9, 10], [5, 6]]
     assert pack_positions(torch.tensor([[0, 1, 2]]), 2, 3).tolist() == [[0, 1, 2, 3, 4, 2, 3, 4]]

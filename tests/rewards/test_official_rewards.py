@@ -19,7 +19,19 @@ FORMAT = r"<think>.*?</think>\s*<answer>.*?</answer>\s*<correction>.*?</correcti
 SPAN = r"(\d+\.?\d*)\s+to\s+(\d+\.?\d*)"
 NUMBERS = ("5", "15", "5.", "15.25", ".5", "5.0.1", "0", "007", "٣", "9" * 20, "-5")
 JOINTS = (" to ", " TO ", " tO\n", "\t to  ", " to", "to ", " - ", " and ", " to to ")
-WORDS = ("no such segment : red not blue", "NIL", "vanilla", "nil.", "a ring", "from", "tomato 5 to go", "", " ", "\n", "to 5 to 15")
+WORDS = (
+    "no such segment : red not blue",
+    "NIL",
+    "vanilla",
+    "nil.",
+    "a ring",
+    "from",
+    "tomato 5 to go",
+    "",
+    " ",
+    "\n",
+    "to 5 to 15",
+)
 TAGS = ("think", "answer", "correction", "correct", "Answer", "ANSWER")
 SPACES = ("", "", "", " ", "\n", "!", "\u2003")
 
@@ -73,7 +85,12 @@ def refuse_iou(text, truth, duration):
     s, e, (a, b) = float(match[1]), float(match[2]), truth
     if not max(e, b) - min(s, a) > 0:
         return 0.0
-    value = max(0.0, min(e, b) - max(s, a)) / (max(e, b) - min(s, a)) * (1 - abs(s - a) / duration) * (1 - abs(e - b) / duration)
+    value = (
+        max(0.0, min(e, b) - max(s, a))
+        / (max(e, b) - min(s, a))
+        * (1 - abs(s - a) / duration)
+        * (1 - abs(e - b) / duration)
+    )
     return value if abs(value) < float("inf") else 0.0
 
 
@@ -108,7 +125,11 @@ def test_official_equals_a_second_statement_of_its_rules():
     draw = random.Random(0)
     cases = Counter()
     wrong = []
-    kinds, texts, columns = [], [], {name: [] for name in ("spans", "duration", "answer", "contrast", "correction", "query")}
+    kinds, texts, columns = (
+        [],
+        [],
+        {name: [] for name in ("spans", "duration", "answer", "contrast", "correction", "query")},
+    )
     for _ in range(COUNT):
         kind, text = completion(draw)
         relevant = draw.random() < 0.5
@@ -137,13 +158,20 @@ def test_official_equals_a_second_statement_of_its_rules():
                 wrong.append((kind, name, text, expected[name], paid[name][i]))
     disagreements = Counter((kind, name) for kind, name, *_ in wrong)
     for kind in dict.fromkeys(kinds):
-        shown = ", ".join(f"{name} {disagreements[kind, name]} of {cases[kind, name]} ({cases[kind, name, 'paid']} paid)" for name in NAMES)
+        shown = ", ".join(
+            f"{name} {disagreements[kind, name]} of {cases[kind, name]} ({cases[kind, name, 'paid']} paid)"
+            for name in NAMES
+        )
         print(f"\ndisagreements, {kind}: {shown}", end="")
     assert not wrong
-    assert all(cases[kind, name, "paid"] for kind in ("whole", "repeated") for name in NAMES), "the grammar pays too little"
+    assert all(cases[kind, name, "paid"] for kind in ("whole", "repeated") for name in NAMES), (
+        "the grammar pays too little"
+    )
 
 
-@pytest.mark.parametrize("piece", ["1", "1 to ", "to ", " ", "\n to", "1.", "<answer>", "</answer>", "<answer>1 to</answer>"])
+@pytest.mark.parametrize(
+    "piece", ["1", "1 to ", "to ", " ", "\n to", "1.", "<answer>", "</answer>", "<answer>1 to</answer>"]
+)
 def test_hostile_text_takes_linear_time(piece):
     columns = {"spans": [[]], "duration": [20.0]}
 

@@ -13,8 +13,22 @@ from rarft.rewards import NAMES, REWARDS, VARIANTS, make_rewards
 from rarft.schema import Span
 
 TRUE, QUERY, ORIGINAL = "no such segment : red not blue", "the blue ring grows", "the red ring grows"
-IRRELEVANT = {"spans": [[]], "duration": [20.0], "answer": [TRUE], "contrast": ["5 to 15"], "query": [QUERY], "correction": [ORIGINAL]}
-RELEVANT = {"spans": [[[5.0, 15.0]]], "duration": [20.0], "answer": ["5 to 15"], "contrast": [TRUE], "query": [ORIGINAL], "correction": ["NIL"]}
+IRRELEVANT = {
+    "spans": [[]],
+    "duration": [20.0],
+    "answer": [TRUE],
+    "contrast": ["5 to 15"],
+    "query": [QUERY],
+    "correction": [ORIGINAL],
+}
+RELEVANT = {
+    "spans": [[[5.0, 15.0]]],
+    "duration": [20.0],
+    "answer": ["5 to 15"],
+    "contrast": [TRUE],
+    "query": [ORIGINAL],
+    "correction": ["NIL"],
+}
 HONEST_REFUSAL = format_completion("a", TRUE, ORIGINAL)
 HONEST_ANSWER = format_completion("a", "5 to 15", "NIL")
 
@@ -129,7 +143,9 @@ CHEATS = {
     "always refuse, always NIL": format_completion("a", "this does not happen at all", "NIL"),
     "refuse and give a span": format_completion("a", "no such segment : red not blue 5 to 15", ORIGINAL),
     "copy the query": format_completion("a", TRUE, QUERY),
-    "keywords": format_completion("a", "red blue green ring square grows not shrinks two three", "red blue green ring square"),
+    "keywords": format_completion(
+        "a", "red blue green ring square grows not shrinks two three", "red blue green ring square"
+    ),
     "empty tags": "<think></think><answer></answer><correction></correction>",
     "duplicated tags": HONEST_REFUSAL + HONEST_REFUSAL,
     "echo of the example": format_completion("timeline", "START to END", "NIL"),
@@ -146,14 +162,19 @@ def test_no_cheat_is_paid_more_than_honesty(name):
         fair, cheat = (sum(f([text], **columns)[0] for f in functions) for text in (honest, CHEATS[name]))
         assert cheat <= fair + 1e-6
     paid = [sum(f([CHEATS[name]], **c)[0] for f in functions) for c in (IRRELEVANT, RELEVANT)]
-    fair = [sum(f([h], **c)[0] for f in functions) for c, h in ((IRRELEVANT, HONEST_REFUSAL), (RELEVANT, HONEST_ANSWER))]
+    fair = [
+        sum(f([h], **c)[0] for f in functions) for c, h in ((IRRELEVANT, HONEST_REFUSAL), (RELEVANT, HONEST_ANSWER))
+    ]
     assert sum(paid) < sum(fair) - 0.5, "a fixed policy must lose against telling them apart"
 
 
 def test_the_official_fixed_point_exists_and_robust_has_none():
     always = CHEATS["always refuse, always NIL"]
     pay = {
-        v: [sum(f([always], **c)[0] for f in make_rewards(v, ("format", "refuse_iou", "correction"))) for c in (RELEVANT, IRRELEVANT)]
+        v: [
+            sum(f([always], **c)[0] for f in make_rewards(v, ("format", "refuse_iou", "correction")))
+            for c in (RELEVANT, IRRELEVANT)
+        ]
         for v in ("official", "robust")
     }
     assert pay["official"] == [2.0, 2.0]
@@ -202,7 +223,9 @@ def test_robust_pays_an_irrelevant_query_no_grounding_in_prose_and_nothing_unrea
     assert [REWARDS["robust"][name]([text], **IRRELEVANT)[0] for name in NAMES[1:]] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("answer", ["视频中没有人打开门，只有一只狗。", "ドアを開ける人はいません。犬がいます。", "ไม่มีใครเปิดประตูในวิดีโอนี้"])
+@pytest.mark.parametrize(
+    "answer", ["视频中没有人打开门，只有一只狗。", "ドアを開ける人はいません。犬がいます。", "ไม่มีใครเปิดประตูในวิดีโอนี้"]
+)
 def test_a_refusal_in_a_script_without_spaces_is_one(answer):
     text = format_completion("a", answer, ORIGINAL)
     assert refuse_iou(answer, [], "robust") == 1
@@ -210,7 +233,12 @@ def test_a_refusal_in_a_script_without_spaces_is_one(answer):
 
 
 def test_nothing_is_paid_for_a_completion_without_blocks():
-    for text in ("", "4.2 to 9.6", "<think>cut off at the token limit", "<ANSWER>no such segment : red not blue</ANSWER>"):
+    for text in (
+        "",
+        "4.2 to 9.6",
+        "<think>cut off at the token limit",
+        "<ANSWER>no such segment : red not blue</ANSWER>",
+    ):
         for variant in VARIANTS:
             for columns in (RELEVANT, IRRELEVANT):
                 assert [REWARDS[variant][name]([text], **columns)[0] for name in NAMES] == [0, 0, 0, 0], (text, variant)
@@ -218,12 +246,16 @@ def test_nothing_is_paid_for_a_completion_without_blocks():
 
 def test_a_row_without_a_reference_is_not_paid_by_it(encoder):
     columns = {**IRRELEVANT, "answer": [""], "correction": [""]}
-    paid = {variant: [REWARDS[variant][name]([HONEST_REFUSAL], **columns)[0] for name in NAMES[2:]] for variant in VARIANTS}
+    paid = {
+        variant: [REWARDS[variant][name]([HONEST_REFUSAL], **columns)[0] for name in NAMES[2:]] for variant in VARIANTS
+    }
     assert paid == {"official": [None, 0], "paper": [None, 0], "robust": [None, None]}
 
 
 def test_a_reward_from_outside(tmp_path, monkeypatch):
-    (tmp_path / "my_rewards.py").write_text("def short(completions, **_):\n    return [1.0 / len(c) for c in completions]\n")
+    (tmp_path / "my_rewards.py").write_text(
+        "def short(completions, **_):\n    return [1.0 / len(c) for c in completions]\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     own, explain = make_rewards("robust", ["my_rewards:short", "explain"])
     assert own(["four"], **IRRELEVANT) == [0.25] and explain.__name__ == "explain"

@@ -15,7 +15,12 @@ from rarft.models import load_model
 from rarft.response import NIL, format_completion
 from rarft.training import VideoGRPOTrainer, build_trainer, grpo_config
 
-ANSWERS = (("2 to 9", NIL), ("no such segment : red not blue", "the red ring grows"), ("0 to 4", NIL), ("nothing at all", NIL))
+ANSWERS = (
+    ("2 to 9", NIL),
+    ("no such segment : red not blue", "the red ring grows"),
+    ("0 to 4", NIL),
+    ("nothing at all", NIL),
+)
 
 
 class Scripted(VideoGRPOTrainer):
@@ -36,7 +41,9 @@ def main(out: Path, rows: int) -> None:
     trainer.train()
     if PartialState().is_main_process:
         steps = [row for row in trainer.state.log_history if "reward" in row]
-        weights = float(sum(p.detach().double().abs().sum() for p in trainer.accelerator.unwrap_model(trainer.model).parameters()))
+        weights = float(
+            sum(p.detach().double().abs().sum() for p in trainer.accelerator.unwrap_model(trainer.model).parameters())
+        )
         keys = ("loss", "grad_norm", "reward", "rewards/refuse_iou/mean", "frac_reward_zero_std")
         write_json(out / "steps.json", {"steps": [[row[key] for key in keys] for row in steps], "weights": weights})
     trainer.accelerator.wait_for_everyone()

@@ -16,6 +16,7 @@ from torch.distributed.fsdp import fully_shard
 from rarft.course import sample_world
 from rarft.files import write_json
 from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.schema import Crop
 from rarft.training import build_trainer, grpo_config
 
 
@@ -26,13 +27,18 @@ def main(out: Path, prompts: int) -> None:
     freeze_vision(model)
     world = sample_world()
     cache = VisionCache(model, processor)
-    cache.fill([{"video": str(clip.path)} for clip in world])  # before the weights are shared out, as a recipe does it
+    cache.fill([Crop(str(clip.path)) for clip in world])  # before the weights are shared out, as a recipe does it
     if state.num_processes > 1:
         for layer in model.model.language_model.layers:
             fully_shard(layer)
         fully_shard(model)
     config = grpo_config(
-        out, num_generations=4, per_device_train_batch_size=4 * prompts, max_completion_length=40, top_entropy_quantile=1.0, use_cpu=True
+        out,
+        num_generations=4,
+        per_device_train_batch_size=4 * prompts,
+        max_completion_length=40,
+        top_entropy_quantile=1.0,
+        use_cpu=True,
     )
     trainer = build_trainer(model, processor, [list(clip.samples) for clip in world], config, vision_cache=cache)
     trainer.generation_config.do_sample, trainer.current_gradient_accumulation_steps = False, 1

@@ -23,7 +23,15 @@ def groups(world):
 
 def settings(folder, **changes):
     return grpo_config(
-        folder, **{"num_generations": 4, "per_device_train_batch_size": 8, "max_steps": 2, "max_completion_length": 320, "top_entropy_quantile": 1.0, **changes}
+        folder,
+        **{
+            "num_generations": 4,
+            "per_device_train_batch_size": 8,
+            "max_steps": 2,
+            "max_completion_length": 320,
+            "top_entropy_quantile": 1.0,
+            **changes,
+        },
     )
 
 
@@ -62,7 +70,9 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
     if "crop" in setting:
         start, end = setting["crop"]
         crops = [(start, end), (start + 1, end + 2)]  # of different lengths: the batch is mixed
-        groups = [[dataclasses.replace(s, start=a, end=b) for s in g] for g, (a, b) in zip(groups, crops * 6, strict=True)]
+        groups = [
+            [dataclasses.replace(s, start=a, end=b) for s in g] for g, (a, b) in zip(groups, crops * 6, strict=True)
+        ]
     freeze_vision(model)
     cache = VisionCache(model, processor, fps=setting.get("fps", 2.0))
     config = settings(tmp_path, gradient_checkpointing=checkpointing)
@@ -147,7 +157,9 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
     def spread(completions, **_):
         return [float(i % 3) for i in range(len(completions))]
 
-    reference = GRPOTrainer(model, reward_funcs=[spread], args=config, train_dataset=Dataset.from_list(rows), processing_class=processor)
+    reference = GRPOTrainer(
+        model, reward_funcs=[spread], args=config, train_dataset=Dataset.from_list(rows), processing_class=processor
+    )
     reference.current_gradient_accumulation_steps = 1
     batch = reference._generate_and_score_completions(rows)
     reference._compute_loss(model, batch).backward()
@@ -158,12 +170,17 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
     ours.current_gradient_accumulation_steps = 1
     pixels = processor.image_processor(images, return_tensors="pt")
     embeds = model.get_image_features(pixels["pixel_values"], pixels["image_grid_thw"]).pooler_output
-    stills = [VisionFeatures(e.detach(), "", {"video_grid_thw": g}) for e, g in zip(embeds, pixels["image_grid_thw"], strict=True)]
+    stills = [
+        VisionFeatures(e.detach(), "", {"video_grid_thw": g})
+        for e, g in zip(embeds, pixels["image_grid_thw"], strict=True)
+    ]
     ours._features = [still for still in stills for _ in range(4)]
     prompts = batch["prompt_ids"].masked_fill(batch["prompt_ids"] == processor.image_token_id, processor.video_token_id)
     assert (prompts == processor.video_token_id).sum() == sum(len(e) for e in embeds) * 4
     kept = ("prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch")
-    loss = ours._compute_loss(model, {"prompt_ids": prompts, "video_row": torch.arange(8), **{k: batch[k] for k in kept}})
+    loss = ours._compute_loss(
+        model, {"prompt_ids": prompts, "video_row": torch.arange(8), **{k: batch[k] for k in kept}}
+    )
     loss.backward()
     assert loss.item() == pytest.approx(reference._compute_loss(model, batch).item(), abs=1e-6)
     assert max(g.abs().max() for g in expected.values()) > 1e-3
@@ -179,7 +196,9 @@ def test_training_changes_the_language_model_only_and_encodes_each_video_once(ba
     assert changed and not any("visual" in name for name in changed)
     assert trainer.vision_cache.encoded == 3
     rows = [r for r in trainer.state.log_history if "reward" in r]
-    assert len(rows) == 4 and all(f"rewards/{n}/mean" in rows[0] for n in ("format", "refuse_iou", "explain", "correction"))
+    assert len(rows) == 4 and all(
+        f"rewards/{n}/mean" in rows[0] for n in ("format", "refuse_iou", "explain", "correction")
+    )
 
 
 def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
@@ -240,7 +259,15 @@ def test_groups_sampled_from_one_prefill_are_what_plain_generation_gives(base, w
     clips = [read_video(c.path) for c in world[:4]]
     queries = [c.samples[1].query for c in world[:4]]
     ours = generate(model, processor, clips, queries, num_generations=2, max_new_tokens=60)
-    inputs = processor(text=chat_texts(processor, queries, "plain"), padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips))
+    inputs = processor(
+        text=chat_texts(processor, queries, "plain"),
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        **video_kwargs(clips),
+    )
     ids = model.generate(**inputs, max_new_tokens=60, do_sample=False)
-    plain = [t.strip() for t in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)]
+    plain = [
+        t.strip() for t in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    ]
     assert ours[::2] == plain and ours[1::2] == plain

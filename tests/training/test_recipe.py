@@ -35,13 +35,17 @@ def run_python(*arguments, config: Path | None = None, **environment: str) -> No
             port = free.getsockname()[1]
         launch = ["-m", "accelerate.commands.launch", "--config_file", config, "--main_process_port", port]
     command = [sys.executable, *map(str, [*launch, *arguments])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment})
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    )
     assert done.returncode == 0, done.stderr[-6000:]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_recipes_parse(path):
-    run, model, config = read_recipe(["--config", str(path), "--use_cpu", "true", "--bf16", "false", "--report_to", "none"])
+    run, model, config = read_recipe(
+        ["--config", str(path), "--use_cpu", "true", "--bf16", "false", "--report_to", "none"]
+    )
     assert run.train_data and config.num_generations == 8 and config.temperature == 1.0
     assert model.model_name_or_path in PRESETS or (ROOT / model.model_name_or_path).exists()
 
@@ -53,11 +57,15 @@ def test_launch_configurations_load(path):
 
 def test_unknown_fields_and_missing_folders_are_errors(tmp_path):
     recipe = tmp_path / "r.yaml"
-    recipe.write_text(f"train_data: x.json\nmodel_name_or_path: data/base\noutput_dir: {tmp_path}\nlearning_rte: 1\nuse_cpu: true\n")
+    recipe.write_text(
+        f"train_data: x.json\nmodel_name_or_path: data/base\noutput_dir: {tmp_path}\nlearning_rte: 1\nuse_cpu: true\n"
+    )
     with pytest.raises(ValueError, match="learning_rte"):
         read_recipe(["--config", str(recipe)])
     with pytest.raises(ValueError, match="videos: FOLDER"):
-        run_recipe([*TINY, "--train_data", str(ROOT / "data" / "samples" / "hi_vtg.json"), "--output_dir", str(tmp_path)])
+        run_recipe(
+            [*TINY, "--train_data", str(ROOT / "data" / "samples" / "hi_vtg.json"), "--output_dir", str(tmp_path)]
+        )
 
 
 def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
@@ -84,9 +92,29 @@ def rewards_of(folder: Path) -> list[tuple[float, float]]:
 
 def test_kill_and_resume_give_the_losses_of_an_unbroken_run(tmp_path):
     def command(name: str, *more: str) -> list[str]:
-        fields = [*TINY, *SMALL, "--train_data", str(ROOT / "data" / "samples"), "--max_steps", "5", "--save_steps", "1"]
+        fields = [
+            *TINY,
+            *SMALL,
+            "--train_data",
+            str(ROOT / "data" / "samples"),
+            "--max_steps",
+            "5",
+            "--save_steps",
+            "1",
+        ]
         features = ["--features", str(tmp_path / "features"), "--save_total_limit", "9"]
-        return [sys.executable, "-m", "rarft", "train", "rarft", *fields, *features, "--output_dir", str(tmp_path / name), *more]
+        return [
+            sys.executable,
+            "-m",
+            "rarft",
+            "train",
+            "rarft",
+            *fields,
+            *features,
+            "--output_dir",
+            str(tmp_path / name),
+            *more,
+        ]
 
     subprocess.run(command("whole"), check=True, cwd=ROOT, capture_output=True)
     with subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
@@ -136,6 +164,8 @@ def test_deepspeed_trains_as_one_process(tmp_path, stage):
     one, two = (json.loads((tmp_path / name / "steps.json").read_text()) for name in ("one", "two"))
     np.testing.assert_allclose(one["steps"], two["steps"], rtol=1e-3, atol=1e-5)
     fields = [*TINY, *SMALL, "--train_data", str(ROOT / "data" / "samples"), "--max_steps", "1", "--save_steps", "1"]
-    run_python("-m", "rarft", "train", "rarft", *fields, "--output_dir", tmp_path / "run", config=here, DS_ACCELERATOR="cpu")
+    run_python(
+        "-m", "rarft", "train", "rarft", *fields, "--output_dir", tmp_path / "run", config=here, DS_ACCELERATOR="cpu"
+    )
     model, _ = load_model(tmp_path / "run", dtype="float32")
     assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in load_model()[0].parameters())

@@ -13,7 +13,11 @@ def test_labels_are_the_completion_without_what_is_shown(base, world):
     completion = refused(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     shown = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
-    longer = Example(read_video(other.path), other.samples[0].query, f"<think> {reasoning(other.story, parse(other.samples[0].query))}")
+    longer = Example(
+        read_video(other.path),
+        other.samples[0].query,
+        f"<think> {reasoning(other.story, parse(other.samples[0].query))}",
+    )
     batch = collate([Example(read_video(clip), wrong.query, completion, shown), longer], processor, "plain")
     learned = batch["labels"][0][batch["labels"][0] != -100]
     words = processor.tokenizer.decode(learned).split()

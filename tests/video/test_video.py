@@ -40,7 +40,11 @@ def test_variable_frame_rates(tmp_path):
         stream = container.add_stream("libx264", rate=1000)
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = stream.time_base = av.codec.context.Fraction(1, 1000) if hasattr(av.codec.context, "Fraction") else __import__("fractions").Fraction(1, 1000)
+        stream.codec_context.time_base = stream.time_base = (
+            av.codec.context.Fraction(1, 1000)
+            if hasattr(av.codec.context, "Fraction")
+            else __import__("fractions").Fraction(1, 1000)
+        )
         for number, milliseconds in enumerate(times):
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 30 * number, np.uint8), format="rgb24")
             frame.pts = milliseconds
@@ -65,7 +69,12 @@ def test_bad_files_are_named_with_their_cause(tmp_path, video):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("not a video at all")
     (tmp_path / "cut.mp4").write_bytes(video.read_bytes()[:300])
-    for name, cause in (("missing.mp4", "no such file"), ("empty.mp4", "empty"), ("text.mp4", "not a video"), ("cut.mp4", "truncated")):
+    for name, cause in (
+        ("missing.mp4", "no such file"),
+        ("empty.mp4", "empty"),
+        ("text.mp4", "not a video"),
+        ("cut.mp4", "truncated"),
+    ):
         with pytest.raises(VideoError, match=cause) as error:
             read_video(tmp_path / name)
         assert name in str(error.value)

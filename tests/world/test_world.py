@@ -24,7 +24,9 @@ def hue_mask(frame: np.ndarray, colour: str) -> np.ndarray:
     high, low = rgb.max(-1), rgb.min(-1)
     spread = np.where(high > low, high - low, 1)
     r, g, b = (rgb[..., k] for k in range(3))
-    hue = np.where(high == r, (g - b) / spread % 6, np.where(high == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60
+    hue = (
+        np.where(high == r, (g - b) / spread % 6, np.where(high == g, (b - r) / spread + 2, (r - g) / spread + 4)) * 60
+    )
     names = list(HUES)
     distance = np.stack([np.minimum(abs(hue - HUES[n]), 360 - abs(hue - HUES[n])) for n in names])
     return (distance.argmin(0) == names.index(colour)) & (high - low > 90)
@@ -123,7 +125,12 @@ def test_wrong_explanations_and_corrections_are_judged_wrong():
     assert happens(story, query.sentence())
     assert not happens(story, edit.query.sentence())
     assert not happens(story, "a film about cats")
-    for answer in ("no such segment : I do not know", "", edit.answer.replace(" not ", " or "), "no such segment : red not ring"):
+    for answer in (
+        "no such segment : I do not know",
+        "",
+        edit.answer.replace(" not ", " or "),
+        "no such segment : red not ring",
+    ):
         assert explanation_is_true(story, edit.query, answer) == (False, False)
     assert claims("no such segment : red not ring")[0][0] == ""
 

@@ -6,13 +6,13 @@ write a function of your own and pass it to `judged`, or name it as `rarft evalu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
 
-Figures = Mapping[str, float]
+Figures = dict[str, float]
 Judge = Callable[[Sequence[Prediction]], Sequence[Figures]]
 CategoryJudge = Callable[[Prediction], set[str]]  # the mismatch categories that a refusal names
 

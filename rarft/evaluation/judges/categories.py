@@ -52,7 +52,7 @@ class CategoryClassifier:
         """The categories that a completion's refusal names; none where it does not refuse."""
         if not prediction.response.refused:
             return set()
-        return self._read(self._model.predict_proba(self.encoder([prediction.response.answer])))[0]
+        return self._read(self._model.predict_proba(self.encoder([prediction.response.answer or ""])))[0]
 
     def agreement(self) -> float:
         """Mean Jaccard index with the known categories of the references, each judged by a classifier that has not

@@ -33,7 +33,6 @@ def exact_judge(stories: Sequence[Story]) -> Judge:
     think: `timeline_slots`, the share of the timeline's slots that are right.
     """
 
-
     def judge(predictions: Sequence[Prediction]) -> list[Figures]:
         return [_figures(p, story) for p, story in zip(predictions, stories, strict=True)]
 
@@ -64,7 +63,8 @@ def timeline_accuracy(said: str, true: str) -> float:
     Seconds in a row with the same entry are one segment. Segments are compared in order, so that one too many, or
     one too few, makes all that follow it wrong.
     """
-    pairs = list(zip_longest(_slots(said.partition(" segment :")[0]), _slots(true), fillvalue=[]))
+    nothing: list[str] = []
+    pairs = list(zip_longest(_slots(said.partition(" segment :")[0]), _slots(true), fillvalue=nothing))
     hits = sum(a == b for left, right in pairs for a, b in zip(left, right, strict=False))
     return hits / sum(max(len(left), len(right)) for left, right in pairs)
 

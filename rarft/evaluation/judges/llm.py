@@ -17,8 +17,10 @@ from rarft.schema import Category
 
 _FILES = files("rarft").joinpath("prompt_files")
 SCORE_PROMPT = _FILES.joinpath("judge.txt").read_text(encoding="utf-8")
-CATEGORY_PROMPT = _FILES.joinpath("categories.txt").read_text(encoding="utf-8").format(
-    categories="\n".join(c.value for c in Category)
+CATEGORY_PROMPT = (
+    _FILES.joinpath("categories.txt")
+    .read_text(encoding="utf-8")
+    .format(categories="\n".join(c.value for c in Category))
 )
 SCORE_SCHEMA = {
     "type": "object",
@@ -52,7 +54,7 @@ class LLMJudge:
         explained = [i for i in refusals if predictions[i].sample.answer.strip()]
         scored = self._ask(SCORE_PROMPT, [_comparison(predictions[i]) for i in explained], SCORE_SCHEMA)
         named = self._ask(CATEGORY_PROMPT, [_statement(predictions[i]) for i in refusals], CATEGORY_SCHEMA)
-        figures = [
+        figures: list[Figures] = [
             {} if p.sample.relevant or p.response.refused else {"llm_score": 0.0, "llm_rt_iou": 0.0}
             for p in predictions
         ]
