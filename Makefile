@@ -44,16 +44,16 @@ $(VENV)/.installed: requirements.txt requirements.lock pyproject.toml
 
 # Form, imports, types and the workflow; `make format` fixes what can be fixed by itself.
 lint: install
-	$(BIN)/ruff format --check rarft tests benchmarks
-	$(BIN)/ruff check rarft tests benchmarks notebooks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/course.yml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 format: install
-	$(BIN)/ruff format rarft tests benchmarks
-	$(BIN)/ruff check --fix rarft tests benchmarks notebooks
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
 clean:
 	rm -rf build $(VENV)

@@ -2,15 +2,15 @@
 
     python benchmarks/grpo_step.py          # writes data/results/grpo_step.json
 
-The plain way is TRL's own flow for images, with the few lines that it lacks for video: the processor's tensors are repeated for each
-completion, the vision tower runs over all of them in generation and again in the training pass, and the language model
-reads every repetition of the prompt. It is favoured a little: each file is decoded once a step. Both ways run the same trainer code around that
-(advantages, loss, logging), in turns within one run, on the same prompts; the reward costs nothing. Peak memory is that of a process of its
-own for each way, above what it held before its first step.
+The plain way is TRL's own flow for images, with the few lines that it lacks for video: the processor's tensors are
+repeated for each completion, the vision tower runs over all of them in generation and again in the training pass, and
+the language model reads every repetition of the prompt. It is favoured a little: each file is decoded once a step. Both
+ways run the same trainer code around that (advantages, loss, logging), in turns within one run, on the same prompts;
+the reward costs nothing. Peak memory is that of a process of its own for each way, above what it held before its first
+step.
 
-Two settings: the shipped base as chapter 09 trains it, where answers are longer than the prompt, and the paper's proportions, 1,792 video
-tokens before answers of 200 tokens, with random weights of the same width.
-"""
+Two settings: the shipped base as chapter 09 trains it, where answers are longer than the prompt, and the paper's
+proportions, 1,792 video tokens before answers of 200 tokens, with random weights of the same width."""
 
 from __future__ import annotations
 
@@ -90,7 +90,8 @@ def alternating(completions: list, **_) -> list[float]:
 
 
 def model_of(name: str):
-    """The shipped base; for the paper's proportions one with fresh weights, 64 tokens a frame pair and no end of turn."""
+    """The shipped base; for the paper's proportions one with fresh weights, 64 tokens a frame pair and no end
+    of turn."""
     if name == "chapter 09":
         return load_model(dtype="float32")
     set_seed(0)
@@ -118,9 +119,12 @@ def make_trainer(way: str, name: str):
     longest_first = sorted(sample_world(), key=lambda clip: -clip.samples[0].duration)
     groups = [list(clip.samples) for clip in longest_first[: setting["prompts"]]]
     config = grpo_config(
-        "build/bench", num_generations=setting["group"], per_device_train_batch_size=setting["group"] * setting["prompts"],
-        max_completion_length=setting["tokens"], max_steps=1,
-    )  # fmt: skip
+        "build/bench",
+        num_generations=setting["group"],
+        per_device_train_batch_size=setting["group"] * setting["prompts"],
+        max_completion_length=setting["tokens"],
+        max_steps=1,
+    )
     cache = VisionCache(model, processor, fps=setting["fps"])
     trainer = build_trainer(model, processor, groups, config, rewards=[alternating], vision_cache=cache)
     if way == "plain":

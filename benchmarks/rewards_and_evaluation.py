@@ -3,9 +3,8 @@
     python benchmarks/rewards_and_evaluation.py            # about two minutes; writes data/results/speed.json
 
 Rewards: 1,024 completions of the world, the best of five runs. Evaluation: `report` with sentence similarity, category
-overlap, intervals and the reference rows, on stored predictions (a mix of right and wrong answers). They are about 5,000 clips: beyond 10,000 predictions sentences
-come again, and their embeddings out of the cache.
-"""
+overlap, intervals and the reference rows, on stored predictions (a mix of right and wrong answers). They are about
+5,000 clips: beyond 10,000 predictions sentences come again, and their embeddings out of the cache."""
 
 from __future__ import annotations
 

@@ -46,10 +46,10 @@ class SentenceEncoder:
             self._cache.update(zip(missing, vectors.astype(np.float32), strict=True))
         for sentence in sentences:
             self._cache.move_to_end(sentence)
-        found = np.stack([self._cache[s] for s in sentences]) if sentences else np.zeros((0, 1), np.float32)
+        embeddings = np.stack([self._cache[s] for s in sentences]) if sentences else np.zeros((0, 1), np.float32)
         while len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
-        return found
+        return embeddings
 
     def cosine(self, left: list[str], right: list[str]) -> np.ndarray:
         """Cosine similarity of each pair: (n,) in [-1, 1]."""

@@ -135,15 +135,16 @@ def concerns_all(error: OpenAIError) -> bool:
 
 
 def parse_json(text: str, schema: dict) -> dict:
-    """The JSON object in a reply, which may stand in prose or a code fence. Raises InputError if it breaks the schema."""
+    """The JSON object in a reply, which may stand in prose or a code fence. Raises InputError if it breaks the
+    schema."""
     begin, end = text.find("{"), text.rfind("}")
     if not 0 <= begin < end:
         raise InputError("there is no JSON object in the reply")
     try:
-        found = json.loads(text[begin : end + 1])
+        reply = json.loads(text[begin : end + 1])
     except json.JSONDecodeError as error:
         raise InputError(f"not JSON: {error}") from error
-    problem = next(iter(Draft202012Validator(schema).iter_errors(found)), None)
+    problem = next(iter(Draft202012Validator(schema).iter_errors(reply)), None)
     if problem is not None:
         raise InputError(f"{'.'.join(map(str, problem.absolute_path)) or 'the object'}: {problem.message}")
-    return found
+    return reply

@@ -34,8 +34,8 @@ def best_iou(predicted: Sequence[Span], true: Sequence[Span]) -> float:
 
 
 def is_right(relevant: ArrayLike, verdicts: ArrayLike) -> np.ndarray:
-    """Whether each query's relevance was told: a relevant one grounded, an irrelevant one refused. What cannot be read is
-    never right."""
+    """Whether each query's relevance was recognised: a relevant one grounded, an irrelevant one refused. What cannot be
+    read is never right."""
     said = np.asarray(verdicts, str)
     return np.where(np.asarray(relevant, bool), said == Verdict.GROUNDS, said == Verdict.REFUSES)
 

@@ -1,4 +1,4 @@
-"""The course's figures: film strips, timelines, reward surfaces, training curves, comparisons.
+"""The course's figures: frame strips, timelines, reward surfaces, training curves, comparisons.
 
 Each returns a matplotlib figure; `show` displays one with a text for those who cannot see it.
 """
@@ -18,7 +18,7 @@ from rarft.schema import Span
 from rarft.video.reader import Clip
 
 matplotlib.use("Agg")
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # told apart by colour-blind readers
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # distinguishable to colour-blind readers
 
 
 def data_uri(figure: Figure) -> str:
@@ -35,7 +35,7 @@ def show(figure: Figure, alt: str) -> None:
     display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{data_uri(figure)}">'))
 
 
-def film_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:
+def frame_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:
     """Evenly spread frames of a clip, each under its second."""
     chosen = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
     figure = Figure(figsize=(1.1 * len(chosen), 1.5))

@@ -10,7 +10,8 @@ from rarft.errors import InputError
 
 
 def imported(name: str, kind: str) -> Any:
-    """The object that `module:function` names; modules of the working folder are found. Raises InputError, with `kind` in its message, if there is none."""
+    """The object that `module:function` names; modules of the working folder are found. Raises InputError, with `kind`
+    in its message, if there is none."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:  # the console script does not look in the working folder, unlike `python -m`
         sys.path.insert(0, "")

@@ -17,7 +17,8 @@ from rarft.errors import InputError
 
 @dataclass(frozen=True)
 class Style:
-    """text: the user's, with `{query}` where the query goes. system: the system prompt; None leaves it to the chat template.
+    """text: the user's, with `{query}` where the query goes. system: the system prompt; None leaves it to the chat
+    template.
     video_first: the video stands before the text."""
 
     text: str
@@ -25,7 +26,7 @@ class Style:
     video_first: bool = True
 
 
-# For models that have to be told the whole task. The tags are those of the official release.
+# For models that do not know the task. The tags are those of the official release.
 INSTRUCT = Style(
     'When in the video does this happen: "{query}"?\n'
     "First write a timeline of the video inside <think> </think>, each step as "
@@ -44,14 +45,15 @@ TIME_R1 = Style(
     "Then write the start and the end of the event, in seconds with two decimals, inside <answer> </answer>, such as "
     "<answer>12.54 to 17.83</answer>."
 )
-# The same task without marked times, for the answers of VideoChat-R1 and its thinking form; the order of its video and text
-# is not known to us.
+# The same task without marked times, for the answers of VideoChat-R1 and its thinking form; the order of its video and
+# text is not known to us.
 VIDEOCHAT_R1 = Style(
     'Find the time period in which the event "{query}" takes place in the video.\n'
     "Reason about it inside <think> </think>. Then write the start and the end of the event, in seconds, inside "
     "<answer> </answer>, such as <answer>12.5 to 17.8</answer>."
 )
-# RA-RFT tells both cases in the user's turn, before the video and without a system prompt: so does its released demo.
+# RA-RFT describes both cases in the user's turn, before the video and without a system prompt: so does its released
+# demo.
 RA_RFT = Style(
     'Decide whether the video has a segment that matches the query "{query}".\n'
     "In either case reason inside <think> </think>, and mark each range of times that you look at as "
@@ -72,7 +74,7 @@ STYLES = {
     "ra-rft": RA_RFT,
 }
 
-DESCRIBE = "describe the video"  # the only query of stage "tell" (rarft.base.make)
+DESCRIBE = "describe the video"  # the only query of the captioning stage (rarft.base.make)
 
 
 def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict[str, Any]]:
@@ -102,9 +104,9 @@ def read_style(path: str) -> Style:
     if not path.endswith(".json"):
         raise InputError(f"unknown prompt style {path!r}; choose one of {', '.join(STYLES)}, or give a JSON file")
     try:
-        found = Style(**json.loads(Path(path).read_text(encoding="utf-8")))
+        style = Style(**json.loads(Path(path).read_text(encoding="utf-8")))
     except (OSError, TypeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not a prompt style (text, system, video_first): {error}") from error
-    if not isinstance(found.text, str) or "{query}" not in found.text:
+    if not isinstance(style.text, str) or "{query}" not in style.text:
         raise InputError(f"{path}: the field 'text' has no {{query}} in it")
-    return found
+    return style

@@ -114,7 +114,7 @@ def format_completion(think: str, answer: str, correction: str) -> str:
 
 
 def text_of(completion: str | list[dict]) -> str:
-    """The text of a completion as TRL hands it to rewards: a string, or a list with one assistant message."""
+    """The text of a completion as TRL passes it to rewards: a string, or a list with one assistant message."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"] if completion else ""

@@ -38,7 +38,8 @@ def seconds(value: float) -> str:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a JSON value is a number that a float can hold: no bool, no NaN, no infinity, no integer of 400 digits."""
+    """Whether a JSON value is a number that a float can hold: no bool, no NaN, no infinity, no integer of 400
+    digits."""
     if not isinstance(value, int | float) or isinstance(value, bool):
         return False
     try:
@@ -116,10 +117,9 @@ class Difficulty(StrEnum):
 class Sample:
     """One query about one video, with all that is known of the right answer.
 
-    A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has none; its
-    `answer` says why the video has no such segment and `correction` is a query that the video does contain. Either is ""
-    where the data set does not say.
-    """
+    A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has none; its `answer` says
+    why the video has no such segment and `correction` is a query that the video does contain. Either is "" where the
+    data set does not say."""
 
     video: str  # a path or an id
     query: str

@@ -23,9 +23,9 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
     - GROUNDS: it gives at least one segment that can be, `0 <= start <= end`. A sentence that consists of a segment
       and words such as "the event happens from" always counts. In other prose a segment counts if it is one of time
       (`from 4.2 to 9.6 seconds`, not `2 to 3 people`) and the answer denies nothing.
-    - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door".
-      What it cannot tell: a denial that belongs to somebody in the video ("the person without a hat enters from 3 to
-      7 s" reads as a refusal), and years ("the text on the screen reads 2019-2020" reads as a segment).
+    - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door". What it cannot
+      recognise: a denial that belongs to somebody in the video ("the person without a hat enters from 3 to 7 s" reads
+      as a refusal), and years ("the text on the screen reads 2019-2020" reads as a segment).
     - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); or it has neither a time
       nor a word beyond "the event is in the video".
     """
@@ -111,16 +111,16 @@ _UNIT_SECONDS = [
     (re.compile(names, re.IGNORECASE), seconds) for table in (_UNITS, _ASIAN_UNITS) for seconds, names in table.items()
 ]
 _FILLER = (
-    "a an about action again all also an answer appears approx approximate approximately are around as ask asked asks at "
-    "be been being believe best between briefly by ca can caption circa clearly clip closely corresponding corresponds "
-    "described description during event exactly exact final following for found footage from given ground grounded "
-    "grounding happen happened happening happens here i identified in interval is it its json last lasts let localization "
-    "localized located location mark matched matches matching me moment moments most my near nearly occur occurred "
-    "occurring occurs of okay only or output part period place portion precisely predicted prediction queried query "
-    "question range relevance relevant respectively result roughly scene seen segment segments sentence shown shows so "
-    "span spans specified statement sure t take takes target temporal that the then therefore think this thus time "
-    "timecode timecodes timeframe times timestamp timestamps video visible was we were when where which window "
-    "windows with within would yes you your"
+    "a an about action again all also an answer appears approx approximate approximately are around as ask asked "
+    "asks at be been being believe best between briefly by ca can caption circa clearly clip closely "
+    "corresponding corresponds described description during event exactly exact final following for found footage "
+    "from given ground grounded grounding happen happened happening happens here i identified in interval is it "
+    "its json last lasts let localization localized located location mark matched matches matching me moment "
+    "moments most my near nearly occur occurred occurring occurs of okay only or output part period place portion "
+    "precisely predicted prediction queried query question range relevance relevant respectively result roughly "
+    "scene seen segment segments sentence shown shows so span spans specified statement sure t take takes target "
+    "temporal that the then therefore think this thus time timecode timecodes timeframe times timestamp "
+    "timestamps video visible was we were when where which window windows with within would yes you your"
 )
 _TOKEN = re.compile(
     r"(?P<clock>(?<![\d.:])\d{1,3}+(?::\d{1,2}){1,2}(?:[.,]\d{1,6})?(?!\d|:\d))"
@@ -170,7 +170,7 @@ def _tokens(text: str) -> list[_Token]:
     text = text.translate(_MARKS)
     text = _ENUMERATION.sub(" ", _PRIMES.sub(r"\1:\2", _TAG.sub(" ", text)))
     text = _DECIMAL_COMMAS.sub(r"\1.\2\3\4.\5", text)
-    found: list[_Token] = []
+    tokens: list[_Token] = []
     place = 0
     while match := _TOKEN.match(text, place):
         place = match.end()
@@ -180,10 +180,10 @@ def _tokens(text: str) -> list[_Token]:
             seconds = _unit_seconds(unit[1]) if unit else 0.0
             place = unit.end() if unit else place
             value = _clock_seconds(word) if kind == "clock" else float(word) * (seconds or 1.0)
-            _add_time(found, _Token(_Kind.TIME, word, value, seconds, exact=kind == "clock" or "." in word))
+            _add_time(tokens, _Token(_Kind.TIME, word, value, seconds, exact=kind == "clock" or "." in word))
         elif not word.isspace() or word == "\n":
-            found.append(_Token(_SAME.get(kind) or _Kind[kind.upper()], _MINUS if kind == "minus" else word.lower()))
-    return found
+            tokens.append(_Token(_SAME.get(kind) or _Kind[kind.upper()], _MINUS if kind == "minus" else word.lower()))
+    return tokens
 
 
 def _unit_seconds(name: str) -> float:
@@ -195,19 +195,19 @@ def _clock_seconds(text: str) -> float:
     return sum(float(part) * 60**power for power, part in enumerate(parts))
 
 
-def _add_time(found: list[_Token], time: _Token) -> None:
+def _add_time(tokens: list[_Token], time: _Token) -> None:
     """Append a time: with the minus sign before it, or as the seconds of the minutes before it."""
-    if found and found[-1].text == _MINUS and not any(t.kind is _Kind.TIME for t in found[-2:-1]):
-        found[-1] = _Token(_Kind.TIME, time.text, -time.value, time.unit, time.exact)
+    if tokens and tokens[-1].text == _MINUS and not any(t.kind is _Kind.TIME for t in tokens[-2:-1]):
+        tokens[-1] = _Token(_Kind.TIME, time.text, -time.value, time.unit, time.exact)
         return
     # 1 min 5 s, 1 minute and 5 seconds
-    back = 2 if found and found[-1].text in ("and", ",") else 1
-    before = found[-back] if len(found) >= back else None
+    back = 2 if tokens and tokens[-1].text in ("and", ",") else 1
+    before = tokens[-back] if len(tokens) >= back else None
     if before is not None and before.kind is _Kind.TIME and before.unit > time.unit > 0 and before.unit >= 60:
-        del found[-back:]
-        found.append(_Token(_Kind.TIME, before.text, before.value + time.value, time.unit, exact=True))
+        del tokens[-back:]
+        tokens.append(_Token(_Kind.TIME, before.text, before.value + time.value, time.unit, exact=True))
         return
-    found.append(time)
+    tokens.append(time)
 
 
 # -- pairs of times ----------------------------------------------------------------------------------------------------
@@ -268,9 +268,8 @@ def _only_joins(between: Sequence[_Token]) -> bool:
 def _words_before(tokens: Sequence[_Token]) -> list[tuple[int, int]]:
     """For each token, how many words of its own the text has before the token's sentence, and up to the end of it.
 
-    A sentence ends at a full stop or a line's end. A pair whose first time has as many before its sentence as the second
-    has up to the end of its own stands in sentences without words of their own.
-    """
+    A sentence ends at a full stop or a line's end. A pair whose first time has as many before its sentence as the
+    second has up to the end of its own stands in sentences without words of their own."""
     counts: list[tuple[int, int]] = []
     words = begin = start = 0
     for place, token in enumerate(tokens):

@@ -58,8 +58,8 @@ def read_settings(folder: str | Path) -> Settings | None:
     path = next((place / FILE for place in places if (place / FILE).exists()), None)
     if path is None:
         return None
-    found = json.loads(path.read_text(encoding="utf-8"))
-    unknown = set(found) - {field.name for field in fields(Settings)}
+    values = json.loads(path.read_text(encoding="utf-8"))
+    unknown = set(values) - {field.name for field in fields(Settings)}
     if unknown:
         raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
-    return Settings(**found)
+    return Settings(**values)

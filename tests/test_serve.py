@@ -1,4 +1,5 @@
-"""The chat client and the builder against `transformers serve` with a small local model: a real protocol, real bad answers."""
+"""The chat client and the builder against `transformers serve` with a small local model: a real protocol, real bad
+answers."""
 
 import json
 import os

@@ -1,8 +1,9 @@
 """How `data/base` is made, in three stages, each with real `transformers` training on videos read from files.
 
-see: the vision tower learns what a second of video shows (`rarft.base.vision`), then stays frozen.
-tell: the language model learns to put whole clips into words, second by second.
-ground: queries, held against the timeline, answered, and now and then refused (`rarft.world.completions.base_lesson`).
+vision: the vision tower learns what a second of video shows (`rarft.base.vision`), then stays frozen.
+captioning: the language model learns to describe whole clips, second by second.
+grounding: queries, held against the timeline, answered, and now and then refused
+(`rarft.world.completions.base_example`).
 
 Starting with captions instead, a model of this size learns when things change, never what they are.
 """
@@ -22,7 +23,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
 from rarft.base.tiny import tiny_model, tiny_processor
-from rarft.base.vision import see
+from rarft.base.vision import train_vision
 from rarft.errors import InputError
 from rarft.files import write_json
 from rarft.machine import machine
@@ -32,17 +33,17 @@ from rarft.prompts import DESCRIBE
 from rarft.settings import Settings, save_settings
 from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
 from rarft.video.reader import Clip, read_video
-from rarft.world.completions import base_lesson
+from rarft.world.completions import base_example
 from rarft.world.dataset import WorldClip, make_world
 from rarft.world.language import REFUSAL, timeline
 
 CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate
-    "see": (1400, 48, 1.5e-3),
-    "tell": (700, 32, 3e-3),
-    "ground": (2000, 32, 2e-3),
+    "vision": (1400, 48, 1.5e-3),
+    "captioning": (700, 32, 3e-3),
+    "grounding": (2000, 32, 2e-3),
 }
-BF16_STAGES = ("tell", "ground")  # where the processor has units for it
+BF16_STAGES = ("captioning", "grounding")  # where the processor has units for it
 
 
 def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -76,11 +77,19 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         log["stages"][stage] = json.loads((folder / "log.json").read_text(encoding="utf-8"))
 
     stories = [clip.story for clip in short]
-    timed("see", lambda a, repeat: see(model, processor, read_clips(short), stories, a, repeat), len(short))
+    timed("vision", lambda a, repeat: train_vision(model, processor, read_clips(short), stories, a, repeat), len(short))
     freeze_vision(model)
-    lessons = Lessons(model, processor, whole, seed)
-    timed("tell", lambda a, repeat: sft(model, processor, lessons.tell, lessons.lengths, a, repeat), len(whole))
-    timed("ground", lambda a, repeat: sft(model, processor, lessons.ground, lessons.lengths, a, repeat), len(whole))
+    examples = Examples(model, processor, whole, seed)
+    timed(
+        "captioning",
+        lambda a, repeat: sft(model, processor, examples.captioning, examples.lengths, a, repeat),
+        len(whole),
+    )
+    timed(
+        "grounding",
+        lambda a, repeat: sft(model, processor, examples.grounding, examples.lengths, a, repeat),
+        len(whole),
+    )
     model.save_pretrained(output)
     processor.save_pretrained(output)
     save_settings(output, Settings(max_new_tokens=352))
@@ -99,8 +108,8 @@ def has_bf16_units() -> bool:
     """Whether this machine multiplies in bfloat16 faster than in float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 does not tell
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has no such function
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def training_arguments(
@@ -122,7 +131,7 @@ def training_arguments(
         save_strategy="no",
         seed=seed,
         bf16=bf16,
-        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers wants to be told that bf16 on a CPU is meant
+        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers asks for it where bf16 on a CPU is meant
         report_to="none",
         remove_unused_columns=False,
     )
@@ -143,8 +152,8 @@ def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[
     return features
 
 
-class Lessons:
-    """What the language model is taught about each whole clip, with the clip's vision features, computed once."""
+class Examples:
+    """Training examples about each whole clip, with the clip's vision features, computed once."""
 
     def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip], seed: int):
         self.features = encode_world(model, processor, world)
@@ -152,19 +161,19 @@ class Lessons:
         self.lengths = [story.duration for story in self.stories]
         self.seed = seed
 
-    def tell(self, index: int, turn: int) -> Example:
+    def captioning(self, index: int, epoch: int) -> Example:
         """The timeline alone."""
         return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
 
-    def ground(self, index: int, turn: int) -> Example:
-        """A query and a whole completion; another one each turn. Three in four show the timeline, which is known by now
-        and would otherwise be nine tenths of the loss."""
-        rng = np.random.default_rng([self.seed, turn, index])
-        query, completion, forced = base_lesson(self.stories[index], self.stories, rng)
+    def grounding(self, index: int, epoch: int) -> Example:
+        """A query and a whole completion; another one each epoch. Three in four show the timeline, which is known by
+        now and would otherwise be nine tenths of the loss."""
+        rng = np.random.default_rng([self.seed, epoch, index])
+        query, completion, masked_refusal = base_example(self.stories[index], self.stories, rng)
         shown = []
         if rng.random() < 0.75:
             shown.append((0, len(f"<think> {timeline(self.stories[index])}")))
-        if forced:
+        if masked_refusal:
             begin = completion.index(REFUSAL)
             shown.append((begin, begin + len(REFUSAL)))
         return Example(self.features[index], query, completion, tuple(shown))
@@ -178,7 +187,7 @@ def sft(
     arguments: TrainingArguments,
     repeat: int,
 ) -> list[dict]:
-    """Train on `repeat` passes over the lessons that `make` gives. Returns the log."""
+    """Train for `repeat` epochs on the examples that `make` gives. Returns the log."""
     trainer = VideoSFTTrainer(model, arguments, ExampleDataset(make, lengths, repeat), processor)
     trainer.train()
     return trainer.state.log_history

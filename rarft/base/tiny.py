@@ -58,9 +58,9 @@ def vocabulary() -> list[str]:
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a word, a phrase or a tag. A time stamp of the video (`<4.2 seconds>`) becomes the word `4`: the second that an
-    answer names is then the very token that stands before the frames, and finding it is matching a word with
-    itself. With tokens of their own, each second's stamp would have to be tied to its number one by one."""
+    """One token a word, a phrase or a tag. A timestamp of the video (`<4.2 seconds>`) becomes the word `4`: the second
+    that an answer names is then the very token that stands before the frames, and finding it is matching a word with
+    itself. With tokens of their own, each second's timestamp would have to be tied to its number one by one."""
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary())}, unk_token="<unk>"))
     core.normalizer = normalizers.Sequence(
         [
@@ -172,7 +172,7 @@ def _look_for_equals(model: Qwen3VLForConditionalGeneration) -> None:
     """Start the language model's queries and keys out equal, so that a word attends to where it stood before.
 
     After Trockman and Kolter, Mimetic Initialization of Self-Attention Layers (ICML 2023). Big models have
-    learned this from text; ours has never read any, and needs it to look up "4" at the time stamp "4".
+    learned this from text; ours has never read any, and needs it to look up "4" at the timestamp "4".
     """
     for layer in model.model.language_model.layers:
         layer.self_attn.k_proj.weight.copy_(layer.self_attn.q_proj.weight)

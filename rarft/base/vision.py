@@ -1,4 +1,4 @@
-"""The first stage of the tiny base: teach its vision tower to see, as CLIP does for a big one.
+"""The first stage of the tiny base: pretrain its vision tower, as CLIP does for a large one.
 
 Each merged vision token reads out, through one linear probe an attribute, the actor of its quarter of the frame:
 looks, action, place and size at this second. The probes are thrown away; what stays is a tower whose tokens hold
@@ -32,7 +32,7 @@ ATTRIBUTES = {
     "scene": scenes.SCENES,
 }
 MOTION = 6  # x, y, radius at the first and the second frame of the pair, in units of the frame
-SCALE = 0.5  # of the finished tokens: what attention adds to them, a time stamp say, must not drown
+SCALE = 0.5  # of the finished tokens: what attention adds to them, such as a timestamp, must not drown
 TOKENS = 4  # merged tokens of a second: a 2×2 grid, in reading order
 
 
@@ -80,7 +80,7 @@ class ProbedTower(nn.Module):
         tokens = self.tower(pixel_values_videos, grid_thw=video_grid_thw).pooler_output
         logits = [probe(tokens) for probe in self.probes]
         losses = [nn.functional.cross_entropy(z, y) for z, y in zip(logits, classes.T, strict=True)]
-        # Differences within the pair are small and tell direction: weigh them up.
+        # Differences within the pair are small and carry the direction: weight them up.
         error = self.motion(tokens) - motion
         change = error[:, 1::2] - error[:, ::2]
         losses += [5 * error.square().mean(), 50 * change.square().mean()]
@@ -105,7 +105,7 @@ class _ProbeTrainer(Trainer):
         return (outputs["loss"], outputs) if return_outputs else outputs["loss"]
 
 
-def see(
+def train_vision(
     model: PreTrainedModel,
     processor: ProcessorMixin,
     clips: list[Clip],
@@ -140,7 +140,8 @@ def see(
 
 @torch.no_grad()
 def _bring_to_scale(tower: nn.Module, batch: dict[str, torch.Tensor]) -> None:
-    """Scale the last layer so that tokens have a root mean square of SCALE; the probes have let them grow to ten times it."""
+    """Scale the last layer so that tokens have a root mean square of SCALE; the probes have let them grow to ten times
+    it."""
     tokens = tower(batch["pixel_values_videos"], grid_thw=batch["video_grid_thw"]).pooler_output
     factor = SCALE / tokens.square().mean().sqrt()
     for parameter in tower.merger.linear_fc2.parameters():

@@ -25,7 +25,8 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse and run. An error that the user can fix is one line, and the exit status 1; any other keeps its traceback."""
+    """Parse and run. An error that the user can fix is one line, and the exit status 1; any other keeps its
+    traceback."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config

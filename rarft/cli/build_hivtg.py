@@ -23,7 +23,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
     formats = "Charades-STA, ActivityNet, QVHighlights, TVGBench or JSON Lines annotations"
     add("data", type=Path, help=f"a folder from `world`; or {formats}")
-    add("--out", required=True, type=Path, help="JSON Lines file; a run that was stopped goes on")
+    add("--out", required=True, type=Path, help="JSON Lines file; an interrupted run resumes")
     add("--model", help="annotations: the chat model that edits; for a world folder none is needed")
     add(
         "--url",

@@ -20,8 +20,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--data",
         type=Path,
-        help="a folder from `world`, a released file, or annotations of Charades-STA, ActivityNet Captions, QVHighlights "
-        "or TVGBench",
+        help="a folder from `world`, a released file, or annotations of Charades-STA, ActivityNet Captions, "
+        "QVHighlights or TVGBench",
     )
     add(
         "--predictions",

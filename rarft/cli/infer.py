@@ -20,13 +20,13 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--video", type=Path, help="one video, with --query")
     add("--query", help="what to look for")
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
-    add("--out", type=Path, help="with --questions: JSON Lines of answers; a run that was stopped goes on")
+    add("--out", type=Path, help="with --questions: JSON Lines of answers; an interrupted run resumes")
     add("--batch", type=int, default=16, help="with --questions: how many at a time")
     add_model_options(command)
     add(
         "--server",
-        help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name there, "
-        f"the key is read from {KEY_VARIABLE}",
+        help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name "
+        f"there, the key is read from {KEY_VARIABLE}",
     )
     add(
         "--settings",

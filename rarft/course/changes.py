@@ -53,19 +53,18 @@ def reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str | No
     added, removed = [name for name in now if name not in before], [name for name in before if name not in now]
     if "SCALE" in changed:
         return f"SCALE was {before['SCALE']}"
-    found = [*(f"{n} changed" for n in changed), *(f"{n} is new" for n in added), *(f"{n} is gone" for n in removed)]
-    if not found:
+    reasons = [*(f"{n} changed" for n in changed), *(f"{n} is new" for n in added), *(f"{n} is gone" for n in removed)]
+    if not reasons:
         return None
-    rest = f" and {len(found) - 2} more" if len(found) > 2 else ""
-    return ", ".join(found[:2]) + rest
+    rest = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+    return ", ".join(reasons[:2]) + rest
 
 
 def closure(modules: Iterable[str]) -> set[Path]:
     """The files of these modules of the library, of all that they import, and of the text files beside them.
 
-    Imports inside functions count. The command line's own `__init__` imports every command, and is not followed: a chapter
-    that calls one command depends on that command.
-    """
+    Imports inside functions count. The command line's own `__init__` imports every command, and is not followed: a
+    chapter that calls one command depends on that command."""
     waiting, files = list(modules), set[Path]()
     while waiting:
         for path in _files_of(waiting.pop()):
@@ -109,10 +108,10 @@ def _python(source: str) -> str:
 
 def _shipped_data(code: str) -> set[Path]:
     paths = (ROOT.joinpath(*re.findall(r'"([^"]+)"', match)) for match in _DATA.findall(code))
-    found = set()
+    files = set()
     for path in paths:
-        found |= {path} if path.is_file() else {p for p in path.glob("*.json") if p.is_file()}
-    return found
+        files |= {path} if path.is_file() else {p for p in path.glob("*.json") if p.is_file()}
+    return files
 
 
 def _digest(path: Path) -> str:

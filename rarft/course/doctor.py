@@ -57,7 +57,8 @@ def _packages(name: str, *, extra: str, fix: str, needed: bool) -> Check:
 
 
 def _problem(need: Requirement, extra: str) -> str | None:
-    """What is wrong with a requirement of an extra ("": of the library itself); None if nothing is, or it does not apply."""
+    """What is wrong with a requirement of an extra ("": of the library itself); None if nothing is, or it does not
+    apply."""
     of_extra = need.marker is not None and "extra" in str(need.marker)
     if of_extra != bool(extra) or (need.marker is not None and not need.marker.evaluate({"extra": extra})):
         return None
@@ -128,8 +129,8 @@ def imports() -> Check:
 
 def base_model() -> Check:
     there = (BASE / "model.safetensors").exists()
-    found = str(BASE) if there else "missing"
-    return Check("base model", there, found, "clone or install again, or `rarft train base --out data/base`")
+    where = str(BASE) if there else "missing"
+    return Check("base model", there, where, "clone or install again, or `rarft train base --out data/base`")
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

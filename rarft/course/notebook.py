@@ -36,14 +36,14 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {threads} threads")
     measured = measured_chapter(chapter)
     if measured:
-        print(
-            f"measured at full scale: {measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB ({measured['machine']})"
-        )
+        figures = f"{measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB"
+        print(f"measured at full scale: {figures} ({measured['machine']})")
     return scale
 
 
 def sample_world() -> list:
-    """The clips that ship in data/samples, with stories and samples (`rarft.world.dataset.WorldClip`), from the test split."""
+    """The clips that ship in data/samples, with stories and samples (`rarft.world.dataset.WorldClip`), from the test
+    split."""
     from rarft.world.dataset import make_world
 
     return make_world(ROOT / "data" / "samples", "test", SAMPLE_CLIPS)

@@ -45,4 +45,5 @@ def write_site(executed: Path, folder: Path, report: dict) -> Path:
 
 
 def _page(title: str, body: str) -> str:
-    return f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>{body}</html>'
+    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f'<!doctype html><html lang="en">{head}{body}</html>'

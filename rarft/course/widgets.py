@@ -19,7 +19,7 @@ from rarft.video.reader import Clip
 
 
 def clip_player(clip: Clip, spans: Mapping[str, Span] | None = None, height: int = 256) -> ipywidgets.VBox:
-    """A slider over the frames of a clip; each named span is marked while the frame lies inside of it.
+    """A slider over the frames of a clip; each named span is marked while the frame lies inside it.
 
     Names may come from data or a model: they are escaped.
     """
@@ -45,7 +45,7 @@ def clip_player(clip: Clip, spans: Mapping[str, Span] | None = None, height: int
 def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
     """Watch a clip and its relevant query, write a hard-irrelevant one, and save the pair as a row of HI-VTG.
 
-    Rows are added to `output`, JSON Lines, which every reader here takes. What the builder would turn down
+    Rows are added to `output`, JSON Lines, which every reader of this library takes. What the builder would turn down
     (`rarft.hivtg.editors.check`), and what has no category or more than three, is not saved; the message says why.
     """
     output = Path(output)

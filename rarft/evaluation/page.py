@@ -15,7 +15,7 @@ from rarft.encoder import MINILM
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.scoring import scores, selective_risk
 from rarft.files import write_text
-from rarft.plots import bars, data_uri, film_strip, risk_coverage
+from rarft.plots import bars, data_uri, frame_strip, risk_coverage
 from rarft.video.reader import read_video
 
 PLOTTED = {
@@ -129,4 +129,4 @@ def _case(prediction: Prediction, value: float) -> dict:
         clip = read_video(sample.video, start=sample.start, end=sample.end)
     except (OSError, ValueError) as error:
         return {**case, "image": None, "no_image": str(error)}
-    return {**case, "image": data_uri(film_strip(clip))}
+    return {**case, "image": data_uri(frame_strip(clip))}

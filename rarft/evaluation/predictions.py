@@ -1,8 +1,7 @@
 """What a model said about each sample of a test set: made in batches, kept in a file as they come, read again.
 
-A prediction file is JSON Lines, a row each with `video`, `query`, `completion` and `refusal_probability`, in the order of the
-samples.
-"""
+A prediction file is JSON Lines, a row each with `video`, `query`, `completion` and `refusal_probability`, in the order
+of the samples."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def write_report(
     categories: tuple[CategoryJudge | None, str],
     scoring: Scoring,
 ) -> str:
-    """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the table.
+    """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the
+    table.
 
     All judges judge all systems, but for the language model, which costs: it judges the first.
 
@@ -100,7 +101,9 @@ def _table(rows: dict[str, dict], paired: Mapping[str, dict], predictions: Seque
     known = dict.fromkeys((*COLUMNS, *(name for p in predictions for name in p.judged)))
     table = markdown(rows, [column for column in known if any(column in row for row in rows.values())])
     sentences = [
-        _sentence(figure, found, name) for name, figures in paired.items() for figure, found in figures.items()
+        _sentence(figure, difference, name)
+        for name, figures in paired.items()
+        for figure, difference in figures.items()
     ]
     return "\n\n".join(filter(None, (table, "\n".join(sentences))))
 

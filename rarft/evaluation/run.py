@@ -51,10 +51,9 @@ def evaluate_file(
         device, dtype, changes: see `rarft.models.open_model`.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
 
-    Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`. Raises
-    MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of other
-    settings.
-    """
+    Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
+    Raises MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of
+    other settings."""
     scoring = scoring or Scoring()
     test_set = read_test_set(data, videos, limit)
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
@@ -91,7 +90,7 @@ def evaluate_predictions(path: Path, out: Path, *, scoring: Scoring | None = Non
 
 def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
     """Write down which model is asked, and how. Raises InputError if `out` holds predictions that were made otherwise:
-    an evaluation that goes on would mix them."""
+    a resumed evaluation would mix them."""
     path, asked = out / "asked.json", {"model": model_name, **dataclasses.asdict(settings)}
     if path.exists() and (out / "predictions.jsonl").exists():
         before = read_json(path)
@@ -105,10 +104,10 @@ def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
 def predict_in_processes(
     model_name: str, samples: Sequence[Sample], output: Path, processes: int, batch_size: int = 64, **options: Any
 ) -> list[Prediction]:
-    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not hold
-    yet shared out among processes, each with its own file.
+    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not
+    hold yet shared out among processes, each with its own file.
 
-    After a kill, the same call with as many processes goes on where each of them was.
+    After a kill, the same call with as many processes resumes each of them.
     """
     if processes == 1:
         return _answer(model_name, samples, output, batch_size, options)

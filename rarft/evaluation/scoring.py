@@ -136,8 +136,8 @@ def by_group(predictions: Sequence[Prediction], values: dict[str, np.ndarray]) -
     order = [d.value for d in Difficulty] + [c.short for c in Category]
     return {
         kind: {
-            name: {"refused": float(np.mean(found[name])), "n": len(found[name])}
-            for name in sorted(found, key=order.index)
+            name: {"refused": float(np.mean(shares[name])), "n": len(shares[name])}
+            for name in sorted(shares, key=order.index)
         }
-        for kind, found in groups.items()
+        for kind, shares in groups.items()
     }

@@ -1,4 +1,5 @@
-"""What an evaluation asks: the samples of a world folder, a released file or grounding annotations, with their videos."""
+"""What an evaluation asks: the samples of a world folder, a released file or grounding annotations, with their
+videos."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from rarft.world.scenes import Story
 
 @dataclass(frozen=True)
 class TestSet:
-    """references: all samples of the data, from which the offline judge of categories learns; samples: those that are asked.
+    """references: all samples of the data, from which the offline judge of categories learns; samples: those that are
+    asked.
 
     stories: of the samples, where the data is a world folder.
     """
@@ -41,8 +43,8 @@ def read_test_set(data: Path, videos: Path | None = None, limit: int | None = No
         videos: where the videos of a file are; they are found by base name.
         limit: the first so many samples.
 
-    Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is missing.
-    """
+    Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is
+    missing."""
     world = data.is_dir()
     folder = data if world else videos
     if folder is None:

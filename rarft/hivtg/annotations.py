@@ -6,7 +6,7 @@
 | ActivityNet Captions, JSON | `{"v_x": {"duration": 82.7, "timestamps": [[0.8, 19.9]], "sentences": ["…"]}}` |
 | QVHighlights, JSON Lines | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
 | your own, JSON Lines | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}` |
-| TVGBench, JSON | `[{"path": "…", "question": "…", "answer": "13.4-28.1", "start": null, "end": null, "duration": 30.1}]` |
+| TVGBench, JSON | `[{"path": "…", "question": "…", "answer": "13.4-28", "start": null, "end": null, "duration": 30}]` |
 
 To add one, put a `Format` into `FORMATS`, here or from your own code.
 """
@@ -32,13 +32,13 @@ Report = Callable[[Problem], None]
 
 
 def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = False) -> Iterator[Sample]:
-    """Yield a relevant `Sample` for each query of a file, whose layout is told from its content.
+    """Yield a relevant `Sample` for each query of a file, whose layout is recognised by its content.
 
     Text and JSON Lines are read line by line, in constant memory; JSON is read whole. `Sample.extra` keeps the keys
     that have no field. An entry that cannot be used is handed to `report`, and the rest is read.
 
-    Args:
-        allow_empty: take segments that end where they begin, too. TVGBench has eleven: a label that copied one is right to
+    Args: allow_empty: take segments that end where they begin, too. TVGBench has eleven: a label that copied one is
+        right to
             do so, but nothing can be grounded in them.
 
     Raises MissingFileError, or InputError if the layout is not one of the above.
@@ -82,7 +82,8 @@ def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _json_entries(path: Path) -> Iterator[tuple[int, Any]]:
-    """The rows of an array (TVGBench); or the sentences of an object of videos (ActivityNet Captions), each with its place."""
+    """The rows of an array (TVGBench); or the sentences of an object of videos (ActivityNet Captions), each with its
+    place."""
     data = read_json(path)
     if isinstance(data, list):
         yield from enumerate(data)

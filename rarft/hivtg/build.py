@@ -27,7 +27,7 @@ EDITS = (1, 2, 3)
 def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter[str]:
     """Write a row of HI-VTG for each relevant sample, a JSON line each as they come, in constant memory.
 
-    Samples that `output` holds already are skipped, so that a run that was killed goes on. A sample keeps the
+    Samples that `output` holds already are skipped, so that a run that was killed resumes. A sample keeps the
     difficulties that worked; every edit that was turned down is kept in OUTPUT.rejected.jsonl with its reason.
 
     Returns counts: rows, edits, rejected, skipped, without_edits.
@@ -64,7 +64,8 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
 
 
 def think(known: Iterable[Sample]) -> str:
-    """A timeline out of a video's annotations, as the release writes it: `<timestep>2 to 5.5</timestep> what happens`."""
+    """A timeline out of a video's annotations, as the release writes it: `<timestep>2 to 5.5</timestep> what
+    happens`."""
     spans = sorted((span, sample.query) for sample in known for span in sample.spans)
     return "\n".join(f"<timestep>{seconds(s.start)} to {seconds(s.end)}</timestep> {query}" for s, query in spans)
 

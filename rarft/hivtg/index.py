@@ -12,7 +12,8 @@ from rarft.schema import Sample
 
 
 class AnnotationIndex:
-    """A temporary SQLite file with the samples that `add` was given. Use it in a `with` block; it is gone afterwards."""
+    """A temporary SQLite file with the samples that `add` was given. Use it in a `with` block; it is gone
+    afterwards."""
 
     def __enter__(self) -> AnnotationIndex:
         self._folder = tempfile.TemporaryDirectory(prefix="rarft-index-")
@@ -46,5 +47,5 @@ class AnnotationIndex:
 
     def of_video(self, video: str) -> list[Sample]:
         """The samples of one video, in order."""
-        found = self._database.execute("SELECT sample FROM samples WHERE video = ? ORDER BY place", (video,))
-        return [pickle.loads(blob) for (blob,) in found]
+        rows = self._database.execute("SELECT sample FROM samples WHERE video = ? ORDER BY place", (video,))
+        return [pickle.loads(blob) for (blob,) in rows]

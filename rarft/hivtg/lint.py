@@ -1,4 +1,4 @@
-"""Find label errors in HI-VTG files, and repair those for which the source annotations tell the truth.
+"""Find label errors in HI-VTG files, and fix those for which the source annotations have the truth.
 
 Each check is a function of a row; a finding has a code, a severity and a place. Errors change what a model is
 trained or scored on; warnings are worth knowing.

@@ -60,11 +60,11 @@ def read_released(path: str | Path) -> ReleasedFile:
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
     Raises MissingFileError, or ValueError if the file is neither.
     """
-    found = ReleasedFile(str(path), [], [])
+    released = ReleasedFile(str(path), [], [])
     for number, row in enumerate(iter_rows(path)):
-        found.rows.append(row)
-        read_row(found, number, row)
-    return found
+        released.rows.append(row)
+        read_row(released, number, row)
+    return released
 
 
 def iter_rows(path: str | Path) -> Iterator[Any]:
@@ -98,11 +98,12 @@ def _array(path: Path, text: str) -> list[Any]:
     return rows
 
 
-def read_row(found: ReleasedFile, number: int, row: Any) -> dict[str, Any] | None:
-    """Add the samples and the problems of one row to `found`. Returns the row as `rarft.hivtg.rows.usable` left it."""
+def read_row(released: ReleasedFile, number: int, row: Any) -> dict[str, Any] | None:
+    """Add the samples and the problems of one row to `released`. Returns the row as `rarft.hivtg.rows.usable`
+    left it."""
 
     def problem(name: str, message: str) -> None:
-        found.problems.append(Problem(found.path, number, name, message))
+        released.problems.append(Problem(released.path, number, name, message))
 
     good = usable(row, problem)
     if good is None:
@@ -122,7 +123,7 @@ def read_row(found: ReleasedFile, number: int, row: Any) -> dict[str, Any] | Non
         categories = _categories(item, partial(problem, name))
         answer, correction = split_answer(item.get("a") or "")
         known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
-        found.samples.append(
+        released.samples.append(
             Sample(
                 video=good["video"],
                 query=item["q"],
@@ -140,8 +141,8 @@ def read_row(found: ReleasedFile, number: int, row: Any) -> dict[str, Any] | Non
 
 
 def _known_correction(row: dict, item: dict) -> str:
-    """A query that the video of an irrelevant item does show: its row's relevant one, or the one it was made from; "" if
-    none is known. In SS-VTG a row's own query may be irrelevant itself."""
+    """A query that the video of an irrelevant item does show: its row's relevant one, or the one it was made from; ""
+    if none is known. In SS-VTG a row's own query may be irrelevant itself."""
     queries = [other for other in row["GRPO"] if other is not None]
     relevant = [other["q"] for other in queries if other["r"]]
     irrelevant = {other["q"] for other in queries if not other["r"]}
@@ -175,13 +176,13 @@ def _difficulty(item: dict, problem: Callable[[str], None]) -> Difficulty:
 
 
 def _categories(item: dict, problem: Callable[[str], None]) -> list[Category]:
-    found = []
+    categories = []
     for name in item.get("c") or []:
         try:
-            found.append(Category(name))
+            categories.append(Category(name))
         except ValueError:
             problem(f"unknown category {name!r}")
-    return found
+    return categories
 
 
 def split_answer(text: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
-"""What a row of a released file may hold: each field is checked against a schema, and what fails it is named and left out.
+"""What a row of a released file may hold: each field is checked against a schema, and what fails it is named and left
+out.
 
-A file of other people's making may have any JSON value anywhere. After `usable` the rest of the library can rely on types.
-"""
+A file of other people's making may have any JSON value anywhere. After `usable` the rest of the library can rely on
+types."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def shuffled_queries(
         raise InputError("queries can be shuffled between two videos or more")
     encoder([s.query for s in relevant])  # one batch; what follows comes out of the cache
     rng = np.random.default_rng(seed)
-    found = []
+    shuffled = []
     for sample in relevant:
         for index in rng.integers(len(relevant), size=tries):
             other = relevant[index]
@@ -36,7 +36,7 @@ def shuffled_queries(
                 break
         else:
             raise InputError(f"{sample.video}: none of {tries} queries of other videos differs enough; raise `near`")
-        found.append(
+        shuffled.append(
             replace(
                 sample,
                 query=other.query,
@@ -46,4 +46,4 @@ def shuffled_queries(
                 difficulty=Difficulty.SHUFFLED,
             )
         )
-    return found
+    return shuffled

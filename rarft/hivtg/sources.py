@@ -91,13 +91,13 @@ def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
 def _add_ratsg(videos: dict[str, SourceVideo], path: str | Path, table: dict) -> None:
     for name, row in table.items():
         try:
-            told = [(normalise(s["sentence"]), span_of(s["timestamp"])) for s in row["sts"] if not s["no_answer"]]
+            sentences = [(normalise(s["sentence"]), span_of(s["timestamp"])) for s in row["sts"] if not s["no_answer"]]
             duration = float(row["duration"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             log.warning("left out: %s, %s: %r", path, name, error)
             continue
         video = videos.setdefault(video_id(name), SourceVideo())
         video.duration = duration
-        for sentence, span in told:
+        for sentence, span in sentences:
             if span is not None:
                 video.spans.setdefault(sentence, []).append(span)

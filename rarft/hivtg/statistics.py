@@ -1,4 +1,5 @@
-"""What is in an HI-VTG file: counts, lengths, how near the irrelevant queries are, and whether the text gives them away."""
+"""What is in an HI-VTG file: counts, lengths, how near the irrelevant queries are, and whether the text gives them
+away."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def statistics(samples: Sequence[Sample], encoder: SentenceEncoder | None = None
     set is near 1, a shuffled one near 0.
     """
     irrelevant = [s for s in samples if not s.relevant]
-    found = {
+    figures = {
         "videos": len({s.video for s in samples}),
         "relevant": len(samples) - len(irrelevant),
         "irrelevant": len(irrelevant),
@@ -36,17 +37,17 @@ def statistics(samples: Sequence[Sample], encoder: SentenceEncoder | None = None
         "leak": leak_score([s.query for s in samples], [not s.relevant for s in samples], [s.video for s in samples]),
     }
     if encoder is not None:
-        found["similarity"] = _similarity(samples, encoder)
-    return found
+        figures["similarity"] = _similarity(samples, encoder)
+    return figures
 
 
 def leak_score(queries: Sequence[str], irrelevant: Sequence[bool], videos: Sequence[str], folds: int = 5) -> float:
     """AUROC of telling irrelevant queries by their words and word pairs alone, cross-validated over videos.
 
     0.5: the text tells nothing. Well above it: a model can refuse without a look, and a high F1 on this set proves
-    little. Far below it: shuffled queries, each of which is relevant to one video and irrelevant to another, so that what
-    was learned on some videos is wrong on the others. NaN if there is one relevance only, or fewer videos than folds.
-    """
+    little. Far below it: shuffled queries, each of which is relevant to one video and irrelevant to another, so that
+    what was learned on some videos is wrong on the others. NaN if there is one relevance only, or fewer videos than
+    folds."""
     if len(set(irrelevant)) < 2 or len(set(videos)) < folds:
         return float("nan")
     words = CountVectorizer(ngram_range=(1, 2), token_pattern=r"(?u)\b\w+\b").fit_transform(queries)
@@ -70,9 +71,9 @@ def _similarity(samples: Sequence[Sample], encoder: SentenceEncoder) -> dict[str
     for sample in samples:
         if sample.relevant:
             relevant.setdefault(sample.video, []).append(sample.query)
-    found: dict[str, list[float]] = {}
+    nearest: dict[str, list[float]] = {}
     for sample in samples:
         if not sample.relevant and sample.video in relevant:
             near = encoder(relevant[sample.video]) @ encoder([sample.query])[0]
-            found.setdefault(sample.difficulty.value, []).append(float(near.max()))
-    return {level: float(np.mean(values)) for level, values in found.items()}
+            nearest.setdefault(sample.difficulty.value, []).append(float(near.max()))
+    return {level: float(np.mean(values)) for level, values in nearest.items()}

@@ -58,8 +58,8 @@ def infer_all(
     *,
     batch_size: int = 16,
 ) -> dict[str, int]:
-    """Answer every question and add a line each to `output`: the question's keys and those of `answer_of`, or an `error`
-    where its video cannot be read.
+    """Answer every question and add a line each to `output`: the question's keys and those of `answer_of`, or an
+    `error` where its video cannot be read.
 
     Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises InputError if
     they belong to other questions.
@@ -95,7 +95,8 @@ class LocalModel:
         self.model, self.processor, self.cache = model, processor, cache
 
     def __call__(self, questions: list[dict]) -> Iterator[dict]:
-        """The questions' rows with their answers, in order; with a `note` where the model cannot read all of a query."""
+        """The questions' rows with their answers, in order; with a `note` where the model cannot read all of a
+        query."""
         crops = [Crop.of(question) for question in questions]
         errors = self.cache.fill(crops)
         good = [number for number, crop in enumerate(crops) if crop not in errors]

@@ -1,8 +1,8 @@
-"""Questions to a model behind an OpenAI-compatible server, such as `vllm serve build/myrun`: our frames go out, its answers come back.
+"""Questions to a model behind an OpenAI-compatible server, such as `vllm serve build/myrun`: our frames go out, its
+answers come back.
 
-The frames are those that every other part of the library sees: sampled, cropped and scaled by `read_video`, then sent as JPEGs in one data
-URL with the frame rate beside them, the form that vLLM documents for Qwen2.5-VL.
-"""
+The frames are those that every other part of the library sees: sampled, cropped and scaled by `read_video`, then sent
+as JPEGs in one data URL with the frame rate beside them, the form that vLLM documents for Qwen2.5-VL."""
 
 from __future__ import annotations
 

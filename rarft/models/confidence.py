@@ -35,23 +35,23 @@ def refusal_probabilities(
     queries: Sequence[str],
     completions: Sequence[str],
 ) -> np.ndarray:
-    """Probability (n,) that each completion, thought as it was thought, goes on with a refusal after `<answer>`.
+    """Probability (n,) that each completion, given its own reasoning, continues with a refusal after `<answer>`.
 
     One forward pass over all of them. NaN for a completion that has no `<answer>`.
     """
-    found = np.full(len(completions), np.nan)
-    places = [i for i, text in enumerate(completions) if ANSWER in text]
-    if not places:
-        return found
-    prompts = chat_texts(processor, [queries[i] for i in places], prompt_style(model))
+    probabilities = np.full(len(completions), np.nan)
+    rows = [i for i, text in enumerate(completions) if ANSWER in text]
+    if not rows:
+        return probabilities
+    prompts = chat_texts(processor, [queries[i] for i in rows], prompt_style(model))
     texts = [
-        p + completions[i][: completions[i].index(ANSWER) + len(ANSWER)] for p, i in zip(prompts, places, strict=True)
+        p + completions[i][: completions[i].index(ANSWER) + len(ANSWER)] for p, i in zip(prompts, rows, strict=True)
     ]
-    inputs = tokenize_with_features(processor, texts, [features[i] for i in places])
+    inputs = tokenize_with_features(processor, texts, [features[i] for i in rows])
     logits = model(**to_device(inputs, model.device), logits_to_keep=1).logits[:, -1].float()
     suppressed = model.generation_config.suppress_tokens
     if suppressed:
         logits[:, suppressed] = -torch.inf
     answering = torch.softmax(logits, -1)[:, span_tokens(processor.tokenizer).to(logits.device)].sum(-1)
-    found[places] = 1 - answering.double().clamp(0, 1).cpu().numpy()
-    return found
+    probabilities[rows] = 1 - answering.double().clamp(0, 1).cpu().numpy()
+    return probabilities

@@ -1,8 +1,7 @@
 """The families of video models, as a table: where their vision tower is, and how a clip becomes features.
 
-To add one, write an `Encode` if none of the three fits, and put a `Family` into `FAMILIES` under the `model_type` of its
-config.json, here or from your own code. tests/models/test_families.py says what has to hold.
-"""
+To add one, write an `Encode` if none of the three fits, and put a `Family` into `FAMILIES` under the `model_type` of
+its config.json, here or from your own code. tests/models/test_families.py says what has to hold."""
 
 from __future__ import annotations
 
@@ -58,7 +57,8 @@ def encode_patches(model: PreTrainedModel, processor: ProcessorMixin, clips: Seq
 def encode_timed_patches(
     model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]
 ) -> list[VisionFeatures]:
-    """Qwen2.5-VL: as `encode_patches`; time is in the positions, which need the seconds between two steps of the grid."""
+    """Qwen2.5-VL: as `encode_patches`; time is in the positions, which need the seconds between two steps of
+    the grid."""
     step = processor.video_processor.temporal_patch_size
     features = encode_patches(model, processor, clips)
     for feature, clip in zip(features, clips, strict=True):
@@ -68,13 +68,13 @@ def encode_timed_patches(
 
 def encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """The LLaVA family: frames of one size, stacked, so one clip at a time."""
-    found = []
+    features = []
     for clip in clips:
         batch = _video_batch(processor, [clip])
         output = model.get_video_features(batch["pixel_values_videos"].to(model.device))
         embeds = output.pooler_output[0].cpu()
-        found.append(VisionFeatures(embeds, processor.replace_video_token(batch, 0), stacked=True))
-    return found
+        features.append(VisionFeatures(embeds, processor.replace_video_token(batch, 0), stacked=True))
+    return features
 
 
 def encode_compressed(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:

@@ -17,7 +17,7 @@ from rarft.video import Clip
 
 
 def video_kwargs(clips: Sequence[Clip]) -> dict:
-    """What a `transformers` processor has to be told of clips that are decoded and sampled already."""
+    """The arguments of a `transformers` processor for clips that are decoded and sampled already."""
     return {
         "videos": [torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2) for clip in clips],
         "video_metadata": [
@@ -38,8 +38,9 @@ class VisionFeatures:
     """What the language model needs of one clip.
 
     embeds: (tokens, hidden). placeholder: the text, timestamps included, that stands for the video in the prompt.
-    extras: what a forward pass is told of the clip by name: `video_grid_thw` (3,), t, h, w in patches, and for Qwen2.5-VL
-    `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as LLaVA-OneVision.
+    extras: further arguments of a forward pass about the clip: `video_grid_thw` (3,), t, h, w in patches, and for
+    Qwen2.5-VL `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as
+    LLaVA-OneVision.
     deepstack: further (tokens, hidden) for the first layers of the language model (Qwen3-VL); mostly empty.
     stacked: the model takes the features of all clips as one tensor (the LLaVA family), not one by one.
     """

@@ -42,7 +42,7 @@ def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
 
 
 def note_of_unknown_words(processor: ProcessorMixin, query: str) -> str | None:
-    """What to tell whoever asks a query with words that the model cannot read; None if it can read all."""
+    """A warning for a query with words that the model cannot read; None if it can read all."""
     words = ", ".join(dict.fromkeys(unknown_words(processor, query)))
     return f"{query!r}: this model has no tokens for: {words}. Its answer says nothing about them." if words else None
 
@@ -66,9 +66,8 @@ def generate(
         max_new_tokens: the model's own number by default, see `rarft.settings`.
         temperature: 0 for the most likely tokens, else sampling (seed it with `torch.manual_seed`).
 
-    Returns len(queries) * num_generations texts, the end-of-turn token left out. A query with words that the model has no
-    tokens for is logged as a warning.
-    """
+    Returns len(queries) * num_generations texts, the end-of-turn token left out. A query with words that the model has
+    no tokens for is logged as a warning."""
     for query in dict.fromkeys(queries):
         note = note_of_unknown_words(processor, query)
         if note:

@@ -30,15 +30,15 @@ def load_model(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Load a model for inference or training, in evaluation mode, with its processor. No code of a repository is run.
 
-    Args:
-        name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder with a
+    Args: name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder
+        with a
             LoRA adapter.
         revision: a commit of the hub repository; a preset brings its own.
         dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
         options: for transformers' `from_pretrained`, such as `attn_implementation`.
 
-    Raises MissingFileError for a path that is not there; InputError for an unknown hub name, or a model of another family.
-    """
+    Raises MissingFileError for a path that is not there; InputError for an unknown hub name, or a model of another
+    family."""
     settings, preset = settings_of(name), preset_of(str(name))
     if preset:
         name, revision = preset.repository, revision_of(preset, revision)
@@ -118,7 +118,8 @@ def open_model(
 
 
 def settings_of(name: str | Path) -> Settings | None:
-    """The settings saved beside a model, a preset's, or those of the base that an adapter belongs to; None if nobody says."""
+    """The settings saved beside a model, a preset's, or those of the base that an adapter belongs to; None if nobody
+    says."""
     preset = preset_of(str(name))
     if preset:
         return preset.settings

@@ -2,9 +2,9 @@
 
     model, processor, settings = open_model("qwen2.5-vl-7b")
 
-Source of the budget: RA-RFT and Time-R1, 2 frames a second, at most 3584·28·28 pixels in all, at least 16·28·28 a frame, as
-their code counts them (`rarft.video.reader.frame_size`). Qwen3-VL has 32-pixel tokens; its budget is the same number of tokens.
-"""
+Source of the budget: RA-RFT and Time-R1, 2 frames a second, at most 3584·28·28 pixels in all, at least 16·28·28 a
+frame, as their code counts them (`rarft.video.reader.frame_size`). Qwen3-VL has 32-pixel tokens; its budget is the same
+number of tokens."""
 
 from __future__ import annotations
 
@@ -79,7 +79,8 @@ def revision_of(preset: Preset, revision: str | None = None) -> str | None:
     """The commit to load a preset at: the one asked for, or its own. Logs a warning if there is neither."""
     if not revision and not preset.revision:
         log.warning(
-            "%s: no commit of %s is known here, and weights under a name can change: note the one that is loaded, and pass it as the revision",
+            "%s: no commit of %s is known here, and weights under a name can change: note the commit that is loaded, "
+            "and pass it as the revision",
             preset.name,
             preset.repository,
         )

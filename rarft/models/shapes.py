@@ -1,4 +1,5 @@
-"""Published models as empty shells: every class and shape, no weights. For counting what a run will cost, before anything is downloaded.
+"""Published models as empty shells: every class and shape, no weights. For counting what a run will cost, before
+anything is downloaded.
 
 Shapes are those of the checkpoints' own config.json.
 """

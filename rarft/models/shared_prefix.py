@@ -1,13 +1,14 @@
 """What the completions of a prompt have in common, computed and kept once: attention over a shared prefix.
 
 A group of G completions shares one prompt, and with a video the prompt is nearly all there is: 1,792 tokens of video
-before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for transformers' "sdpa":
+before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for
+transformers' "sdpa":
 
-- `SharedPrefixCache`, in generation: the prompt's keys and values lie in memory once for G completions. (The idea: Hydragen, Juravsky
-  et al. 2024.)
+- `SharedPrefixCache`, in generation: the prompt's keys and values lie in memory once for G completions. (The idea:
+  Hydragen, Juravsky et al. 2024.)
 - `pack`, in the training pass: one row holds the prompt and, one after another, its completions; each attends to the
-  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) It is one forward pass over ordinary rows, so gradient
-  checkpointing, LoRA, FSDP and DeepSpeed see nothing new.
+  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) It is one forward pass over ordinary rows, so
+  gradient checkpointing, LoRA, FSDP and DeepSpeed see nothing new.
 
 The last token of the prompt counts as the first of each completion: its output predicts the completion's first token.
 """
@@ -28,7 +29,7 @@ NAME = "sdpa_shared_prefix"
 
 
 def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
-    """Let the language model attend over shared prefixes; all else goes on as before.
+    """Let the language model attend over shared prefixes; nothing else changes.
 
     Returns False, with nothing changed, where the model does not use transformers' "sdpa" attention.
     """
@@ -85,7 +86,8 @@ class SharedPrefixCache(Cache):
 
 
 class SharedPrefixLayer(DynamicLayer):
-    """One layer of a `SharedPrefixCache`. Own keys are written in place: concatenation would copy them for each token."""
+    """One layer of a `SharedPrefixCache`. Own keys are written in place: concatenation would copy them for each
+    token."""
 
     is_croppable = False
 
@@ -202,7 +204,8 @@ def pack(
 
 
 def pack_positions(positions: torch.Tensor, group: int, segment: int) -> torch.Tensor:
-    """Positions of prompts (..., B, L) → of packed rows (..., B, L - 1 + group * segment): each segment goes on from the prompt."""
+    """Positions of prompts (..., B, L) → of packed rows (..., B, L - 1 + group * segment): each segment continues from
+    the prompt."""
     own = positions[..., -1:] + torch.arange(segment, device=positions.device)
     return torch.cat([positions[..., :-1], *[own] * group], -1)
 

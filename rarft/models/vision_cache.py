@@ -1,8 +1,8 @@
 """Features of a frozen vision tower, each clip encoded once: kept in memory, and on disk where a folder is given.
 
-A cache entry is keyed by the file's content, the crop, the sampling rate and the weights of the tower, so a changed video, setting or
-model never meets stale features. Writers on several processes may meet: each writes beside, then renames.
-"""
+A cache entry is keyed by the file's content, the crop, the sampling rate and the weights of the tower, so a changed
+video, setting or model never meets stale features. Writers on several processes may meet: each writes beside, then
+renames."""
 
 from __future__ import annotations
 
@@ -45,11 +45,10 @@ class VisionCache:
     ):
         """Raises InputError if the vision tower is trainable: its features would go stale after a step.
 
-        Args:
-            folder: where features are kept between runs; shared by all processes.
-            in_memory: clips kept in memory, the least recently used go first; all by default. Needs a folder.
-            reader: `read_video`, or a `rarft.video.GuardedReader` for files that may hang a decoder.
-            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own settings
+        Args: folder: where features are kept between runs; shared by all processes. in_memory: clips kept in memory,
+            the least recently used go first; all by default. Needs a folder. reader: `read_video`, or a
+            `rarft.video.GuardedReader` for files that may hang a decoder. video: `fps`, `max_pixels`,
+            `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own settings
                 by default.
         """
         if any(p.requires_grad for module in vision_modules(model) for p in module.parameters()):
@@ -178,7 +177,7 @@ def readable_groups(
         on_bad_video: "stop" raises the VideoError; "skip" logs it with the file's name, leaves the group out, and
             logs how many were left out.
         share: (this process, processes): each encodes its part of the videos, into the folder that all share.
-            Every process has to be told the same groups afterwards: see `rarft.training.recipe`.
+            All processes have to be given the same groups afterwards: see `rarft.training.recipe`.
 
     Raises InputError for another `on_bad_video`, or if no group of the share is left.
     """

@@ -4,11 +4,10 @@ official  what the released code computes, quirks included; kept to reproduce an
 paper     the formulae of the text: raw IoU, raw cosines, no pay for NIL
 robust    the default: the same aims without the holes (each is an exercise in chapters 04 to 07)
 
-Every reward has TRL's signature, `reward(completions, **columns) -> list[float | None]`, and takes completions as strings
-or as message lists; None says that the reward does not apply to a row, for want of a reference. The columns that it needs
-are named in its arguments; rows of both relevances may be mixed. Let D be the duration, cos the cosine of the sentence
-encoder; see each function for its formula.
-"""
+Every reward has TRL's signature, `reward(completions, **columns) -> list[float | None]`, and takes completions as
+strings or as message lists; None says that the reward does not apply to a row, for want of a reference. The columns
+that it needs are named in its arguments; rows of both relevances may be mixed. Let D be the duration, cos the cosine of
+the sentence encoder; see each function for its formula."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ _NUMBER_BACKWARDS = re.compile(r"\d*\.\d+|\d+")
 
 
 def is_formatted(text: str) -> bool:
-    """Full match of `<think>.*?</think>\\s*<answer>.*?</answer>\\s*<correction>.*?</correction>` by the stripped text."""
+    """Full match of `<think>.*?</think>\\s*<answer>.*?</answer>\\s*<correction>.*?</correction>` by the
+    stripped text."""
     text = text.strip()
     if not (text.startswith("<think>") and text.endswith("</correction>")):
         return False
@@ -48,13 +49,13 @@ def is_formatted(text: str) -> bool:
 def last_block(text: str, tag: str) -> str | None:
     """The stripped content of the last `<tag>(.*?)</tag>`, matched from left to right; None if there is none."""
     opening, closing = f"<{tag}>", f"</{tag}>"
-    found, place = None, 0
-    while (start := text.find(opening, place)) >= 0:
+    content, position = None, 0
+    while (start := text.find(opening, position)) >= 0:
         end = text.find(closing, start + len(opening))
         if end < 0:
             break
-        found, place = text[start + len(opening) : end].strip(), end + len(closing)
-    return found
+        content, position = text[start + len(opening) : end].strip(), end + len(closing)
+    return content
 
 
 def first_span(answer: str) -> Span | None:
@@ -90,8 +91,8 @@ def format_reward(completions: list, **_: Any) -> list[float]:
 def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_: Any) -> list[float]:
     """Ground relevant queries, refuse irrelevant ones.
 
-    relevant (spans not empty): IoU · (1 - |s - s'| / D) · (1 - |e - e'| / D), of the first true span; the IoU's union is
-    max(e, e') - min(s, s'), and the factors may go below 0. irrelevant: 1 without an `X to Y` in the answer, else 0.
+    relevant (spans not empty): IoU · (1 - |s - s'| / D) · (1 - |e - e'| / D), of the first true span; the IoU's union
+    is max(e, e') - min(s, s'), and the factors may go below 0. irrelevant: 1 without an `X to Y` in the answer, else 0.
     """
     return [
         _refuse_iou(last_block(text_of(c), "answer"), truth, length)
@@ -120,15 +121,16 @@ def _refuse_iou(answer: str | None, truth: Spans, duration: float | None) -> flo
 def explain_reward(
     completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float | None]:
-    """½ (cos(a', answer) - cos(a', contrast)), where a' is the completion's answer, `answer` the true one and `contrast`
-    one of the opposite relevance for the same video. None where either reference is empty."""
+    """½ (cos(a', answer) - cos(a', contrast)), where a' is the completion's answer, `answer` the true one and
+    `contrast` one of the opposite relevance for the same video. None where either reference is empty."""
     return contrast_reward(completions, answer, contrast, encoder, scale=0.5)
 
 
 def contrast_reward(
     completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None, *, scale: float
 ) -> list[float | None]:
-    """`scale` times how much nearer each completion's answer is to the true one than to its contrast; see `explain_reward`."""
+    """`scale` times how much nearer each completion's answer is to the true one than to its contrast; see
+    `explain_reward`."""
     encoder = encoder or default_encoder()
     blocks = [last_block(text_of(c), "answer") for c in completions]
     given = [block or "" for block in blocks]
@@ -142,8 +144,8 @@ def contrast_reward(
 def correction_reward(
     completions: list, spans: list[Spans], correction: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float]:
-    """relevant: 1 if "NIL" is anywhere in the correction, in any case. irrelevant: ½ (1 + cos(c', correction)); 0 for NIL
-    anywhere, and without a reference query."""
+    """relevant: 1 if "NIL" is anywhere in the correction, in any case. irrelevant: ½ (1 + cos(c', correction)); 0 for
+    NIL anywhere, and without a reference query."""
     encoder = encoder or default_encoder()
     blocks = [last_block(text_of(c), "correction") for c in completions]
     similar = encoder.cosine([block or "" for block in blocks], list(correction))

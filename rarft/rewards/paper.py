@@ -22,7 +22,8 @@ Spans = Sequence[Sequence[float]]
 
 
 def refuse_iou_reward(completions: list, spans: list[Spans], **_: Any) -> list[float]:
-    """relevant (spans not empty): IoU with the nearest true span. irrelevant: 1 without a span in the answer, else 0."""
+    """relevant (spans not empty): IoU with the nearest true span. irrelevant: 1 without a span in the answer,
+    else 0."""
     return [_refuse_iou(last_block(text_of(c), "answer"), truth) for c, truth in zip(completions, spans, strict=True)]
 
 
@@ -38,8 +39,8 @@ def _refuse_iou(answer: str | None, truth: Spans) -> float:
 def explain_reward(
     completions: list, answer: list[str], contrast: list[str], encoder: SentenceEncoder | None = None, **_: Any
 ) -> list[float | None]:
-    """cos(a', answer) - cos(a', contrast), where a' is the completion's answer, `answer` the true one and `contrast` one
-    of the opposite relevance for the same video. None where either reference is empty."""
+    """cos(a', answer) - cos(a', contrast), where a' is the completion's answer, `answer` the true one and `contrast`
+    one of the opposite relevance for the same video. None where either reference is empty."""
     return contrast_reward(completions, answer, contrast, encoder, scale=1.0)
 
 

@@ -26,7 +26,8 @@ def format_reward(completions: list, **_: Any) -> list[float]:
 def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_: Any) -> list[float]:
     """Ground relevant queries, refuse irrelevant ones.
 
-    relevant (spans not empty): IoU · max(0, 1 - |s - s'| / D) · max(0, 1 - |e - e'| / D), of the best of the true spans.
+    relevant (spans not empty): IoU · max(0, 1 - |s - s'| / D) · max(0, 1 - |e - e'| / D), of the best of the true
+    spans.
     irrelevant: 1 for a refusal that says something (`is_refusal`), else 0.
 
     Raises InputError for a relevant row without a duration.
@@ -57,7 +58,8 @@ _WORD = re.compile(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in lower case; each character of Chinese, Japanese, Thai, Lao, Tibetan, Burmese and Khmer."""
+    """The words of a text, in lower case; each character of Chinese, Japanese, Thai, Lao, Tibetan, Burmese and
+    Khmer."""
     return _WORD.findall(text.lower())
 
 
@@ -72,9 +74,8 @@ def explain_reward(
 ) -> list[float | None]:
     """Say what the reference explanation says.
 
-    irrelevant and refused: max(0, cos(a', answer)) · min(1, 2 · words(answer) / words(a')), so that length does not pay;
-    otherwise 0. None for an irrelevant row whose reference is empty.
-    """
+    irrelevant and refused: max(0, cos(a', answer)) · min(1, 2 · words(answer) / words(a')), so that length does not
+    pay; otherwise 0. None for an irrelevant row whose reference is empty."""
     encoder = encoder or default_encoder()
     responses = [parse_response(text_of(c)) for c in completions]
     given = [r.answer or "" for r in responses]

@@ -1,4 +1,4 @@
-"""What to look at while a run goes on."""
+"""What to look at during a run."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from rarft.schema import Sample
 
 
 def refusal_dataset(
-    groups: Sequence[Sequence[Sample]], style: str, *, passes: int = 1, seed: int = 0, relevant_only: bool = False
+    groups: Sequence[Sequence[Sample]], style: str, *, epochs: int = 1, seed: int = 0, relevant_only: bool = False
 ) -> Dataset:
     """Relevant queries, each followed by one of the same video's irrelevant queries, drawn at random.
 
-    The paper: each step draws one of a video's three irrelevant queries. Here a pass over the data draws one; which,
-    depends only on (seed, pass, video), so that all completions of a group and all processes see the same.
+    The paper: each step draws one of a video's three irrelevant queries. Here an epoch draws one; which depends only on
+    (seed, epoch, video), so that all completions of a group and all processes see the same.
 
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones.
@@ -35,10 +35,10 @@ def refusal_dataset(
     kinds = 1 if relevant_only else 2
 
     def row(index: int) -> dict:
-        turn, rest = divmod(index, len(groups) * kinds)
+        epoch, rest = divmod(index, len(groups) * kinds)
         video, kind = divmod(rest, kinds)
         relevant, *others = groups[video]
-        other = others[np.random.default_rng([seed, turn, video]).integers(len(others))]
+        other = others[np.random.default_rng([seed, epoch, video]).integers(len(others))]
         return row_of(relevant, other, style) if kind == 0 else row_of(other, relevant, style)
 
     def rows(batch: dict) -> dict:
@@ -46,7 +46,7 @@ def refusal_dataset(
         return {name: [one[name] for one in made] for name in made[0]}
 
     # A transform, not stored columns: Arrow would give every message part every key, and chat templates ask for keys.
-    return Dataset.from_dict({"index": list(range(len(groups) * kinds * passes))}).with_transform(rows)
+    return Dataset.from_dict({"index": list(range(len(groups) * kinds * epochs))}).with_transform(rows)
 
 
 def row_of(sample: Sample, opposite: Sample, style: str) -> dict:

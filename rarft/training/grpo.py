@@ -50,7 +50,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             self.accelerator.unwrap_model(self.model), self.processing_class
         )
         self._features: list[VisionFeatures] = []  # of the generation batch, one for each row
-        self._rows: torch.Tensor | None = None  # which of them the batch in hand needs
+        self._rows: torch.Tensor | None = None  # the index of each row's features in the current batch
 
     # -- generation --------------------------------------------------------------------------------------------
 
@@ -152,8 +152,8 @@ class _VideoForward:
     """A model whose every call is given the videos of the rows in it, in whatever chunks and order TRL calls it.
 
     A row brings its number along, in a column before its tokens (`with_rows`), masked so that nothing is scored there.
-    Rows of one prompt become one row (`rarft.models.shared_prefix`): a prompt is nearly all video, and is computed once.
-    """
+    Rows of one prompt become one row (`rarft.models.shared_prefix`): a prompt is nearly all video, and is computed
+    once."""
 
     def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
         self.model, self.inner, self.features = model, inner, features

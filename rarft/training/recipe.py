@@ -1,9 +1,10 @@
 """RA-RFT out of a YAML recipe: any checkpoint, any HI-VTG data, one process or many, by one call.
 
-    python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades
-    accelerate launch --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config recipes/qwen2_5_vl_7b.yaml
+    python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades accelerate launch
+    --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config recipes/qwen2_5_vl_7b.yaml
 
-A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig` (everything else,
+A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig`
+(everything else,
 `report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the command line, too.
 """
 
@@ -77,7 +78,7 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
     """Train as a recipe says, and save the model (or its adapter), the processor and log.json into its output_dir.
 
     Args:
-        resume: continue from the last whole checkpoint; start anew where there is none.
+        resume: continue from the last whole checkpoint; start from the beginning where there is none.
     """
     run, model_config, config = read_recipe(arguments)
     state = PartialState()
@@ -159,11 +160,11 @@ def training_groups(run: RunArguments) -> list[list[Sample]]:
     groups = group_samples(read_released(file).samples)[: run.limit]
     if not groups:
         raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
-    found = []
+    located = []
     for group in groups:
         path = str(find_video(folder, group[0].video) or Path(folder) / Path(group[0].video).name)
-        found.append([dataclasses.replace(sample, video=path) for sample in group])
-    return found
+        located.append([dataclasses.replace(sample, video=path) for sample in group])
+    return located
 
 
 def everywhere_readable(

@@ -52,8 +52,8 @@ def build_trainer(
     freeze_vision(model)
     prompts = config.generation_batch_size // config.num_generations
     kinds = 1 if relevant_only else 2
-    passes = -(-config.max_steps * prompts // (kinds * len(groups))) if config.max_steps > 0 else 1
-    dataset = refusal_dataset(groups, prompt_style(model), passes=passes, seed=config.seed, relevant_only=relevant_only)
+    epochs = -(-config.max_steps * prompts // (kinds * len(groups))) if config.max_steps > 0 else 1
+    dataset = refusal_dataset(groups, prompt_style(model), epochs=epochs, seed=config.seed, relevant_only=relevant_only)
     return VideoGRPOTrainer(
         model=model,
         reward_funcs=list(rewards or make_rewards("robust")),
@@ -76,9 +76,8 @@ def train_rarft(
 ) -> VideoGRPOTrainer:
     """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
 
-    Args:
-        resume: continue from the last whole checkpoint in `config.output_dir`; start anew where there is none.
-        options: see `build_trainer`.
+    Args: resume: continue from the last whole checkpoint in `config.output_dir`; start from the beginning where there
+        is none. options: see `build_trainer`.
     """
     trainer = build_trainer(model, processor, groups, config, **options)
     checkpoint = last_whole_checkpoint(config.output_dir) if resume else None

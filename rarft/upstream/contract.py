@@ -29,11 +29,11 @@ class Method:
 
     def problem(self) -> str | None:
         """What is wrong with it; None if nothing is."""
-        found = getattr(self.owner, self.name, None)
+        function = getattr(self.owner, self.name, None)
         where = f"{getattr(self.owner, '__name__', self.owner)}.{self.name}"
-        if not callable(found):
+        if not callable(function):
             return f"{where} is gone"
-        missing = [name for name in self.parameters if name not in inspect.signature(found).parameters]
+        missing = [name for name in self.parameters if name not in inspect.signature(function).parameters]
         return f"{where} has no parameter {', '.join(missing)} any more" if missing else None
 
 
@@ -53,6 +53,6 @@ def check_attributes(package: str, owner: object, names: Iterable[str], override
     missing = [name for name in names if not hasattr(owner, name)]
     if missing:
         raise UpstreamChangedError(
-            f"{package} {version(package)}: {type(owner).__name__} has no {', '.join(missing)} any more; {override} relies on it. "
-            f"Install the version of requirements.lock, or change that override."
+            f"{package} {version(package)}: {type(owner).__name__} has no {', '.join(missing)} any more; "
+            f"{override} relies on it. Install the version of requirements.lock, or change that override."
         )

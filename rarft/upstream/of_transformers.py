@@ -1,15 +1,18 @@
 """Names of transformers outside its documented interface: what each is for, and what to do when it moves.
 
-| name | used for | when it moves |
-|---|---|---|
-| `BaseModelOutputWithDeepstackFeatures` | hands precomputed vision features to `forward` | any ModelOutput with `pooler_output` and `deepstack_features` |
-| `VideoMetadata` | tells processors that frames are sampled already | the processor's own metadata class |
-| `DynamicLayer` | base of `SharedPrefixLayer` | the cache layer that `DynamicCache` is made of |
-| `sdpa_attention_forward`, `sdpa_mask` | attention over shared prefixes falls back to them | the functions registered as "sdpa" |
-| `_attn_implementation` | which attention a model uses | the property that `set_attn_implementation` writes |
-| `_hf_deepspeed_config_weak_ref` | loads weights whole under ZeRO-3 | what `is_deepspeed_zero3_enabled` reads |
-| `Trainer._get_train_sampler` | batches of like length in `training.sft` | the method that makes the training sampler |
-| `get_rope_index`, `mm_encoder_outputs`, `replace_video_token` | see `models.generation` and `models.families` | what `forward` computes positions with; its argument for features |
+- `BaseModelOutputWithDeepstackFeatures` passes precomputed vision features to `forward`. Instead: any ModelOutput with
+  `pooler_output` and `deepstack_features`.
+- `VideoMetadata` says that frames are sampled already. Instead: the processor's own metadata class.
+- `DynamicLayer` is the base of `SharedPrefixLayer`. Instead: the cache layer that `DynamicCache` is made of.
+- `sdpa_attention_forward` and `sdpa_mask` are what attention over shared prefixes falls back to. Instead: the functions
+  that are registered as "sdpa".
+- `_attn_implementation` names the attention of a model. Instead: the property that `set_attn_implementation` writes.
+- `_hf_deepspeed_config_weak_ref` has weights loaded whole under ZeRO-3. Instead: what `is_deepspeed_zero3_enabled`
+  reads.
+- `Trainer._get_train_sampler` makes batches of like length in `training.sft`. Instead: what makes the training sampler.
+- `get_rope_index`, `mm_encoder_outputs` and `replace_video_token`: positions, features and placeholders of videos, in
+  `models.generation`, `models.features` and `models.families`. Instead: what `forward` computes positions with, its
+  argument for features, and what the processor expands a video token with.
 """
 
 from __future__ import annotations

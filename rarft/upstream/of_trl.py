@@ -1,11 +1,12 @@
 """Names of TRL outside its documented interface: what each is for, and what to do when it moves.
 
-| name | used for | when it moves |
-|---|---|---|
-| `FusedCausalLMOutput` | what the training pass returns to TRL after unpacking | what `model(..., fused_lm_head=True)` returns |
-| `split_tensor_dict` | splits a generation batch into the steps that use it | what `_prepare_inputs` splits with |
-| `unwrap_model_for_generation` | gathers weights that ZeRO-3 or FSDP shares out | what `_generate_single_turn` enters |
-| methods and attributes below | `rarft.training.grpo.VideoGRPOTrainer` | the override of that name |
+- `FusedCausalLMOutput` is what the training pass returns after unpacking. Instead: the output of
+  `model(..., fused_lm_head=True)`.
+- `split_tensor_dict` splits a generation batch into its steps. Instead: what `_prepare_inputs` splits with.
+- `unwrap_model_for_generation` gathers weights that ZeRO-3 or FSDP shards. Instead: what `_generate_single_turn`
+  enters.
+- The methods and attributes below belong to overrides in `rarft.training.grpo.VideoGRPOTrainer`. Instead: change the
+  override of that name.
 """
 
 from __future__ import annotations

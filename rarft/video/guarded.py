@@ -1,6 +1,6 @@
 """Decoding under guard: in a process of its own, with a time limit, so that no file can hang or crash a run.
 
-decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside of FFmpeg would take the whole
+decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside FFmpeg would take the whole
 training along.
 """
 
@@ -37,13 +37,13 @@ class GuardedReader:
                     raise VideoError(
                         f"{path}: decoding took longer than {self.seconds:g} s; re-encode the file, or allow more time"
                     )
-                found = self._pipe.recv()
+                result = self._pipe.recv()
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 self._stop()
                 raise VideoError(f"{path}: the decoder crashed on this file; re-encode it") from error
-        if isinstance(found, VideoError):
-            raise found
-        return found
+        if isinstance(result, VideoError):
+            raise result
+        return result
 
     def close(self) -> None:
         """End the process."""

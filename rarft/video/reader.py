@@ -55,8 +55,8 @@ def read_video(
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
 
-    Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of 0 or less.
-    """
+    Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
+    0 or less."""
     path = Path(path)
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
@@ -100,9 +100,8 @@ def frame_size(
     """Height and width that a frame is scaled to: multiples of `factor`, the nearest to its own within the budget.
 
     A frame may have `max_pixels / frames * 2` pixels, for two frames share a token; at most 768 tokens; and always 1.05
-    times `min_frame_pixels`, whatever the budget says. Behaviour: `fetch_video` and `smart_resize` of qwen-vl-utils, with
-    which Time-R1 and RA-RFT read videos.
-    """
+    times `min_frame_pixels`, whatever the budget says. Behaviour: `fetch_video` and `smart_resize` of qwen-vl-utils,
+    with which Time-R1 and RA-RFT read videos."""
     least = min_frame_pixels or factor * factor
     most = MAX_FRAME_TOKENS * factor * factor
     if max_pixels is not None:

@@ -1,4 +1,4 @@
-"""Model completions for the world's stories: what a perfect, or a deliberately imperfect, teacher would write."""
+"""Model completions for the world's stories: written by a perfect, or a deliberately imperfect, annotator."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def nearest_of(story: Story, query: Slots, actor: Actor) -> tuple[list[str], Slo
 
     Among equals, one whose truth the grammar has words for, then one of the asked action, then the earliest.
     """
-    found = []
+    compared = []
     for event in actor.events:
         word = order_word(actor, event, query)
         truth = replace(describe(story, actor, event), order=(word, query.order[1]) if word and query.order else None)
-        found.append((failing_at(story, actor, event, query), truth, event))
-    return min(found, key=lambda item: (*_distance(*item[:2]), "action" in item[0]))
+        compared.append((failing_at(story, actor, event, query), truth, event))
+    return min(compared, key=lambda item: (*_distance(*item[:2]), "action" in item[0]))
 
 
 def _distance(fails: list[str], truth: Slots) -> tuple[int, bool]:
@@ -34,8 +34,8 @@ def _distance(fails: list[str], truth: Slots) -> tuple[int, bool]:
 
 def nearest(story: Story, query: Slots) -> tuple[list[str], Slots, Actor, Event]:
     """`nearest_of` the actor that comes closer to the query; the first one among equals."""
-    found = [(*nearest_of(story, query, actor), actor) for actor in story.actors]
-    fails, truth, event, actor = min(found, key=lambda item: _distance(*item[:2]))
+    compared = [(*nearest_of(story, query, actor), actor) for actor in story.actors]
+    fails, truth, event, actor = min(compared, key=lambda item: _distance(*item[:2]))
     return fails, truth, actor, event
 
 
@@ -44,21 +44,23 @@ MARKS = tuple(f"{name}{count}" for name in NAMES for count in range(len(fields(S
 
 
 def reasoning(story: Story, query: Slots) -> str:
-    """What a teacher thinks: the timeline, then the query held against each actor's nearest event, then the segment.
+    """The reasoning: the timeline, then the query compared with each actor's nearest event, then the segment.
 
-    `segment : blinks grows : red red ring square A1 grows grows : A1 . grows shrinks : red blue B1 ring ring grows grows : B1 .
-    A1 square not ring : 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`: for each actor what it does, in
-    order; each thing asked beside what is shown (`no` where there is nothing of the kind), with a counting mark where the
-    two differ; and the count at the end. Then the marks of the actor that comes closer, each with what is shown and what
-    is not (or its 0), and its seconds once more, with a mark where the event has begun and one where it has ended.
-    Like the timeline, this has only steps of one look-up or one comparison; answer, refusal and correction are then copied
-    from it. A small model that writes less learns the timeline and then guesses. Each part is there for an error that was
-    counted without it: held against the nearest event alone, every second irrelevant query was compared with a mixture of
-    both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the wrong action; and
-    without the marks before what is to be explained, three of four explanations of a perfect comparison were wrong.
+    `segment : blinks grows : red red ring square A1 grows grows : A1 . grows shrinks : red blue B1 ring ring grows
+    grows : B1 .
+    A1 square not ring : 0 blinks 1 grows <timestep> 1 2 grows 3 blinks </timestep> 3 .`: for each actor what it does,
+    in order; each thing asked beside what is shown (`no` where there is nothing of the kind), with a counting mark
+    where the two differ; and the count at the end. Then the marks of the actor that comes closer, each with what is
+    shown and what is not (or its 0), and its seconds once more, with a mark where the event has begun and one where it
+    has ended. Like the timeline, this has only steps of one look-up or one comparison; answer, refusal and correction
+    are then copied from it. A small model that writes less learns the timeline and then guesses. Each part is there for
+    an error that was
+    counted without it: held against the nearest event alone, every second irrelevant query was compared with a mixture
+    of both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the wrong action;
+    and without the marks before what is to be explained, three of four explanations of a perfect comparison were wrong.
     """
-    told = [
-        _held_against(name, query, actor, *nearest_of(story, query, actor))
+    comparisons = [
+        _comparison(name, query, actor, *nearest_of(story, query, actor))
         for name, actor in zip(NAMES, story.actors, strict=True)
     ]
     fails, truth, actor, event = nearest(story, query)
@@ -72,10 +74,10 @@ def reasoning(story: Story, query: Slots) -> str:
         for n, slot in enumerate(fails, start=1)
     ]
     chosen = " ".join(wrong) or f"{name}0"
-    return f"{timeline(story)} segment : {' . '.join(told)} . {chosen} : {' '.join(seconds[: event.end + 1])} ."
+    return f"{timeline(story)} segment : {' . '.join(comparisons)} . {chosen} : {' '.join(seconds[: event.end + 1])} ."
 
 
-def _held_against(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots, _: Event) -> str:
+def _comparison(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots, _: Event) -> str:
     pairs = []
     for slot in query.filled:
         pairs.append(f"{value_of(slot, query)} {value_of(slot, truth) or 'no'}")
@@ -102,7 +104,7 @@ def refused(story: Story, query: Slots) -> str | None:
 def refusal_chance(fails: list[str]) -> float:
     """How often the base refuses a query of which these slots fail.
 
-    As a grounder that was seldom told no: hardly ever, but more so the less fits, and mostly if next to nothing
+    Like a grounder trained on few refusals: hardly ever, but more so the less fits, and mostly if next to nothing
     does. Reinforcement learning can only strengthen what is sampled now and then.
     """
     if not fails:
@@ -112,14 +114,13 @@ def refusal_chance(fails: list[str]) -> float:
     return REFUSAL_CHANCE[len(fails)]
 
 
-def base_lesson(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str, bool]:
+def base_example(story: Story, others: list[Story], rng: np.random.Generator) -> tuple[str, str, bool]:
     """Draw one (query, completion, forced) of the base model's training: a grounder that seldom says no.
 
-    5 in 10 queries are right; 3 in 10 are wrong in one to three slots; 2 in 10 come from another clip. What is wrong
-    is thought, and mostly answered all the same (`refusal_chance`), as a system trained on ordinary grounding data does.
-    Every second wrong query is refused with `forced` set: its opening words, `REFUSAL`, are to be shown, not learned. So the
-    base learns how to explain and correct, if it ever comes to that, but not to refuse.
-    """
+    5 in 10 queries are right; 3 in 10 are wrong in one to three slots; 2 in 10 come from another clip. What is wrong is
+    thought, and mostly answered all the same (`refusal_chance`), as a system trained on ordinary grounding data does.
+    Every second wrong query is refused with `forced` set: its opening words, `REFUSAL`, are masked in the loss.
+    So the base learns how to explain and correct, if it ever comes to that, but not to refuse."""
     kind = rng.random()
     query, _ = edits.sample_query(others[rng.integers(len(others))] if kind < 0.2 else story, rng)
     if 0.2 <= kind < 0.5:

@@ -61,7 +61,7 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
     "align": no query. "train": edits at all three levels, nothing held out is shown or named.
     "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`).
     Whole clips are drawn again until they fit. Drawing only the edit again would make held-out words more
-    frequent in irrelevant queries, and so tell which is which.
+    frequent in irrelevant queries, and so reveal which is which.
     """
     rng = clip_rng(seed, split, index)
     if split == "align":

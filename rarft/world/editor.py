@@ -32,10 +32,10 @@ class WorldEditor:
             raise Rejected("not a sentence of the world's grammar")
         # The draw depends on the sample alone: a run that is resumed makes the same rows.
         digest = hashlib.sha256(f"{self.seed} {sample.video} {sample.query} {edits}".encode()).digest()
-        found = edit_query(self.stories[sample.video], query, edits, np.random.default_rng(list(digest[:8])))
-        if found is None:
+        edited = edit_query(self.stories[sample.video], query, edits, np.random.default_rng(list(digest[:8])))
+        if edited is None:
             raise Rejected(f"no {edits} edits of this query are false of the whole clip")
-        return Proposal(found.query.sentence(), found.answer, found.categories)
+        return Proposal(edited.query.sentence(), edited.answer, edited.categories)
 
 
 def world_samples(folder: Path) -> tuple[list[Sample], dict[str, Story]]:

@@ -92,9 +92,9 @@ def explain(story: Story, query: Slots, prefer: frozenset[str] = frozenset()) ->
     Among equally near events, one whose failing slots are `prefer` wins. None where the grammar has no words
     for it (the order of two actions that are not neighbours, a scene that changes against one that does not).
     """
-    found = candidates(story, query)
-    least = len(found[0][0])
-    nearest = [item for item in found if len(item[0]) == least]
+    ranked = candidates(story, query)
+    least = len(ranked[0][0])
+    nearest = [item for item in ranked if len(item[0]) == least]
     for fails, actor, event in sorted(nearest, key=lambda item: frozenset(item[0]) != prefer):
         truth = describe(story, actor, event)
         if "order" in fails:

@@ -75,11 +75,11 @@ def parse(sentence: str) -> Slots | None:
     match = _QUERY.fullmatch(" ".join(sentence.lower().rstrip(" .").split()))
     if match is None:
         return None
-    found = match.groupdict()
-    source, target = found.pop("from"), found.pop("to")
-    order, neighbour = found.pop("order"), found.pop("neighbour")
+    values = match.groupdict()
+    source, target = values.pop("from"), values.pop("to")
+    order, neighbour = values.pop("order"), values.pop("neighbour")
     return Slots(
-        **found,
+        **values,
         transition=(source, target) if source else None,
         order=(order, neighbour) if order else None,
     )
@@ -115,7 +115,7 @@ def timeline(story: Story) -> str:
 
     HI-VTG writes segments, `<timestep>4 to 6</timestep> blinks`. A small model learns those only as far as they can be
     guessed: an end is found by comparing seconds that it has not put into words. Here each entry is one look-up,
-    the frames behind one time stamp, and the segment of an answer is read off the model's own words.
+    the frames behind one timestamp, and the segment of an answer is read off the model's own words.
     """
     lines = []
     for actor in story.actors:
@@ -168,14 +168,14 @@ def claims(answer: str) -> list[tuple[str, str, str]]:
     A claim with an unknown word, or with words of two different slots, is returned under the slot "".
     """
     text = " ".join(answer.lower().rstrip(" .").split()).removeprefix(REFUSAL).strip()
-    found = []
+    made = []
     for claim in re.split(r" and ", text):
         true, separator, false = claim.partition(" not ")
         slot = _SLOT_OF.get(true.strip(), "") if separator else ""
         if slot != _SLOT_OF.get(false.strip()):
             slot = ""
-        found.append((slot, true.strip(), false.strip()))
-    return found
+        made.append((slot, true.strip(), false.strip()))
+    return made
 
 
 def value_of(slot: str, slots: Slots) -> str | None:

@@ -124,7 +124,7 @@ def _draw_events(rng: np.random.Generator, duration: int, layout: str) -> tuple[
     """Two to four different actions that tile the clip, each at least SHORTEST_EVENT seconds."""
     count = 1 if duration < SHORTEST else int(rng.integers(2, 5))
     slack = duration - count * SHORTEST_EVENT
-    # Uniform among all ways to hand out the spare seconds: choose the positions of the separators.
+    # Uniform among all ways to distribute the spare seconds: choose the positions of the separators.
     cuts = np.sort(rng.choice(slack + count - 1, count - 1, replace=False)) if count > 1 else np.array([], int)
     spare = np.diff(np.concatenate([[-1], cuts, [slack + count - 1]])) - 1
     bounds = np.concatenate([[0], np.cumsum(spare + SHORTEST_EVENT)])

@@ -21,8 +21,8 @@ def failing_at(story: Story, actor: Actor, event: Event, query: Slots) -> list[s
 
 def candidates(story: Story, query: Slots) -> list[tuple[list[str], Actor, Event]]:
     """All events, each with its failing slots, fewest first: the head is what the query most nearly says."""
-    found = [(failing_at(story, a, e, query), a, e) for a in story.actors for e in a.events]
-    return sorted(found, key=lambda item: (len(item[0]), "order" in item[0], item[2].start))
+    compared = [(failing_at(story, a, e, query), a, e) for a in story.actors for e in a.events]
+    return sorted(compared, key=lambda item: (len(item[0]), "order" in item[0], item[2].start))
 
 
 def spans_of(story: Story, query: Slots) -> list[Span]:
@@ -32,9 +32,9 @@ def spans_of(story: Story, query: Slots) -> list[Span]:
 
 def failing_slots(story: Story, query: Slots) -> list[frozenset[str]]:
     """The smallest sets of slots that must change for `query` to happen; [empty set] if it happens already."""
-    found = candidates(story, query)
-    least = len(found[0][0])
-    return sorted({frozenset(f) for f, _, _ in found if len(f) == least}, key=sorted)
+    ranked = candidates(story, query)
+    least = len(ranked[0][0])
+    return sorted({frozenset(f) for f, _, _ in ranked if len(f) == least}, key=sorted)
 
 
 def order_word(actor: Actor, event: Event, query: Slots) -> str | None:

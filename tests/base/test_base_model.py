@@ -68,4 +68,4 @@ def test_it_is_an_ordinary_checkpoint():
     assert type(AutoModelForImageTextToText.from_pretrained(BASE)).__name__ == "Qwen3VLForConditionalGeneration"
     assert type(AutoProcessor.from_pretrained(BASE)).__name__ == "Qwen3VLProcessor"
     log = (ROOT / "data" / "base" / "training_log.json").read_text()
-    assert all(stage in log for stage in ('"see"', '"tell"', '"ground"', '"machine"', '"seed"'))
+    assert all(stage in log for stage in ('"vision"', '"captioning"', '"grounding"', '"machine"', '"seed"'))

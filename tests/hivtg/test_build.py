@@ -20,7 +20,8 @@ from rarft.world import parse, spans_of
 from rarft.world.editor import WorldEditor
 
 LAYOUTS = {
-    "charades.txt": "AO8RW 0.0 6.9##a person is putting a book on a shelf.\nAO8RW x 9##bad\n\nAO8RW 8 4##reversed\nB 1 2##two.\n",
+    "charades.txt": "AO8RW 0.0 6.9##a person is putting a book on a shelf.\nAO8RW x 9##bad\n\n"
+    "AO8RW 8 4##reversed\nB 1 2##two.\n",
     "activitynet.json": json.dumps(
         {
             "v_a": {"duration": 82.7, "timestamps": [[0.8, 19.9], [3]], "sentences": [" A man sits.", "He stands."]},
@@ -28,9 +29,12 @@ LAYOUTS = {
             "v_c": {"duration": 5.0, "timestamps": [[0, 5]], "sentences": ["A dog runs."]},
         }
     ),
-    "qvhighlights.jsonl": '{"qid": 7, "vid": "v1", "query": "a cat", "duration": 150, "relevant_windows": [[0, 4], [8, 10]]}\n'
-    '{"vid": "v2", "duration": 5}\n{"vid": "v3", "query": "z", "relevant_windows": [[0, "4"]]}\nnot json\n{"vid": "v4", "query": "a dog", "relevant_windows": [[1, 2]]}\n',
-    "own.jsonl": '{"video": "v.mp4", "query": "a cat", "duration": 9, "span": [2, 5.5]}\n{"video": "v.mp4", "query": "", "span": [1, 2]}\n',
+    "qvhighlights.jsonl": '{"qid": 7, "vid": "v1", "query": "a cat", "duration": 150, '
+    '"relevant_windows": [[0, 4], [8, 10]]}\n'
+    '{"vid": "v2", "duration": 5}\n{"vid": "v3", "query": "z", "relevant_windows": [[0, "4"]]}\n'
+    'not json\n{"vid": "v4", "query": "a dog", "relevant_windows": [[1, 2]]}\n',
+    "own.jsonl": '{"video": "v.mp4", "query": "a cat", "duration": 9, "span": [2, 5.5]}\n'
+    '{"video": "v.mp4", "query": "", "span": [1, 2]}\n',
     "tvgbench.json": json.dumps(
         [
             {

@@ -162,7 +162,8 @@ def test_windows_that_were_cut_to_the_first_are_found(tmp_path, files):
 def test_ids_that_hold_dots_are_found_and_a_source_of_other_videos_is_an_error(tmp_path, files):
     source = tmp_path / "qv.jsonl"
     source.write_text(
-        '{"vid": "AB_60.0_210.0", "query": "A person opens a door.", "duration": 12, "relevant_windows": [[2, 5.5], [8, 10]]}\n'
+        '{"vid": "AB_60.0_210.0", "query": "A person opens a door.", "duration": 12, '
+        '"relevant_windows": [[2, 5.5], [8, 10]]}\n'
     )
     for name in ("x/AB_60.0_210.0.mp4", "AB_60.0_210.0", "AB_60.0_210.0.MP4"):
         assert lint(files("a.json", [row(video=name)]), [source]).counts == {"truncated-windows": 1}

@@ -1,4 +1,5 @@
-"""Other video models through the same calls: random weights, real configuration and processor classes, saved and loaded."""
+"""Other video models through the same calls: random weights, real configuration and processor classes, saved and
+loaded."""
 
 import copy
 
@@ -79,8 +80,18 @@ def qwen2_5_vl():
         chat_template=CHAT_TEMPLATE,
     )
     rope = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [2, 3, 3]}
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8, "spatial_merge_size": 2,
-              "window_size": 32, "fullatt_block_indexes": [1], "out_hidden_size": HIDDEN, "tokens_per_second": 2}  # fmt: skip
+    vision = {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_heads": 2,
+        "patch_size": 8,
+        "spatial_merge_size": 2,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+        "out_hidden_size": HIDDEN,
+        "tokens_per_second": 2,
+    }
     config = Qwen2_5_VLConfig(
         text_config=text_config(tokenizer, rope_parameters=rope), vision_config=vision, **token_ids(tokenizer)
     )
@@ -107,8 +118,16 @@ def llava_onevision():
         video_token="<|video_pad|>",
         chat_template=CHAT_TEMPLATE,
     )
-    vision = {"model_type": "siglip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-              "num_attention_heads": 2, "image_size": 32, "patch_size": 8, "vision_use_head": False}  # fmt: skip
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+        "vision_use_head": False,
+    }
     ids = token_ids(tokenizer)
     config = LlavaOnevisionConfig(
         vision_config=vision,
@@ -135,8 +154,15 @@ def llava_next_video():
         video_token="<|video_pad|>",
         num_additional_image_tokens=1,
     )
-    vision = {"model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-              "num_attention_heads": 2, "image_size": 32, "patch_size": 8}  # fmt: skip
+    vision = {
+        "model_type": "clip_vision_model",
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 8,
+    }
     ids = token_ids(tokenizer)
     config = LlavaNextVideoConfig(
         vision_config=vision,

@@ -1,5 +1,5 @@
-"""What the official budget makes of videos: the same sizes as the official code, the same tokens by the real processors,
-and the same settings in training, inference and evaluation."""
+"""What the official budget makes of videos: the same sizes as the official code, the same tokens by the real
+processors, and the same settings in training, inference and evaluation."""
 
 import dataclasses
 import json
@@ -132,14 +132,38 @@ def test_settings_are_read_beside_a_model_a_checkpoint_and_an_adapter(tmp_path):
 
 
 def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatch):
-    """A recipe trains with a budget of its own; the folder that it leaves is opened with it by `infer` and `evaluate`."""
+    """A recipe trains with a budget of its own; the folder that it leaves is opened with it by `infer` and
+    `evaluate`."""
     from rarft import cli
     from rarft.evaluation import run as reporting
     from rarft.models import vision_cache
 
-    fields = ["--config", str(ROOT / "recipes" / "tiny.yaml"), "--use_cpu", "true", "--train_data", str(ROOT / "data" / "samples"), "--limit", "2", "--max_steps", "1",
-              "--num_generations", "2", "--per_device_train_batch_size", "4", "--save_strategy", "no",
-              "--fps", "1", "--max_pixels", "40000", "--max_completion_length", "40", "--output_dir", str(tmp_path / "run")]  # fmt: skip
+    fields = [
+        "--config",
+        str(ROOT / "recipes" / "tiny.yaml"),
+        "--use_cpu",
+        "true",
+        "--train_data",
+        str(ROOT / "data" / "samples"),
+        "--limit",
+        "2",
+        "--max_steps",
+        "1",
+        "--num_generations",
+        "2",
+        "--per_device_train_batch_size",
+        "4",
+        "--save_strategy",
+        "no",
+        "--fps",
+        "1",
+        "--max_pixels",
+        "40000",
+        "--max_completion_length",
+        "40",
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
     video = Crop(str(world[0].path))
     trained = run_recipe(fields).vision_cache.get([video])[0].embeds.shape
     opened = []

@@ -1,4 +1,5 @@
-"""What a group shares is computed once and changes nothing: log-probabilities, gradients and answers stay as they were."""
+"""What a group shares is computed once and changes nothing: log-probabilities, gradients and answers stay as
+they were."""
 
 import pytest
 import torch

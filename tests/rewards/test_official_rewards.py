@@ -1,4 +1,5 @@
-"""`official` against a second statement of its rules: the plain regular expressions and arithmetic, on generated completions.
+"""`official` against a second statement of its rules: the plain regular expressions and arithmetic, on generated
+completions.
 
 The grammar mixes every kind of completion that once read differently. Its counts are printed: pytest -s.
 """

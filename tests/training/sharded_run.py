@@ -1,8 +1,8 @@
-"""One generation and one gradient with the weights shared out by FSDP 2: `python tests/training/sharded_run.py OUT PROMPTS_PER_PROCESS`.
+"""One generation and one gradient with the weights shared out by FSDP 2: `python tests/training/sharded_run.py OUT
+PROMPTS_PER_PROCESS`.
 
-Several processes share the weights; one keeps them whole (test_recipe.py compares). accelerate has FSDP for GPUs only, so PyTorch's own
-`fully_shard` is called here, on each layer and on the whole, as accelerate calls it.
-"""
+Several processes share the weights; one keeps them whole (test_recipe.py compares). accelerate has FSDP for GPUs only,
+so PyTorch's own `fully_shard` is called here, on each layer and on the whole, as accelerate calls it."""
 
 import sys
 from pathlib import Path

@@ -27,7 +27,8 @@ TWO_CPU = ROOT / "recipes" / "accelerate" / "two_cpu.yaml"
 
 
 def run_python(*arguments, config: Path | None = None, **environment: str) -> None:
-    """Run Python from the root with one thread a process; under `accelerate launch` on a free port where a config is given."""
+    """Run Python from the root with one thread a process; under `accelerate launch` on a free port where a config is
+    given."""
     launch = []
     if config is not None:
         with socket.socket() as free:
@@ -73,8 +74,26 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
     shutil.copytree(ROOT / "data" / "samples", data)
     (data / "clips" / "00001.mp4").write_bytes(b"not a video")
     (data / "clips" / "00002.mp4").unlink()
-    fields = [*TINY, *SMALL, "--train_data", str(data), "--limit", "5", "--max_steps", "1", "--save_strategy", "no",
-              "--use_peft", "true", "--lora_r", "4", "--report_to", "tensorboard", "--output_dir", str(tmp_path / "run")]  # fmt: skip
+    fields = [
+        *TINY,
+        *SMALL,
+        "--train_data",
+        str(data),
+        "--limit",
+        "5",
+        "--max_steps",
+        "1",
+        "--save_strategy",
+        "no",
+        "--use_peft",
+        "true",
+        "--lora_r",
+        "4",
+        "--report_to",
+        "tensorboard",
+        "--output_dir",
+        str(tmp_path / "run"),
+    ]
     trainer = run_recipe(fields)
     assert "00001.mp4" in caplog.text and "00002.mp4" in caplog.text and "2 of 5 groups were left out" in caplog.text
     assert len(trainer.train_dataset) % 6 == 0, "three videos, two relevances"
@@ -154,7 +173,8 @@ def test_weights_shared_out_by_fsdp_answer_and_learn_as_whole_ones(tmp_path):
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed")
 @pytest.mark.parametrize("stage", ["zero2", "zero3"])
 def test_deepspeed_trains_as_one_process(tmp_path, stage):
-    """The configurations for GPUs, on two CPU processes: the losses of one process, and a whole recipe with sampling."""
+    """The configurations for GPUs, on two CPU processes: the losses of one process, and a whole recipe with
+    sampling."""
     settings = yaml.safe_load((ROOT / "recipes" / "accelerate" / f"{stage}.yaml").read_text())
     here = tmp_path / "launch.yaml"
     here.write_text(yaml.safe_dump({**settings, "use_cpu": True, "num_processes": 2, "mixed_precision": "no"}))

@@ -9,7 +9,7 @@ from rarft.response import parse_response
 from rarft.schema import Category
 from rarft.video import read_video
 from rarft.world import failing_slots, parse, render, spans_of, write_video
-from rarft.world.completions import answered, base_lesson, refused
+from rarft.world.completions import answered, base_example, refused
 from rarft.world.dataset import draw_clip, make_world, shuffled, story_from_json, story_to_json
 from rarft.world.language import claims, timeline
 from rarft.world.scenes import held_out, shows_held_out
@@ -158,7 +158,7 @@ def test_the_bases_lessons_hold_few_refusals_and_none_of_what_happens():
     refused_right, refused_wrong = [], []
     for turn in range(1000):
         story = stories[turn % 100]
-        query, completion, forced = base_lesson(story, stories, rng)
+        query, completion, forced = base_example(story, stories, rng)
         if forced:
             assert "<answer> no such segment :" in completion and not happens(story, query)
             continue

@@ -1,8 +1,8 @@
 """Judges of refusals. A judge looks at predictions and gives figures by name to each; `judged` adds them.
 
-`exact` knows the truth of the world, `llm` asks a chat model, `categories` learns from a data set's references. To add one,
-write a function of your own and pass it to `judged`, or name it as `rarft evaluate --judge-function module:function`.
-"""
+`exact` knows the truth of the world, `llm` asks a chat model, `categories` learns from a data set's references. To add
+one, write a function of your own and pass it to `judged`, or name it as `rarft evaluate --judge-function
+module:function`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The offline judge of mismatch categories: which of the eleven does a refusal name, in whatever words it says so?
 
-In the world's grammar this is read exactly (`rarft.evaluation.judges.exact.claimed_categories`). For other data a classifier is learned
+In the world's grammar this is read exactly (`rarft.evaluation.judges.exact.claimed_categories`). For other data a
+classifier is learned
 from refusals whose categories are known: the references of the very data set that is evaluated. It never sees what a
 model said, nor a video.
 """
@@ -39,7 +40,8 @@ class CategoryClassifier:
 
     @classmethod
     def fit(cls, references: Sequence[Sample], encoder: SentenceEncoder) -> CategoryClassifier:
-        """Learn from the irrelevant samples that have an answer and categories. Raises InputError if they are too few."""
+        """Learn from the irrelevant samples that have an answer and categories. Raises InputError if they are
+        too few."""
         known = [s for s in references if not s.relevant and s.categories and s.answer.strip()]
         if len(known) < FEWEST:
             raise InputError(f"{len(known)} refusals with known categories; at least {FEWEST} are needed to learn from")

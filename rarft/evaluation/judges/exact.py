@@ -58,7 +58,7 @@ def _figures(prediction: Prediction, story: Story) -> dict[str, float]:
 
 def timeline_accuracy(said: str, true: str) -> float:
     """Share of the slots of the true timeline that the said one has: looks, and of each segment what, start and end.
-    What a think goes on to say after its timeline does not count.
+    What follows the timeline in a think does not count.
 
     Seconds in a row with the same entry are one segment. Segments are compared in order, so that one too many, or
     one too few, makes all that follow it wrong.
@@ -111,14 +111,14 @@ def agreement_by_category(
     similar = encoder.cosine([p.response.answer or "" for p in refusals], [p.sample.answer for p in refusals])
     # A refusal that claims nothing the grammar knows has no category: nothing to compare.
     same = [rt_iou(claimed_categories(p), offline(p)) for p in refusals]
-    found = {}
+    agreement = {}
     for name in ("all", *(c.short for c in Category)):
-        places = [i for i, p in enumerate(refusals) if name == "all" or name in {c.short for c in p.sample.categories}]
-        if places:
-            true = [bool(refusals[i].judged["explanation_true"]) for i in places]
-            found[name] = {
-                "n": len(places),
-                "categories": mean([same[i] for i in places]),
-                "explanations": auroc(true, [float(similar[i]) for i in places]),
+        members = [i for i, p in enumerate(refusals) if name == "all" or name in {c.short for c in p.sample.categories}]
+        if members:
+            true = [bool(refusals[i].judged["explanation_true"]) for i in members]
+            agreement[name] = {
+                "n": len(members),
+                "categories": mean([same[i] for i in members]),
+                "explanations": auroc(true, [float(similar[i]) for i in members]),
             }
-    return found
+    return agreement

@@ -1,8 +1,8 @@
 """The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
 
-Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader
-of answers (`rarft.segments`) says so without a judge. Where the truth is known exactly, use `rarft.evaluation.judges.exact` instead.
-"""
+Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader of
+answers (`rarft.segments`) says so without a judge. Where the truth is known exactly, use
+`rarft.evaluation.judges.exact` instead."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class LLMJudge:
     """Gives `llm_score` (0 to 5, one decimal) and `llm_rt_iou` to each irrelevant sample.
 
     As in the released evaluator, the judge reads thought and answer together, and is asked for the score and for the
-    categories in two questions. Where the model did not refuse, both figures are 0, and nothing is asked; a score for which
-    there is no true explanation is left out. Refusals that get no usable verdict are left without one, and counted.
-    """
+    categories in two questions. Where the model did not refuse, both figures are 0, and nothing is asked; a score for
+    which there is no true explanation is left out. Refusals that get no usable verdict are left without one, and
+    counted."""
 
     def __init__(self, llm: LLM, *, concurrency: int = 8, offline: CategoryJudge | None = None):
         """offline: names categories without a language model; how far it agrees is reported as `offline_agreement`."""
