@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rarft.errors import InputError, MissingFileError
 
@@ -53,14 +53,22 @@ def write_json(path: str | Path, data: Any) -> Path:
     return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_text(path: str | Path) -> str:
-    """A UTF-8 text file. Raises MissingFileError, or InputError for what is not a text file."""
+@contextmanager
+def open_text(path: str | Path) -> Iterator[TextIO]:
+    """A UTF-8 text file, open to be read. Raises MissingFileError, or InputError for what is not a text file."""
     try:
-        return Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            yield file
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a text file that can be read ({error})") from error
+
+
+def read_text(path: str | Path) -> str:
+    """All of `open_text`."""
+    with open_text(path) as file:
+        return file.read()
 
 
 def read_json(path: str | Path) -> Any:
@@ -97,5 +105,5 @@ def read_json_lines(path: str | Path) -> list[Any]:
 def lines_of(path: str | Path) -> list[str]:
     """The lines of a text file without their ends. Unlike `str.splitlines` it does not cut at U+2028, U+0085 and their
     like, which JSON strings may hold as they are."""
-    with open(path, encoding="utf-8") as file:
+    with open_text(path) as file:
         return [line.rstrip("\n") for line in file]

@@ -6,13 +6,12 @@ file of your own takes their place: JSON with `text`, which holds `{query}`, and
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError
+from rarft.errors import InputError, RarftError
+from rarft.files import read_json
 
 
 @dataclass(frozen=True)
@@ -104,8 +103,8 @@ def read_style(path: str) -> Style:
     if not path.endswith(".json"):
         raise InputError(f"unknown prompt style {path!r}; choose one of {', '.join(STYLES)}, or give a JSON file")
     try:
-        style = Style(**json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, TypeError, json.JSONDecodeError) as error:
+        style = Style(**read_json(path))
+    except (RarftError, TypeError) as error:
         raise InputError(f"{path}: not a prompt style (text, system, video_first): {error}") from error
     if not isinstance(style.text, str) or "{query}" not in style.text:
         raise InputError(f"{path}: the field 'text' has no {{query}} in it")

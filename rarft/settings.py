@@ -6,13 +6,12 @@ evaluation ask alike. Published checkpoints have theirs in `rarft.models.presets
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
-from rarft.files import write_json
+from rarft.files import read_json, write_json
 
 FILE = "rarft_settings.json"
 
@@ -58,7 +57,7 @@ def read_settings(folder: str | Path) -> Settings | None:
     path = next((place / FILE for place in places if (place / FILE).exists()), None)
     if path is None:
         return None
-    values = json.loads(path.read_text(encoding="utf-8"))
+    values = read_json(path)
     unknown = set(values) - {field.name for field in fields(Settings)}
     if unknown:
         raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")

@@ -80,3 +80,47 @@ def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
         )
     fields = ["--config", "r.yaml", "--variant", "paper", "--max_steps", "7", "--seed", "0", "--beta", "0.1"]
     assert asked == [(fields, True)]
+
+
+def test_words_that_the_model_cannot_read_are_named():
+    clip = sample_world()[0]
+    done = rarft("infer", "--video", clip.path, "--query", "a person opens a door", "--json")
+    assert done.returncode == 0, done.stderr
+    note = json.loads(done.stdout)["note"]
+    assert "no tokens for: a, person, opens, door." in note and note in done.stderr
+    known = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
+    assert "note" not in json.loads(known.stdout) and "it/s" not in known.stderr, "neither notes nor broken bars"
+
+
+def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
+    """Only what a user can fix is one line: a ValueError of somebody's code is a bug to be seen."""
+    from rarft.cli import doctor
+
+    def broken(_):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(doctor, "run", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["lint", "missing.json"], "missing.json: no such file"),
+        (["statistics", "missing.json"], "missing.json: no such file"),
+        (["build-ss", "missing.txt", "--out", "x"], "missing.txt: no such file"),
+        (["evaluate", "--data", "missing.json", "--videos", ".", "--out", "x"], "missing.json: no such file"),
+        (["evaluate", "--predictions", "missing.json", "--out", "x"], "missing.json: no such file"),
+        (["infer", "--questions", "missing.jsonl", "--out", "x"], "missing.jsonl: no such file"),
+        (["infer", "--model", "./nowhere", "--video", "v.mp4", "--query", "a"], "nowhere: no such model folder"),
+        (["infer", "--model", "no/model", "--video", "v.mp4", "--query", "a"], "no/model: no model that can be loaded"),
+        (["train", "rarft", "--config", "missing.yaml"], "missing.yaml: no such recipe"),
+    ],
+)
+def test_what_is_not_there_is_one_line(arguments, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        cli.main(arguments)
+    assert end.value.code == 1 and named in capsys.readouterr().err
+    assert not list(tmp_path.iterdir()), "nothing half-made is left"

@@ -10,7 +10,6 @@ Starting with captions instead, a model of this size learns when things change, 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,7 @@ from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set
 from rarft.base.tiny import tiny_model, tiny_processor
 from rarft.base.vision import train_vision
 from rarft.errors import InputError
-from rarft.files import write_json
+from rarft.files import read_json, write_json
 from rarft.machine import machine
 from rarft.models.families import encode_clips, freeze_vision
 from rarft.models.features import VisionFeatures
@@ -74,7 +73,7 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
             entry = {"steps": steps, "batch": batch, "rate": rate, "bf16": bf16, "minutes": minutes, "history": history}
             write_json(folder / "log.json", entry)
         load_model_weights(model, folder / "model.safetensors")
-        log["stages"][stage] = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+        log["stages"][stage] = read_json(folder / "log.json")
 
     stories = [clip.story for clip in short]
     timed("vision", lambda a, repeat: train_vision(model, processor, read_clips(short), stories, a, repeat), len(short))

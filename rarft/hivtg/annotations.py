@@ -21,8 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError, MissingFileError
-from rarft.files import read_json
+from rarft.errors import InputError
+from rarft.files import open_text, read_json
 from rarft.hivtg.official import Problem, span_of
 from rarft.schema import Sample, Span, is_finite_number
 
@@ -44,11 +44,8 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
     Raises MissingFileError, or InputError if the layout is not one of the above.
     """
     path = Path(path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            first = next((line for line in file if line.strip()), "").strip()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file") from error
+    with open_text(path) as file:
+        first = next((line for line in file if line.strip()), "").strip()
     for form in FORMATS:
         if form.matches(first):
             for entry in form.entries(path):
@@ -75,7 +72,7 @@ class Format:
 
 def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a text file that are not empty, in constant memory."""
-    with open(path, encoding="utf-8") as file:
+    with open_text(path) as file:
         for number, line in enumerate(file):
             if line.strip():
                 yield number, line.strip()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
-from rarft.files import write_text
+from rarft.files import open_text, write_text
 from rarft.hivtg.rows import LEVEL_KEYS, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
 
@@ -58,7 +58,7 @@ def read_released(path: str | Path) -> ReleasedFile:
     """Read a JSON array of rows with `GRPO` lists, or JSON Lines with a row each.
 
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
-    Raises MissingFileError, or ValueError if the file is neither.
+    Raises MissingFileError, or InputError if the file is neither.
     """
     released = ReleasedFile(str(path), [], [])
     for number, row in enumerate(iter_rows(path)):
@@ -70,10 +70,10 @@ def read_released(path: str | Path) -> ReleasedFile:
 def iter_rows(path: str | Path) -> Iterator[Any]:
     """The rows of a released file as they are: JSON Lines one by one in constant memory, a JSON array read whole.
 
-    Raises MissingFileError, or ValueError that names the line if the file is neither.
+    Raises MissingFileError, or InputError that names the line if the file is neither.
     """
     path = Path(path)
-    with open(path, encoding="utf-8") as file:
+    with open_text(path) as file:
         first = next((line for line in file if line.strip()), "").lstrip()
         file.seek(0)
         if not first.startswith("{"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rarft.errors import InputError
-from rarft.files import VIDEO_SUFFIXES
+from rarft.files import VIDEO_SUFFIXES, read_text
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import span_of
 from rarft.schema import Span
@@ -62,7 +62,7 @@ def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
 def _ratsg_table(path: str | Path) -> dict | None:
     """The JSON object of a file in RaTSG's layout; None for any other file."""
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
     except json.JSONDecodeError:
         return None  # text or JSON Lines
     rows = data.values() if isinstance(data, dict) else ()
