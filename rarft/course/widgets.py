@@ -1,4 +1,4 @@
-"""Things to touch: scrub through a clip, see its segments, write an irrelevant query about it."""
+"""Interactive widgets: scrub through a clip with its segments, write an irrelevant query about it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class AnnotationIndex:
         self._folder.cleanup()
 
     def add(self, samples: Iterable[Sample]) -> int:
-        """Take samples in. Returns how many."""
+        """Add samples. Returns how many there are."""
         rows = ((sample.video, pickle.dumps(sample)) for sample in samples)
         self._database.executemany("INSERT INTO samples (video, sample) VALUES (?, ?)", rows)
         self._database.execute("CREATE INDEX IF NOT EXISTS by_video ON samples (video)")

@@ -15,6 +15,7 @@ from rarft.models.load import max_new_tokens as model_limit
 from rarft.models.load import prompt_style
 from rarft.models.shared_prefix import SharedPrefixCache, share_prefixes
 from rarft.prompts import build_prompt
+from rarft.upstream.of_transformers import cache_argument
 from rarft.video import Clip
 
 log = logging.getLogger(__name__)
@@ -117,14 +118,15 @@ def generate_from_shared_prefix(
 
     Returns token ids (B * num_generations, L + new), prompts included.
     """
+    inner = without_lora(model)
     sharing = share_prefixes(model)
     prefill = DynamicCache(config=model.config)
-    model(**inputs, past_key_values=prefill, use_cache=True, logits_to_keep=1)
+    argument = cache_argument(inner)
+    model(**inputs, **{argument: prefill}, use_cache=True, logits_to_keep=1)
 
     def repeat(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.repeat_interleave(num_generations, dim=0)
 
-    inner = without_lora(model)
     if family_of(inner).mrope:
         inner.model.rope_deltas = repeat(position_offsets(inner, inputs))
     if sharing:
@@ -136,6 +138,6 @@ def generate_from_shared_prefix(
     passed = ("input_ids", "attention_mask", "mm_token_type_ids")
     return model.generate(
         **{name: repeat(inputs[name]) for name in passed if name in inputs},
-        past_key_values=cache,
+        **{argument: cache},
         generation_config=config,
     )

@@ -7,7 +7,7 @@ Shapes are those of the checkpoints' own config.json.
 from __future__ import annotations
 
 import torch
-from transformers import PreTrainedModel, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import PreTrainedModel
 
 _VISION = {
     "depth": 32,
@@ -49,6 +49,8 @@ SHAPES = {
 
 def empty_model(name: str) -> PreTrainedModel:
     """A model without weights, on torch's "meta" device. Raises KeyError for a name that is not in `SHAPES`."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # slow to import, and seldom needed
+
     with torch.device("meta"):
         return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**SHAPES[name]))
 

@@ -95,7 +95,7 @@ class VisionCache:
         return errors
 
     def forget(self) -> None:
-        """Let go of what is kept in memory; a folder keeps its files."""
+        """Drop what is kept in memory; a folder keeps its files."""
         self._memory.clear()
 
     def _encoded(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
@@ -166,24 +166,25 @@ def readable_groups(
     cache: VisionCache,
     *,
     on_bad_video: str = "stop",
-    share: tuple[int, int] = (0, 1),
+    rank: int = 0,
+    world_size: int = 1,
 ) -> list[Sequence[Sample]]:
     """Encode every video before training begins, and keep the groups whose video can be read.
 
-    A broken file is so met at once, never in the middle of a night; afterwards no video is decoded any more.
+    So a broken file is found at the start and not hours into a run; afterwards no video is decoded.
 
     Args:
         groups: samples that share a video.
         on_bad_video: "stop" raises the VideoError; "skip" logs it with the file's name, leaves the group out, and
             logs how many were left out.
-        share: (this process, processes): each encodes its part of the videos, into the folder that all share.
+        rank, world_size: of this process; each encodes its part of the videos, into the folder that all share.
             All processes have to be given the same groups afterwards: see `rarft.training.recipe`.
 
-    Raises InputError for another `on_bad_video`, or if no group of the share is left.
+    Raises InputError for another `on_bad_video`, or if no group of this rank is left.
     """
     if on_bad_video not in ("stop", "skip"):
         raise InputError(f"on_bad_video is {on_bad_video!r}; choose stop or skip")
-    mine = list(groups)[share[0] :: share[1]]
+    mine = list(groups)[rank::world_size]
     errors = cache.fill([group[0].crop for group in mine])
     for error in errors.values():
         if on_bad_video == "stop":

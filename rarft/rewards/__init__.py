@@ -1,7 +1,7 @@
 """The four rewards of RA-RFT, in three variants: one function a reward and variant, `REWARDS[variant][name]`.
 
 official  what the released code computes, quirks included; kept to reproduce and to learn from
-paper     the formulae of the text: raw IoU, raw cosines, no pay for NIL
+paper     the formulae of the text: raw IoU, raw cosines, no reward for NIL
 robust    the default: the same aims without the holes (each is an exercise in chapters 04 to 07)
 
 Every reward has TRL's signature, `reward(completions, **columns) -> list[float | None]`, and takes completions as

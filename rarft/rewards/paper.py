@@ -1,8 +1,8 @@
-"""The rewards as the paper's text has them: raw IoU, raw cosines, no pay for NIL.
+"""The rewards as the paper's text has them: raw IoU, raw cosines, no reward for NIL.
 
 The text defines a reward of the answer and of the correction of a completion, and does not say what a completion earns
-that has none. Here it earns 0 there, as in the released code: to pay a missing answer as a refusal would be to pay for
-silence, which no formula of the text asks for. Blocks and spans are read as `rarft.rewards.official` reads them.
+that has none. Here it earns 0 there, as in the released code: no formula of the text rewards silence. Blocks and spans
+are read as `rarft.rewards.official` reads them.
 """
 
 from __future__ import annotations

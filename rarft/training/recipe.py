@@ -171,7 +171,9 @@ def everywhere_readable(
     groups: list[list[Sample]], cache: VisionCache, on_bad_video: str, state: PartialState
 ) -> list[list[Sample]]:
     """`readable_groups`, shared out among the processes; all of them get the same groups in the same order."""
-    mine = readable_groups(groups, cache, on_bad_video=on_bad_video, share=(state.process_index, state.num_processes))
+    mine = readable_groups(
+        groups, cache, on_bad_video=on_bad_video, rank=state.process_index, world_size=state.num_processes
+    )
     kept = set(gather_object([(g[0].video, g[0].query) for g in mine])) if state.num_processes > 1 else None
     return [g for g in groups if (g[0].video, g[0].query) in kept] if kept is not None else mine
 

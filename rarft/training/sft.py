@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on (video, prompt, completion): how the base model is made, and RL's natural rival."""
+"""Supervised fine-tuning on (video, prompt, completion): how the base model is trained, and the baseline for RL."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,6 +37,7 @@ __all__ = [
     "DynamicLayer",
     "VideoMetadata",
     "attention_of",
+    "cache_argument",
     "check_trainer",
     "check_video_model",
     "no_loading_bar",
@@ -75,6 +77,11 @@ def no_loading_bar() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What `forward` and `generate` of a model call their key-value cache: "cache" from transformers 5.24 on."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def check_trainer() -> None:

@@ -1,7 +1,7 @@
-"""Decoding under guard: in a process of its own, with a time limit, so that no file can hang or crash a run.
+"""Guarded decoding: in a separate process with a time limit, so that no file can hang or crash a run.
 
-decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside FFmpeg would take the whole
-training along.
+decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside FFmpeg would end the whole
+training run.
 """
 
 from __future__ import annotations
