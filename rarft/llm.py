@@ -16,10 +16,10 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
 from openai.types.chat import ChatCompletionMessageParam
-from tqdm.auto import tqdm
 
 from rarft.errors import BadReplyError, InputError, ServerError
 from rarft.files import read_json_lines
+from rarft.progress import progress
 
 
 class LLM:
@@ -97,7 +97,7 @@ class LLM:
         if not users:
             return []
         with ThreadPoolExecutor(concurrency) as pool:
-            return list(tqdm(pool.map(one, users), total=len(users), desc=desc))
+            return list(progress(pool.map(one, users), total=len(users), desc=desc))
 
     def _complete(self, messages: list[ChatCompletionMessageParam]) -> str:
         try:

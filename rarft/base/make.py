@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_model
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
 from rarft.base.tiny import tiny_model, tiny_processor
@@ -28,6 +27,7 @@ from rarft.files import read_json, write_json
 from rarft.machine import machine
 from rarft.models.families import encode_clips, freeze_vision
 from rarft.models.features import VisionFeatures
+from rarft.progress import progress
 from rarft.prompts import DESCRIBE
 from rarft.settings import Settings, save_settings
 from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
@@ -139,13 +139,13 @@ def training_arguments(
 def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:
     """Decode every clip into memory (about 12 kB a frame)."""
     with ThreadPoolExecutor(threads) as pool:
-        return list(tqdm(pool.map(lambda clip: read_video(clip.path), world), total=len(world), desc="decode"))
+        return list(progress(pool.map(lambda clip: read_video(clip.path), world), total=len(world), desc="decode"))
 
 
 def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip]) -> list[VisionFeatures]:
     """Vision features of every clip, computed once; for a frozen vision tower."""
     features: list[VisionFeatures] = []
-    for start in tqdm(range(0, len(world), 32), desc="encode"):
+    for start in progress(range(0, len(world), 32), desc="encode"):
         clips = [read_video(clip.path) for clip in world[start : start + 32]]
         features += encode_clips(model, processor, clips)
     return features
@@ -165,17 +165,17 @@ class Examples:
         return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
 
     def grounding(self, index: int, epoch: int) -> Example:
-        """A query and a whole completion; another one each epoch. Three in four show the timeline, which is known by
-        now and would otherwise be nine tenths of the loss."""
+        """A query and a whole completion; another one each epoch. In three of four the timeline is masked: it is known
+        by now and would otherwise be nine tenths of the loss."""
         rng = np.random.default_rng([self.seed, epoch, index])
         query, completion, masked_refusal = base_example(self.stories[index], self.stories, rng)
-        shown = []
+        masked = []
         if rng.random() < 0.75:
-            shown.append((0, len(f"<think> {timeline(self.stories[index])}")))
+            masked.append((0, len(f"<think> {timeline(self.stories[index])}")))
         if masked_refusal:
             begin = completion.index(REFUSAL)
-            shown.append((begin, begin + len(REFUSAL)))
-        return Example(self.features[index], query, completion, tuple(shown))
+            masked.append((begin, begin + len(REFUSAL)))
+        return Example(self.features[index], query, completion, tuple(masked))
 
 
 def sft(

@@ -46,6 +46,11 @@ def add_arguments(command: ArgumentParser) -> None:
         "all-MiniLM-L6-v2 by default",
     )
     add("--against", type=Path, help="predictions.jsonl of another model on the same data: compared sample by sample")
+    add(
+        "--probes",
+        action="store_true",
+        help="also ask about blank, reversed, shuffled and swapped videos: does it look?",
+    )
     add("--judge", help="name of a chat model that judges the refusals; none by default")
     add(
         "--judge-url",
@@ -80,6 +85,7 @@ def run(options: Namespace) -> int:
         names = ("videos", "limit", "processes", "device", "dtype", "against")
         chosen = {name: getattr(options, name) for name in names}
         chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
+        chosen["probes"] = options.probes
         print(evaluate_file(options.model, options.data, options.out, **chosen))
     print(f"page: {options.out / 'report.html'}")
     return 0

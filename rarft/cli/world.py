@@ -14,12 +14,14 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--split", default="train", choices=("align", "train", "test"))
     add("--clips", type=int, default=200)
     add("--seed", type=int, default=0)
+    add("--weather", default="calm", choices=("calm", "rough", "storm"), help="see rarft/world/weather.py")
     add("--processes", type=int, help="all cores by default")
 
 
 def run(options: Namespace) -> int:
     from rarft.world.dataset import make_world
 
-    world = make_world(options.out, options.split, options.clips, seed=options.seed, processes=options.processes)
+    made = {"seed": options.seed, "weather": options.weather, "processes": options.processes}
+    world = make_world(options.out, options.split, options.clips, **made)
     print(f"{len(world)} clips, {sum(len(clip.samples) for clip in world)} queries in {options.out}")
     return 0

@@ -30,6 +30,10 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     # TRL still uses names that transformers has deprecated: nothing that a reader could do about.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    if os.environ.get("TQDM_DISABLE"):  # a course build: bars that are saved in a notebook stay where they began
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
     threads = threads or min(4, os.cpu_count() or 1)
     torch.set_num_threads(threads)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader
 
 from rarft.encoder import MINILM
 from rarft.evaluation.predictions import Prediction
+from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores, selective_risk
 from rarft.files import write_text
 from rarft.plots import bars, data_uri, frame_strip, risk_coverage
@@ -41,6 +42,7 @@ def write_page(
     offline_judge: str = "",
     reading: str = "strict",
     similarity: str = MINILM,
+    probes: dict[str, dict[str, float]] | None = None,
     cases: int = 12,
 ) -> Path:
     """Write the page.
@@ -51,6 +53,7 @@ def write_page(
         judge: `about` of a `rarft.evaluation.judges.llm.LLMJudge`, if one was asked.
         offline_judge: who judged the categories, in words.
         reading, similarity: how completions were read, and the sentence encoder; see `how_read`.
+        probes: see `rarft.evaluation.probes.probe`.
         cases: how many worst cases, half of each relevance.
     """
     # The template ends in .html; escaping is stated, not left to that.
@@ -63,6 +66,8 @@ def write_page(
         samples=len(predictions),
         irrelevant=sum(not p.sample.relevant for p in predictions),
         table=[[cell.strip() for cell in line.strip("|").split("|")] for line in lines],
+        figures=FIGURES,
+        probes=probes,
         plots=[*_plots(rows, model), *_risk(predictions, model)],
         judge=judge,
         offline_judge=offline_judge,

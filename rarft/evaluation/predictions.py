@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
 from rarft.files import lines_of, write_text
 from rarft.models import VisionCache, generate, refusal_probabilities
+from rarft.progress import progress
 from rarft.response import Response, parse_response
 from rarft.schema import Sample
 
@@ -63,7 +63,7 @@ def predict(
         write_predictions(output, done)
     if len(done) == len(samples):
         return done
-    for start in tqdm(range(len(done), len(samples), batch_size), desc=desc):
+    for start in progress(range(len(done), len(samples), batch_size), desc=desc):
         new = _answered(model, processor, cache, samples[start : start + batch_size])
         done += new
         if output:

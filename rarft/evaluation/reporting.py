@@ -13,6 +13,7 @@ from rarft.evaluation.judges import CategoryJudge, Judge, judged
 from rarft.evaluation.judges.llm import LLMJudge
 from rarft.evaluation.page import how_read, write_page
 from rarft.evaluation.predictions import Prediction
+from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores
 from rarft.evaluation.tables import markdown, report
 from rarft.files import write_json, write_text
@@ -63,6 +64,7 @@ def write_report(
     about: dict[str, str],
     categories: tuple[CategoryJudge | None, str],
     scoring: Scoring,
+    probes: dict[str, dict[str, float]] | None = None,
 ) -> str:
     """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the
     table.
@@ -72,6 +74,7 @@ def write_report(
     Args:
         about: `model` and `data`, for the reader.
         categories: names the mismatch categories of a refusal, and what a report says of it.
+        probes: see `rarft.evaluation.probes.probe`.
     """
     systems = {name: _read_and_judged(given, scoring) for name, given in systems.items()}
     first, *others = systems
@@ -89,9 +92,11 @@ def write_report(
         "rows": rows,
         "judge": llm_judge.about if llm_judge else None,
         "offline_judge": categories[1],
+        "probes": probes,
     }
     write_json(out / "report.json", {**contents, "paired": paired[others[0]] if others else None})
-    write_text(out / "report.md", f"{table}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
+    probed = f"\n\nDoes it look?\n\n{markdown(probes, FIGURES)}" if probes else ""
+    write_text(out / "report.md", f"{table}{probed}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
     write_page(out / "report.html", table=table, predictions=systems[first], **contents)
     return table
 

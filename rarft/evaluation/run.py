@@ -19,6 +19,7 @@ from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
 from rarft.evaluation.official_predictions import read_official_predictions
 from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
+from rarft.evaluation.probes import probe
 from rarft.evaluation.reporting import Scoring, write_report
 from rarft.evaluation.test_set import read_test_set
 from rarft.files import read_json, write_json
@@ -42,6 +43,7 @@ def evaluate_file(
     changes: Mapping[str, Any] | None = None,
     against: Path | None = None,
     scoring: Scoring | None = None,
+    probes: bool = False,
 ) -> str:
     """Evaluate a model on a world folder, a released file or grounding annotations, and return the table.
 
@@ -50,6 +52,7 @@ def evaluate_file(
         processes: each loads the model and answers its share, `batch_size` questions at a time.
         device, dtype, changes: see `rarft.models.open_model`.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
+        probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
 
     Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
     Raises MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of
@@ -71,7 +74,8 @@ def evaluate_file(
     else:
         categories = _category_judge(test_set.references)
     about = {"model": model_name, "data": str(data)}
-    return write_report(systems, out, about=about, categories=categories, scoring=scoring)
+    looks = _probed(model_name, test_set.samples, batch_size, options) if probes else None
+    return write_report(systems, out, about=about, categories=categories, scoring=scoring, probes=looks)
 
 
 def evaluate_predictions(path: Path, out: Path, *, scoring: Scoring | None = None) -> str:
@@ -137,6 +141,13 @@ def _answer(
     model, processor, _ = open_model(model_name, **options)
     cache = VisionCache(model, processor, batch_size=min(32, batch_size))
     return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
+
+
+def _probed(
+    model_name: str, samples: Sequence[Sample], batch_size: int, options: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    model, processor, _ = open_model(model_name, **options)
+    return probe(model, processor, samples, batch_size=batch_size)
 
 
 def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Prediction]:

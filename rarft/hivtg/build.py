@@ -13,12 +13,11 @@ from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from rarft.files import iter_json_lines
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.official import rows_of
+from rarft.progress import progress
 from rarft.schema import Difficulty, Sample, seconds
 
 EDITS = (1, 2, 3)
@@ -45,7 +44,7 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
             open(output, "a", encoding="utf-8") as rows,
             open(rejected_path, "a", encoding="utf-8") as rejections,
             ThreadPoolExecutor(concurrency) as pool,
-            tqdm(total=total, desc="rows") as bar,
+            progress(total=total, desc="rows") as bar,
         ):
             for batch in _batches(todo, 16 * concurrency):
                 known = [index.of_video(sample.video) for sample in batch]

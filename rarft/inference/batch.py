@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
 from rarft.files import lines_of, read_json_lines
 from rarft.models import VisionCache, generate
 from rarft.models.generation import note_of_unknown_words
+from rarft.progress import progress
 from rarft.response import parse_response
 from rarft.schema import Crop
 
@@ -77,7 +77,7 @@ def infer_all(
     rest = iter(questions[len(kept) :])
     with (
         open(output, "a", encoding="utf-8") as file,
-        tqdm(total=len(questions), initial=len(kept), desc="infer") as bar,
+        progress(total=len(questions), initial=len(kept), desc="infer") as bar,
     ):
         while batch := list(islice(rest, batch_size)):
             for row in answer(batch):

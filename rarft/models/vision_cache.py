@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError, VideoError
@@ -23,6 +22,7 @@ from rarft.files import replacing
 from rarft.models.families import encode_clips, vision_modules
 from rarft.models.features import VisionFeatures
 from rarft.models.load import settings_in_use
+from rarft.progress import progress
 from rarft.schema import Crop, Sample
 from rarft.video import Clip, read_video
 
@@ -89,7 +89,7 @@ class VisionCache:
         missing = [crop for crop in dict.fromkeys(crops) if crop not in self._memory and not self._is_stored(crop)]
         errors = {}
         encoded = self._encoded(missing)
-        for crop, features in tqdm(encoded, total=len(missing), desc="videos") if len(missing) > 1 else encoded:
+        for crop, features in progress(encoded, total=len(missing), desc="videos") if len(missing) > 1 else encoded:
             if isinstance(features, VideoError):
                 errors[crop] = features
         return errors

@@ -20,13 +20,13 @@ from rarft.video import Clip
 class Example:
     """One thing to learn: what to complete after which prompt about which clip.
 
-    shown: parts of the completion, as (begin, end) in characters, that the model is shown and does not learn.
+    masked: parts of the completion, as (begin, end) in characters, without a loss.
     """
 
     clip: Clip | VisionFeatures
     query: str
     completion: str
-    shown: tuple[tuple[int, int], ...] = ()
+    masked: tuple[tuple[int, int], ...] = ()
 
 
 class ExampleDataset(Dataset):
@@ -44,7 +44,7 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
-    """A padded batch with `labels`: the completion but for what is shown, and the end-of-turn token; -100 elsewhere."""
+    """A padded batch. Its `labels` are the completion, but for what is masked, and the end-of-turn token."""
     prompts = [
         processor.apply_chat_template(
             build_prompt(example.query, prompt_style), add_generation_prompt=True, tokenize=False
@@ -63,7 +63,7 @@ def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: st
     labels = torch.full_like(batch["input_ids"], -100)
     for row, (example, ending) in enumerate(zip(examples, endings, strict=True)):
         tokens = processor.tokenizer(ending, add_special_tokens=False, return_offsets_mapping=True)
-        learned = [not any(begin <= at < end for begin, end in example.shown) for at, _ in tokens["offset_mapping"]]
+        learned = [not any(begin <= at < end for begin, end in example.masked) for at, _ in tokens["offset_mapping"]]
         ids = batch["input_ids"][row, -len(learned) :]
         labels[row, -len(learned) :] = torch.where(torch.tensor(learned), ids, -100)
     return {**batch, "labels": labels}

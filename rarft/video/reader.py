@@ -61,8 +61,8 @@ def read_video(
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
     reader = _open(path)
-    shown = _timestamps(reader, path)
-    length = float(shown[-1, 1])
+    timestamps = _timestamps(reader, path)
+    length = float(timestamps[-1, 1])
     first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
     if not 0 <= first < last:
         raise VideoError(f"{path}: the crop {start} to {end} s is not inside the video, which lasts {length:.2f} s")
@@ -74,7 +74,7 @@ def read_video(
         count = max(2, count - count % 2)
     wanted = first + np.arange(count) / fps
     # The frame on the screen at a time is the last one that began by then.
-    indices = np.clip(np.searchsorted(shown[:, 0], wanted + 1e-6, side="right") - 1, 0, len(shown) - 1)
+    indices = np.clip(np.searchsorted(timestamps[:, 0], wanted + 1e-6, side="right") - 1, 0, len(timestamps) - 1)
     size = reader[0].shape[:2]
     if factor is not None:
         target = frame_size(*size, count, factor, max_pixels=max_pixels, min_frame_pixels=min_frame_pixels)
@@ -82,7 +82,7 @@ def read_video(
         least = count * (min_frame_pixels or 0)
         target = _fit(size, count, None if max_pixels is None else max(max_pixels, least))
     frames = _decode(reader, indices, path, None if target == size else target)
-    return Clip(frames, np.maximum(shown[indices, 0] - first, 0.0), duration, fps, str(path))
+    return Clip(frames, np.maximum(timestamps[indices, 0] - first, 0.0), duration, fps, str(path))
 
 
 MAX_FRAME_TOKENS = 768
@@ -140,11 +140,11 @@ def _open(path: Path) -> decord.VideoReader:
 
 def _timestamps(reader: decord.VideoReader, path: Path) -> np.ndarray:
     """(frames, 2): begin and end of each frame in seconds, the first frame at 0."""
-    shown = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
-    shown = shown - shown[0, 0]
-    if not np.all(np.isfinite(shown)) or np.any(np.diff(shown[:, 0]) < 0):
+    timestamps = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
+    timestamps = timestamps - timestamps[0, 0]
+    if not np.all(np.isfinite(timestamps)) or np.any(np.diff(timestamps[:, 0]) < 0):
         raise VideoError(f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4")
-    return shown
+    return timestamps
 
 
 def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int, int] | None:

@@ -10,19 +10,21 @@ import multiprocessing
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from rarft.errors import InputError
-from rarft.files import write_json, write_text
+from rarft.files import read_json, write_json, write_text
 from rarft.hivtg.official import rows_of
+from rarft.progress import progress
 from rarft.schema import Difficulty, Sample
 from rarft.world.edits import Edit, edit_query, explain, sample_query
 from rarft.world.language import Slots, parse, timeline
 from rarft.world.render import render, write_video
 from rarft.world.scenes import Actor, Event, Setting, Story, held_out, sample_story
 from rarft.world.truth import spans_of
+from rarft.world.weather import Weather, draw_weather
 
 SPLITS = ("align", "train", "test")  # align: short clips, one event for each actor
 ALIGN_SECONDS = (3, 4, 5, 6, 7, 8)
@@ -101,21 +103,33 @@ def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Ed
 
 
 def make_world(
-    folder: str | Path, split: str, clips: int, *, seed: int = 0, fps: int = 4, processes: int | None = None
+    folder: str | Path,
+    split: str,
+    clips: int,
+    *,
+    seed: int = 0,
+    weather: str = "calm",
+    processes: int | None = None,
 ) -> list[WorldClip]:
     """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.
 
-    Raises InputError for an unknown split.
+    Args:
+        weather: a level of `rarft.world.weather`. Stories and queries are the same at every level.
+
+    Raises InputError for an unknown split or weather, or if the folder holds clips that were made otherwise.
     """
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     folder = Path(folder)
-    jobs = [(folder, split, seed, index, fps) for index in range(clips)]
+    _remember(folder, {"split": split, "seed": seed, "weather": weather})
+    jobs = [(folder, split, seed, index, weather) for index in range(clips)]
     jobs = [job for job in jobs if not _clip_path(folder, job[3]).exists()]
     if jobs:
         # spawn: a forked child of a process that runs torch or decord threads can hang
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for _ in tqdm(pool.imap_unordered(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"):
+            for _ in progress(
+                pool.imap_unordered(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"
+            ):
                 pass
     drawn = [draw_clip(seed, split, index) for index in range(clips)]
     write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(s)) + "\n" for s, _, _ in drawn))
@@ -134,9 +148,26 @@ def _clip_path(folder: Path, index: int) -> Path:
     return folder / "clips" / f"{index:05d}.mp4"
 
 
-def _write_clip(job: tuple) -> None:
-    folder, split, seed, index, fps = job
-    write_video(render(draw_clip(seed, split, index)[0], fps), _clip_path(folder, index), fps)
+def _remember(folder: Path, made: dict[str, Any]) -> None:
+    """Write down how the clips of a folder are made. Raises InputError if it holds clips that were made otherwise."""
+    path = folder / "world.json"
+    before = read_json(path) if path.exists() else made
+    changed = [f"{name} {before.get(name)!r}" for name in made if before.get(name) != made[name]]
+    if changed:
+        raise InputError(f"{folder}: holds clips made with {', '.join(changed)}; delete the folder or choose another")
+    write_json(path, made)
+
+
+def clip_weather(level: str, seed: int, split: str, index: int) -> Weather:
+    """The weather of clip `index`, from a generator that neither its story nor its queries are drawn from."""
+    return draw_weather(level, np.random.default_rng([seed, zlib.crc32(f"weather of {split}".encode()), index]))
+
+
+def _write_clip(job: tuple[Path, str, int, int, str]) -> None:
+    folder, split, seed, index, level = job
+    weather = clip_weather(level, seed, split, index)
+    frames = render(draw_clip(seed, split, index)[0], weather)
+    write_video(frames, _clip_path(folder, index), weather.fps, crf=weather.crf)
 
 
 def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:

@@ -12,9 +12,9 @@ import numpy as np
 from rarft.errors import InputError
 from rarft.files import replacing
 from rarft.world.scenes import COUNTS, Story
+from rarft.world.weather import CALM, Weather, add_texture, apply_weather
 
 SIZE = 64  # pixels, height and width
-FPS = 4  # frames a second of the files; models read 2
 RGB = {
     "red": (230, 35, 35), "green": (30, 200, 50), "blue": (40, 70, 235),
     "yellow": (250, 230, 40), "purple": (165, 35, 200), "cyan": (30, 225, 235),
@@ -28,15 +28,19 @@ JITTER = 4.0  # pixels of a shake
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
 
 
-def render(story: Story, fps: int = FPS) -> np.ndarray:
-    """Draw a story. Returns frames (T, 64, 64, 3) uint8, frame i at second i / fps, T = duration * fps."""
-    times = np.arange(story.duration * fps) / fps
+def render(story: Story, weather: Weather = CALM) -> np.ndarray:
+    """Draw a story as a camera sees it in some weather.
+
+    Returns frames (T, H, W, 3) uint8, H = W = weather.size, frame i at second i / weather.fps, T = duration *
+    weather.fps."""
+    times = np.arange(story.duration * weather.fps) / weather.fps
     frames = np.zeros((len(times), SIZE, SIZE, 3), np.float32)
     for setting in story.settings:
         frames[(times >= setting.start) & (times < setting.end)] = RGB[setting.scene]
+    frames = add_texture(frames, weather)
     for lane in range(len(story.actors)):
         _draw_actor(frames, times, story, lane)
-    return np.rint(frames).astype(np.uint8)
+    return apply_weather(np.rint(np.clip(frames, 0, 255)).astype(np.uint8), weather)
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _part(part: str, x: np.ndarray, y: np.ndarray, box: tuple[slice, slice]) -> 
     return _coverage(np.hypot(dx, dy) - 2.4 if part == "dot" else _box(dx, dy, 1.0, 3.5))
 
 
-def write_video(frames: np.ndarray, path: str | Path, fps: int = FPS, *, crf: int = 18) -> Path:
+def write_video(frames: np.ndarray, path: str | Path, fps: int = CALM.fps, *, crf: int = CALM.crf) -> Path:
     """Encode frames (T, H, W, 3) uint8 as H.264 in mp4. Writes beside the target, then renames.
 
     The same frames give the same bytes: one encoder thread, no dates in the header.

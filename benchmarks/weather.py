@@ -1,0 +1,93 @@
+"""What weather does to a model that answers, and to one that refuses: the same clips in each, one nuisance at a time.
+
+    python benchmarks/weather.py --models data/base build/rarft/model      # writes data/results/weather.json
+
+Stories and queries are the same in every row; only the pixels differ. A nuisance is set to the edge of what `rough`
+draws, in both directions alternately where it has two. Resumable: rows that the file holds already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from rarft.course import ROOT
+from rarft.evaluation import predict, scores, summary
+from rarft.files import write_json
+from rarft.machine import machine
+from rarft.models import open_model
+from rarft.world.dataset import clip_weather, draw_clip, samples_of
+from rarft.world.render import render, write_video
+from rarft.world.weather import CALM, LEVELS, Weather
+
+SEED = 7  # of clips that neither training nor chapter 09 has seen
+EDGE = {
+    "brightness": (40.0, -40.0),
+    "contrast": (1.35, 0.74),
+    "gamma": (1.28, 0.78),
+    "cast": ((1.12, 0.89, 1.0), (0.89, 1.0, 1.12)),
+    "noise": (18.0, 18.0),
+    "blur": (0.7, 0.7),
+    "shift": ((4.0, 4.0), (-4.0, -4.0)),
+    "pan": ((4.0, 4.0), (-4.0, -4.0)),
+    "zoom": (1.08, 0.92),
+    "texture": (14.0, 14.0),
+    "crf": (32, 32),
+    "size": (96, 112),
+    "fps": (8, 5),
+}
+FIGURES = ("f1", "auroc", "miou", "over_refusal", "refused")
+
+
+def weather_of(condition: str, index: int) -> Weather:
+    """The weather of clip `index`: of a level, or with one nuisance at its edge."""
+    if condition in LEVELS:
+        return clip_weather(condition, SEED, "test", index)
+    return dataclasses.replace(CALM, **{condition: EDGE[condition][index % 2], "seed": index})
+
+
+def clips_in(condition: str, count: int, folder: Path) -> list:
+    """The samples of `count` clips, whose videos are written into a folder."""
+    samples = []
+    for index in range(count):
+        drawn = draw_clip(SEED, "test", index)
+        weather = weather_of(condition, index)
+        path = write_video(render(drawn[0], weather), folder / f"{index}.mp4", weather.fps, crf=weather.crf)
+        samples += samples_of(str(path), *drawn)
+    return samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["data/base", "build/rarft/model"])
+    parser.add_argument("--clips", type=int, default=60)
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "weather.json")
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    measured = {"machine": machine(), "seed": SEED, "clips": options.clips, "rows": {}}
+    if options.out.exists():
+        before = json.loads(options.out.read_text(encoding="utf-8"))
+        if (before["seed"], before["clips"]) == (SEED, options.clips):
+            measured["rows"] = before["rows"]
+    opened = {name: open_model(ROOT / name) for name in options.models}
+    for condition in (*LEVELS, *EDGE):
+        missing = [name for name in options.models if name not in measured["rows"].get(condition, {})]
+        if not missing:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            samples = clips_in(condition, options.clips, Path(folder))
+            for name in missing:
+                predictions = predict(*opened[name][:2], samples, desc=f"{condition}, {name}")
+                row = summary(scores(predictions))
+                measured["rows"].setdefault(condition, {})[name] = {figure: row[figure] for figure in FIGURES}
+        write_json(options.out, measured)
+        print(condition, {n: {k: round(v, 3) for k, v in r.items()} for n, r in measured["rows"][condition].items()})
+
+
+if __name__ == "__main__":
+    main()

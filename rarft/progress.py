@@ -1,0 +1,14 @@
+"""Progress bars."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm.auto import tqdm
+
+
+def progress(items: Iterable | None = None, **options: Any) -> tqdm:
+    """A bar of `tqdm.auto`, with its options; none where TQDM_DISABLE is set, which tqdm's bars in notebooks ignore."""
+    return tqdm(items, disable=os.environ.get("TQDM_DISABLE", "0") not in ("", "0"), **options)

@@ -1,0 +1,146 @@
+"""Weather: how videos differ whatever happens in them: light, lens, sensor, camera, codec, frame rate, size.
+
+It is drawn for each clip from its own generator, independently of story and query, and both queries of a clip have the
+same: it can tell nothing about what is relevant. A model that has only seen one weather learns pixels; a shift of a few
+of them then reads as another story.
+
+calm: none. rough: what training shows. storm: rough, with three nuisances beyond what training shows; for tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from rarft.errors import InputError
+
+FRAME_RATES = (4, 5, 6, 8)
+SIZES = (64, 80, 96, 112)
+
+
+@dataclass(frozen=True)
+class Weather:
+    """The nuisances of one clip; the defaults change nothing.
+
+    brightness: added to every channel, of 255. contrast: factor about the middle grey. gamma: exponent.
+    cast: factors of red, green and blue. noise: standard deviation of each frame's sensor noise, of 255.
+    blur: standard deviation in pixels of a 64-pixel frame. shift: of the camera, pixels to the right and down.
+    pan: pixels to the right and down from the first to the last frame. zoom: factor that the last frame ends at, from
+    1.
+    texture: standard deviation of the background's texture, of 255. crf: H.264 quality, 18 good, 40 poor.
+    fps: frames a second of the file. size: pixels, height and width. seed: of noise and texture.
+    """
+
+    brightness: float = 0.0
+    contrast: float = 1.0
+    gamma: float = 1.0
+    cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    noise: float = 0.0
+    blur: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    pan: tuple[float, float] = (0.0, 0.0)
+    zoom: float = 1.0
+    texture: float = 0.0
+    crf: int = 18
+    fps: int = 4
+    size: int = 64
+    seed: int = 0
+
+
+CALM = Weather()
+# The most that a nuisance differs from CALM: in training, and in a storm. Factors differ by their logarithm.
+_ROUGH: dict[str, float] = {
+    "brightness": 40.0,
+    "contrast": 0.3,
+    "gamma": 0.25,
+    "cast": 0.12,
+    "noise": 18.0,
+    "blur": 0.7,
+    "shift": 4.0,
+    "pan": 4.0,
+    "zoom": 0.08,
+    "texture": 14.0,
+    "crf": 14.0,
+}
+_STORM = {**{name: 2.0 * most for name, most in _ROUGH.items()}, "crf": 22.0, "blur": 1.2}
+_FACTORS = ("contrast", "gamma", "zoom")
+_ONE_SIDED = ("noise", "blur", "texture", "crf")
+LEVELS = ("calm", "rough", "storm")
+
+
+def draw_weather(level: str, rng: np.random.Generator) -> Weather:
+    """The weather of one clip. Raises InputError for an unknown level."""
+    if level not in LEVELS:
+        raise InputError(f"unknown weather {level!r}; choose one of {', '.join(LEVELS)}")
+    if level == "calm":
+        return CALM
+    rough = Weather(
+        **{name: _drawn(name, 0.0, most, rng) for name, most in _ROUGH.items()},
+        fps=int(rng.choice(FRAME_RATES)),
+        size=int(rng.choice(SIZES)),
+        seed=int(rng.integers(2**31)),
+    )
+    if level == "rough":
+        return rough
+    worst = rng.choice(list(_ROUGH), 3, replace=False)
+    return replace(rough, **{str(name): _drawn(str(name), _ROUGH[name], _STORM[name], rng) for name in worst})
+
+
+def _drawn(name: str, least: float, most: float, rng: np.random.Generator):
+    """A value of a nuisance whose distance from CALM is uniform in [least, most]."""
+    count = {"cast": 3, "shift": 2, "pan": 2}.get(name, 1)
+    distance = rng.uniform(least, most, count)
+    if name not in _ONE_SIDED:
+        distance = distance * rng.choice((-1.0, 1.0), count)
+    if name == "cast":
+        return tuple(np.exp(distance).tolist())
+    if count > 1:
+        return tuple(distance.tolist())
+    if name in _FACTORS:
+        return float(np.exp(distance[0]))
+    return CALM.crf + round(distance[0]) if name == "crf" else float(distance[0])
+
+
+def add_texture(background: np.ndarray, weather: Weather) -> np.ndarray:
+    """The same smooth random pattern on every frame of a background (T, H, W, 3) float32, below whatever is drawn on
+    it."""
+    if not weather.texture:
+        return background
+    rng = np.random.default_rng([weather.seed, 0])
+    coarse = rng.normal(size=(10, 10)).astype(np.float32)
+    pattern = np.asarray(Image.fromarray(coarse).resize(background.shape[2:0:-1], Image.Resampling.BICUBIC))
+    return background + weather.texture * (pattern / pattern.std())[None, :, :, None]
+
+
+def apply_weather(frames: np.ndarray, weather: Weather) -> np.ndarray:
+    """What a camera in this weather makes of frames (T, H, W, 3) uint8: (T, size, size, 3) uint8."""
+    if replace(weather, texture=0.0, crf=CALM.crf, fps=CALM.fps, seed=CALM.seed) == CALM:  # nothing for the camera
+        return frames
+    moved = _camera(frames, weather).astype(np.float32) / 255
+    lit = np.clip(moved * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
+    lit = 255 * ((lit - 0.5) * weather.contrast + 0.5) + weather.brightness
+    rng = np.random.default_rng([weather.seed, 1])
+    noisy = lit + weather.noise * rng.standard_normal(lit.shape, np.float32) if weather.noise else lit
+    return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+
+
+def _camera(frames: np.ndarray, weather: Weather) -> np.ndarray:
+    """Shift, pan, zoom, blur and the sensor's size; beyond the edge, the edge goes on."""
+    count, height, width = frames.shape[:3]
+    margin = height // 2
+    progress = np.linspace(0, 1, count) if count > 1 else np.zeros(1)
+    out = []
+    for frame, part in zip(frames, progress, strict=True):
+        wide = Image.fromarray(np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+        scale = weather.zoom**part
+        dx, dy = (s + part * p for s, p in zip(weather.shift, weather.pan, strict=True))
+        left = margin + width / 2 - width / (2 * scale) - dx
+        top = margin + height / 2 - height / (2 * scale) - dy
+        box = (left, top, left + width / scale, top + height / scale)
+        seen = wide.resize((weather.size, weather.size), Image.Resampling.BICUBIC, box=box)
+        if weather.blur:
+            seen = seen.filter(ImageFilter.GaussianBlur(weather.blur * weather.size / height))
+        out.append(np.asarray(seen))
+    return np.stack(out)
