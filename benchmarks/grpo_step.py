@@ -19,6 +19,9 @@ import multiprocessing
 import time
 from pathlib import Path
 
+import rarft  # before transformers: see rarft/_torchvision.py
+
+# isort: split
 import numpy as np
 import psutil
 import torch
@@ -207,7 +210,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "grpo_step.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    found = {"machine": machine(), "threads": options.threads, "turns": options.turns}
+    found = {"machine": machine(), "rarft": rarft.__version__, "threads": options.threads, "turns": options.turns}
     found["measured"] = {name: measure(name, options.turns, options.threads) for name in SETTINGS}
     write_json(options.out, found)
     print(found)

@@ -41,7 +41,7 @@ def seconds(run: Callable[[], object], repeats: int = 1) -> float:
 
 
 def time_rewards(groups: list[list[Sample]], encoder: SentenceEncoder) -> dict[str, float]:
-    rows = refusal_dataset(groups, "plain", passes=-(-COMPLETIONS // (2 * len(groups))))
+    rows = refusal_dataset(groups, "plain", epochs=-(-COMPLETIONS // (2 * len(groups))))
     rows = [rows[i] for i in range(COMPLETIONS)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     think = groups[0][0].think
