@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from rarft.errors import InputError
 from rarft.schema import Span, Verdict
@@ -62,8 +63,19 @@ def parse_response(text: str, reading: str = "strict") -> Response:
     """
     if reading not in READINGS:
         raise InputError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
+    return _read_again(text, reading) if len(text) < LONG else _read(text, reading)
+
+
+LONG = 20_000  # characters; completions above are not kept in memory
+
+
+def _read(text: str, reading: str) -> Response:
     text = _without_ending(text)
     return _strict(text) if reading == "strict" else _official(text)
+
+
+# Four rewards read each completion of a step, and a report reads each prediction several times.
+_read_again = lru_cache(maxsize=4096)(_read)
 
 
 def _without_ending(text: str) -> str:
