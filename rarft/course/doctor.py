@@ -36,12 +36,12 @@ def python() -> Check:
 
 def packages() -> Check:
     """The packages that the library cannot do without, as its own metadata lists them."""
-    return _packages("packages", extra="", fix="run `make install`, or `pip install -U rarft`", needed=True)
+    return _packages("packages", extra="", fix="run `make install`, or `pip install -U .` in a clone", needed=True)
 
 
 def course_packages() -> Check:
     """The packages of the notebooks and the course builds; needed in a clone of the repository only."""
-    fix = "run `make install`, or `pip install -U 'rarft[course,serve]'`"
+    fix = "run `make install`, or `pip install -U '.[course,serve]'` in a clone"
     return _packages("course", extra="course", fix=fix, needed=(ROOT / "notebooks").exists())
 
 
