@@ -10,6 +10,7 @@ calm: none. rough: what training shows. storm: rough, with three nuisances beyon
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -88,7 +89,7 @@ def draw_weather(level: str, rng: np.random.Generator) -> Weather:
     return replace(rough, **{str(name): _drawn(str(name), _ROUGH[name], _STORM[name], rng) for name in worst})
 
 
-def _drawn(name: str, least: float, most: float, rng: np.random.Generator):
+def _drawn(name: str, least: float, most: float, rng: np.random.Generator) -> Any:
     """A value of a nuisance whose distance from CALM is uniform in [least, most]."""
     count = {"cast": 3, "shift": 2, "pan": 2}.get(name, 1)
     distance = rng.uniform(least, most, count)
