@@ -16,7 +16,7 @@ from rarft.upstream.contract import Method, UpstreamChangedError, check, check_a
 from rarft.upstream.of_transformers import check_trainer, check_video_model
 
 # Modules of upstream whose names are documented, or not likely to move; all others belong behind the fence.
-PUBLIC = {"transformers", "trl", "peft", "datasets", "accelerate", "accelerate.utils"}
+PUBLIC = {"transformers", "transformers.utils", "trl", "peft", "datasets", "accelerate", "accelerate.utils"}
 
 
 def test_the_installed_versions_have_what_overrides_rely_on(base, world, tmp_path):

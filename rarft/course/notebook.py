@@ -31,9 +31,9 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     if os.environ.get("TQDM_DISABLE"):  # a course build: bars that are saved in a notebook stay where they began
-        from transformers.utils.logging import disable_progress_bar
+        from transformers.utils import logging
 
-        disable_progress_bar()
+        logging.disable_progress_bar()
     threads = threads or min(4, os.cpu_count() or 1)
     torch.set_num_threads(threads)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
