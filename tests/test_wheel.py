@@ -1,6 +1,7 @@
 """The library without the repository: a wheel, in an environment that has its dependencies and none of the extras."""
 
 import json
+import os
 import shutil
 import site
 import subprocess
@@ -20,6 +21,7 @@ EXTRAS = {Requirement(text).name for texts in PROJECT["optional-dependencies"].v
 IMPORTED = {name.replace("-", "_") for name in EXTRAS} - {"import_linter"} | {"importlinter", "IPython"}
 # transformers and accelerate import this one where they find it, and do without it where they do not.
 IMPORTED -= {"tensorboard"}
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +53,13 @@ def empty(tmp_path_factory):
 def run(empty, *arguments):
     python, folder = empty
     command = [python, "-m", "rarft", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
 
 
 def test_it_is_the_wheels_library_that_runs_and_extras_are_missing(empty):
     python, folder = empty
     code = "import rarft, rarft.files as f; print(rarft.__file__); print(f.BASE); import nbformat"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=folder)
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
     package, base = done.stdout.split()
     assert Path(package).is_relative_to(folder) and Path(base).is_relative_to(folder)
     assert "nbformat" in done.stderr, "an extra that can be imported proves nothing"
