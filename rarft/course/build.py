@@ -41,7 +41,9 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
     """
     listed = chapters(only)
     entries: dict[str, dict[str, Any]] = {}
-    digests: dict[str, str] = {}
+    # of chapters that are not listed, too: a chapter that is may need them
+    stamps = {path.name[:2]: _stamp(path) for path in chapters()}
+    digests = {number: _results_digest(read_json(stamp)) for number, stamp in stamps.items() if stamp.exists()}
     for position, source in enumerate(listed, start=1):
         number = source.name[:2]
         entries[number] = _up_to_date(source, scale, digests, fresh, f"[{position}/{len(listed)}] {source.stem}")
@@ -56,7 +58,7 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
 
 def _up_to_date(source: Path, scale: str, earlier: dict[str, str], fresh: bool, label: str) -> dict[str, Any]:
     """The stamp of a chapter's run, which has just been made if there was none, or none that still holds."""
-    stamp = BUILD / "course" / f"{source.stem}.json"
+    stamp = _stamp(source)
     now = dependencies(source, scale, earlier)
     entry = read_json(stamp) if stamp.exists() else {}
     why = "asked for" if fresh else reason(entry.get("dependencies"), now)
@@ -70,6 +72,10 @@ def _up_to_date(source: Path, scale: str, earlier: dict[str, str], fresh: bool, 
     write_json(stamp, entry)
     print(f"{label}: {entry['minutes']:.1f} min, {entry['peak_ram_gb']:.1f} GB", flush=True)
     return entry
+
+
+def _stamp(source: Path) -> Path:
+    return BUILD / "course" / f"{source.stem}.json"
 
 
 def _results_digest(entry: dict[str, Any]) -> str:
