@@ -15,9 +15,6 @@ class InputError(RarftError, ValueError):
 class MissingFileError(RarftError, FileNotFoundError):
     """A file or a folder that is not there."""
 
-    def __str__(self) -> str:  # OSError would show only its first argument's repr in some forms
-        return str(self.args[0])
-
 
 class ServerError(RarftError, ConnectionError):
     """A server that cannot answer any question: none there, no such model, a wrong key."""

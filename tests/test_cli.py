@@ -112,6 +112,10 @@ def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
         (["build-ss", "missing.txt", "--out", "x"], "missing.txt: no such file"),
         (["evaluate", "--data", "missing.json", "--videos", ".", "--out", "x"], "missing.json: no such file"),
         (["evaluate", "--predictions", "missing.json", "--out", "x"], "missing.json: no such file"),
+        (
+            ["evaluate", "--predictions", "p.json", "--out", "x", "--limit", "3", "--probes"],
+            "--limit, --probes: not with",
+        ),
         (["infer", "--questions", "missing.jsonl", "--out", "x"], "missing.jsonl: no such file"),
         (["infer", "--model", "./nowhere", "--video", "v.mp4", "--query", "a"], "nowhere: no such model folder"),
         (["infer", "--model", "no/model", "--video", "v.mp4", "--query", "a"], "no/model: no model that can be loaded"),

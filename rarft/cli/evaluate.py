@@ -69,6 +69,9 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     if (options.data is None) == (options.predictions is None):
         raise InputError("give --data, or --predictions of a model that has answered already")
+    asked_for = [name for name in ("videos", "limit", "against", "probes") if getattr(options, name)]
+    if options.predictions and asked_for:
+        raise InputError(f"--{', --'.join(asked_for)}: not with --predictions, whose answers are there already")
     from rarft.encoder import MINILM
     from rarft.evaluation.reporting import Scoring
     from rarft.evaluation.run import evaluate_file, evaluate_predictions

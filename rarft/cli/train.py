@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.errors import InputError
-from rarft.files import BASE, write_json
+from rarft.files import BASE
 
 HELP = "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world, or by a recipe."
 # Options that stand for a field of a recipe.
@@ -85,7 +85,7 @@ def _train_on_world(options: Namespace) -> None:
     from rarft.models import open_model
     from rarft.rewards import make_rewards
     from rarft.settings import save_settings
-    from rarft.training import grpo_config, train_rarft
+    from rarft.training.run import grpo_config, save_run, train_rarft
     from rarft.world.dataset import make_world
 
     model, processor, settings = open_model(options.model or BASE)
@@ -97,6 +97,4 @@ def _train_on_world(options: Namespace) -> None:
     save_settings(options.out, settings.changed(max_new_tokens=config.max_completion_length))
     rewards = make_rewards(options.variant or "robust")
     trainer = train_rarft(model, processor, groups, config, rewards=rewards, resume=options.resume)
-    trainer.save_model(str(options.out))
-    processor.save_pretrained(str(options.out))
-    write_json(options.out / "log.json", trainer.state.log_history)
+    save_run(trainer, processor)

@@ -2,9 +2,8 @@
 
 What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
 prefill (`_generate_single_turn`), and that the video reaches the log-probability pass, once for all completions of a
-prompt (`_VideoForward`). Loss,
-advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same inputs in both
-passes, so log-probabilities of training and generation agree (tested).
+prompt (`_VideoForward`). Loss, advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the
+same inputs in both passes, so log-probabilities of training and generation agree (tested).
 """
 
 from __future__ import annotations

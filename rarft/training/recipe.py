@@ -18,11 +18,10 @@ from pathlib import Path
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.errors import InputError, MissingFileError
-from rarft.files import write_json
 from rarft.hivtg.official import group_samples, read_released
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import add_lora
@@ -31,7 +30,7 @@ from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample
 from rarft.settings import save_settings
 from rarft.training.grpo import VideoGRPOTrainer
-from rarft.training.run import train_rarft
+from rarft.training.run import save_run, train_rarft
 from rarft.video import GuardedReader
 from rarft.video.find import find_video
 
@@ -95,7 +94,7 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
         rewards=make_rewards(run.variant, run.rewards),
         vision_cache=cache,
     )
-    save_run(trainer, opened.processor, state)
+    save_run(trainer, opened.processor)
     return trainer
 
 
@@ -138,14 +137,6 @@ def encoded_groups(
         return everywhere_readable(training_groups(run), cache, run.on_bad_video, state), cache
     finally:
         reader.close()
-
-
-def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin, state: PartialState) -> None:
-    """Save what was trained, the processor and log.json into the trainer's output_dir."""
-    trainer.save_model(trainer.args.output_dir)
-    if state.is_main_process:
-        processor.save_pretrained(trainer.args.output_dir)
-        write_json(Path(trainer.args.output_dir) / "log.json", trainer.state.log_history)
 
 
 def training_groups(run: RunArguments) -> list[list[Sample]]:

@@ -12,7 +12,7 @@ import yaml
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig
 
-from rarft.files import RECIPES, read_text
+from rarft.files import RECIPES, read_text, write_json
 from rarft.models.families import freeze_vision
 from rarft.models.load import prompt_style
 from rarft.models.vision_cache import VisionCache
@@ -84,6 +84,14 @@ def train_rarft(
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     model.eval()
     return trainer
+
+
+def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
+    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir."""
+    trainer.save_model(trainer.args.output_dir)
+    if trainer.is_world_process_zero():
+        processor.save_pretrained(trainer.args.output_dir)
+        write_json(Path(trainer.args.output_dir) / "log.json", trainer.state.log_history)
 
 
 def last_whole_checkpoint(folder: str | Path) -> Path | None:

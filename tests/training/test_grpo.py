@@ -107,6 +107,26 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
                 output = inner(input_ids=token[None, None], past_key_values=output.past_key_values, use_cache=True)
 
 
+def test_rows_find_their_videos_in_any_chunks_and_order(base, groups, tmp_path):
+    """TRL may split a batch, or bring its rows in another order: each row carries the number of its video."""
+    model, processor = base
+    trainer = build_trainer(model, processor, groups, settings(tmp_path))
+    batch = batch_of(trainer)
+    with torch.no_grad():
+        whole = log_probabilities(trainer, model, batch)
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
+        trainer._rows = batch["video_row"][order]
+        width = batch["completion_ids"].shape[1]
+        chunked = trainer._get_per_token_logps_and_entropies(model, ids[order], mask[order], width, batch_size=3)[0]
+        trainer._rows = batch["video_row"]
+        wrong = trainer._get_per_token_logps_and_entropies(model, ids[order], mask[order], width)[0]
+    real = batch["completion_mask"]
+    torch.testing.assert_close(chunked * real[order], (whole * real)[order], atol=1e-3, rtol=1e-3)
+    assert ((wrong - chunked) * real[order]).abs().max() > 0.1, "with another row's video the figures differ"
+
+
 def test_the_model_sees_the_video(base, groups, tmp_path):
     model, processor = base
     trainer = build_trainer(model, processor, groups, settings(tmp_path))
