@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rarft.base.make import training_arguments
 from rarft.course import BUILD, ROOT
 from rarft.encoder import default_encoder
 from rarft.evaluation import claimed_categories, predict, scores, summary, world_judge
@@ -23,7 +22,7 @@ from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.response import NIL, format_completion
 from rarft.rewards import make_rewards
-from rarft.training import Example, ExampleDataset, VideoSFTTrainer, grpo_config, train_rarft
+from rarft.training import grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import reasoning
 from rarft.world.dataset import make_world
 from rarft.world.language import parse
@@ -43,19 +42,13 @@ KEPT = ("f1", "miou", "ra_iou", "refused", "over_refusal", "rt_iou", "explanatio
 def supervised(model, processor, train: list, cache, seed: int, steps: int) -> None:
     """Train on the reference completions of the samples that GRPO sees, as many prompts a step."""
     pairs = [(s, clip.story) for clip in train for s in (*clip.samples[:1] * 3, *clip.samples[1:])]  # half are relevant
-    features = cache.get([s.crop for s, _ in pairs])
-
-    def make(index: int, _: int) -> Example:
-        s, story = pairs[index]
-        answer, correction = (str(s.spans[0]), NIL) if s.relevant else (s.answer, s.correction)
-        return Example(
-            features[index], s.query, format_completion(reasoning(story, parse(s.query)), answer, correction)
-        )
-
-    arguments = training_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
-    dataset = ExampleDataset(make, [s.duration for s, _ in pairs], repeat=-(-steps * 12 // len(pairs)))
-    VideoSFTTrainer(model, arguments, dataset, processor).train()
-    model.eval()
+    demonstrations = []
+    for sample, story in pairs:
+        answer, correction = (str(sample.spans[0]), NIL) if sample.relevant else (sample.answer, sample.correction)
+        thought = reasoning(story, parse(sample.query))
+        demonstrations.append((sample, format_completion(thought, answer, correction)))
+    arguments = sft_arguments(BUILD / "ablation" / "sft", steps=steps, batch=12, rate=2e-4, seed=seed)
+    train_sft(model, processor, demonstrations, arguments, vision_cache=cache)
 
 
 def run(setting: str, seed: int, steps: int, train: list, test: list) -> dict:

@@ -117,3 +117,16 @@ def auroc(irrelevant: ArrayLike, refusal_score: ArrayLike) -> float:
     """Chance that an irrelevant query gets a higher refusal score than a relevant one. NaN with one class only."""
     truth = np.asarray(irrelevant, bool)
     return float(roc_auc_score(truth, refusal_score)) if truth.any() and not truth.all() else float("nan")
+
+
+def fpr_at_tpr(irrelevant: ArrayLike, refusal_score: ArrayLike, tpr: float = 0.95) -> float:
+    """Share of relevant queries refused by the threshold that catches at least `tpr` of the irrelevant ones.
+
+    The false positive rate at 95 % true positives of work on out-of-distribution detection. NaN with one class only.
+    """
+    truth, score = np.asarray(irrelevant, bool), np.asarray(refusal_score, float)
+    if truth.all() or not truth.any():
+        return float("nan")
+    caught = np.sort(score[truth])[::-1]
+    threshold = caught[int(np.ceil(tpr * len(caught))) - 1]
+    return float(np.mean(score[~truth] >= threshold))

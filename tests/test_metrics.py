@@ -130,3 +130,15 @@ def test_stored_predictions_of_other_samples_are_refused(tmp_path, world):
     path.write_text('{"video": "x", "query": "y", "completion": "z"}\n')
     with pytest.raises(ValueError, match="line 1"):
         read_predictions(path, samples)
+
+
+def test_fpr_at_tpr_is_the_lowest_that_any_threshold_reaches():
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        truth, score = rng.random(30) < 0.5, rng.integers(0, 12, 30) / 12  # many ties
+        if truth.all() or not truth.any():
+            continue
+        wanted = rng.choice([0.5, 0.8, 0.95, 1.0])
+        reached = [np.mean(score[~truth] >= t) for t in {*score, 2.0} if np.mean(score[truth] >= t) >= wanted - 1e-12]
+        assert metrics.fpr_at_tpr(truth, score, wanted) == pytest.approx(min(reached))
+    assert np.isnan(metrics.fpr_at_tpr([True], [1.0]))

@@ -30,7 +30,7 @@ from rarft.models.features import VisionFeatures
 from rarft.progress import progress
 from rarft.prompts import DESCRIBE
 from rarft.settings import Settings, save_settings
-from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
+from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer, sft_arguments
 from rarft.video.reader import Clip, read_video
 from rarft.world.completions import base_example
 from rarft.world.dataset import WorldClip, make_world
@@ -65,7 +65,7 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         if not (folder / "log.json").exists():
             steps, batch, rate = STAGES[stage]
             bf16 = stage in BF16_STAGES and has_bf16_units()
-            arguments = training_arguments(folder, steps=steps, batch=batch, rate=rate, seed=seed, bf16=bf16)
+            arguments = sft_arguments(folder, steps=steps, batch=batch, rate=rate, seed=seed, bf16=bf16)
             begin = time.perf_counter()
             history = run(arguments, -(-steps * batch // clips))
             minutes = (time.perf_counter() - begin) / 60
@@ -109,31 +109,6 @@ def has_bf16_units() -> bool:
         return torch.cuda.is_bf16_supported()
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 has no such function
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def training_arguments(
-    output: Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool = False
-) -> TrainingArguments:
-    """The settings that all stages share: AdamW, short warm-up, cosine to a twentieth."""
-    return TrainingArguments(
-        output_dir=str(output),
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=rate,
-        lr_scheduler_type="cosine_with_min_lr",
-        lr_scheduler_kwargs={"min_lr_rate": 0.05},
-        warmup_steps=min(50, max(1, steps // 10)),
-        adam_beta2=0.95,
-        weight_decay=0.01,
-        max_grad_norm=1.0,
-        logging_steps=25,
-        save_strategy="no",
-        seed=seed,
-        bf16=bf16,
-        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers asks for it where bf16 on a CPU is meant
-        report_to="none",
-        remove_unused_columns=False,
-    )
 
 
 def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:

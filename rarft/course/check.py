@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import copy
+import traceback
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 
+class CheckFailedError(AssertionError):
+    """What differs, and on which case. A notebook shows the message alone, without a traceback of this file."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"✗ {self}"]
+
+
 def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
     """Compare two functions on cases (tuples of arguments).
 
-    Raises AssertionError that shows the first case on which they differ; prints a line if there is none.
+    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises; prints a line if
+    there is none.
     """
     count = 0
     for case in cases:
-        expected = reference(*case)
+        arguments = f"{yours.__name__}({', '.join(repr(argument) for argument in case)})"
+        expected = reference(*copy.deepcopy(case))
         try:
             got = yours(*case)
-        except NotImplementedError as error:
-            raise AssertionError(f"{yours.__name__}: not written yet") from error
+        except NotImplementedError:
+            raise CheckFailedError(f"{yours.__name__}: not written yet") from None
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            what = f"{type(error).__name__}: {error}"
+            message = f"{arguments}\n  raised {what}\n  in line {where.lineno} of {where.name}: {where.line}"
+            raise CheckFailedError(f"{message}\n  expected {expected!r}") from error
         if not _same(got, expected, tolerance):
-            arguments = ", ".join(repr(argument) for argument in case)
-            raise AssertionError(f"{yours.__name__}({arguments})\n  returned {got!r}\n  expected {expected!r}")
+            raise CheckFailedError(f"{arguments}\n  returned {got!r}\n  expected {expected!r}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
 

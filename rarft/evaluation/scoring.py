@@ -87,6 +87,7 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
     if "refusal_probability" in values:
         known = ~np.isnan(values["refusal_probability"])
         row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
+        row["fpr95"] = metrics.fpr_at_tpr(~relevant[known], values["refusal_probability"][known])
     for name in values.keys() - {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}:
         row[name] = metrics.mean(values[name])
     return row

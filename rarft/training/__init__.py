@@ -5,7 +5,7 @@ from rarft.training.dataset import refusal_dataset
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe import read_recipe, run_recipe
 from rarft.training.run import build_trainer, grpo_config, train_rarft
-from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer
+from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer, sft_arguments, train_sft
 
 __all__ = [
     "Example",
@@ -18,5 +18,7 @@ __all__ = [
     "read_recipe",
     "refusal_dataset",
     "run_recipe",
+    "sft_arguments",
     "train_rarft",
+    "train_sft",
 ]

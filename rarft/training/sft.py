@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
+from rarft.errors import InputError
 from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
 from rarft.models.load import prompt_style
+from rarft.models.vision_cache import VisionCache
 from rarft.prompts import build_prompt
+from rarft.schema import Sample
 from rarft.upstream.of_transformers import check_trainer
 from rarft.video import Clip
 
@@ -99,6 +103,61 @@ class VideoSFTTrainer(Trainer):
             outputs.logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100
         )
         return (loss, outputs) if return_outputs else loss
+
+
+def sft_arguments(
+    output: str | Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool = False
+) -> TrainingArguments:
+    """AdamW, short warm-up, cosine to a twentieth: what all supervised training of the tiny model shares."""
+    return TrainingArguments(
+        output_dir=str(output),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=rate,
+        lr_scheduler_type="cosine_with_min_lr",
+        lr_scheduler_kwargs={"min_lr_rate": 0.05},
+        warmup_steps=min(50, max(1, steps // 10)),
+        adam_beta2=0.95,
+        weight_decay=0.01,
+        max_grad_norm=1.0,
+        logging_steps=min(25, max(1, steps // 10)),
+        save_strategy="no",
+        seed=seed,
+        bf16=bf16,
+        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers asks for it where bf16 on a CPU is meant
+        report_to="none",
+        remove_unused_columns=False,
+    )
+
+
+def train_sft(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    demonstrations: Sequence[tuple[Sample, str]],
+    arguments: TrainingArguments,
+    *,
+    vision_cache: VisionCache,
+) -> list[dict]:
+    """Fine-tune `model` in place on samples and the completions that they should get. Returns the log.
+
+    As many epochs as `arguments.max_steps` asks for. Raises InputError for a sample without a duration.
+    """
+    samples = [sample for sample, _ in demonstrations]
+    unknown = next((sample for sample in samples if not sample.duration), None)
+    if unknown is not None:
+        raise InputError(f"{unknown.video}: the sample has no duration, by which batches are built")
+    features = vision_cache.get([sample.crop for sample in samples])
+
+    def make(index: int, _: int) -> Example:
+        sample, completion = demonstrations[index]
+        return Example(features[index], sample.query, completion)
+
+    wanted = arguments.max_steps * arguments.train_batch_size
+    dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-wanted // len(samples)))
+    trainer = VideoSFTTrainer(model, arguments, dataset, processor)
+    trainer.train()
+    model.eval()
+    return trainer.state.log_history
 
 
 class LikeLengthSampler(torch.utils.data.Sampler):

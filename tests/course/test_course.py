@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 
 from rarft.course import ROOT, check_equal
 from rarft.course.build import chapters, run_chapter
+from rarft.course.check import CheckFailedError
 from rarft.course.site import GLOSSARY, write_site
 from rarft.course.student import SOLUTION, student_notebook, without_solutions
 from rarft.errors import ChapterError
@@ -71,6 +72,62 @@ def test_check_equal_tells_what_differs():
         check_equal(stub, lambda x: x, [(1,)])
     with pytest.raises(AssertionError):
         check_equal(lambda x: 1, lambda x: True, [(1,)])
+
+
+def test_an_error_in_a_students_function_shows_its_case_and_line():
+    def divides(x):
+        return 1 / x
+
+    with pytest.raises(CheckFailedError, match=r"divides\(0\)\n  raised ZeroDivisionError.*\n  in line \d+ of divides"):
+        check_equal(divides, lambda x: x, [(1,), (0,)])
+
+
+def test_a_function_that_changes_its_arguments_is_compared_on_the_same_case():
+    def clears(values):
+        total = sum(values)
+        values.clear()
+        return total
+
+    check_equal(clears, lambda v: sum(v), [([1, 2],)])
+    with pytest.raises(CheckFailedError, match=r"\[1, 2\]"):
+        check_equal(lambda v: clears(v) + 1, lambda v: clears(v), [([1, 2],)])
+
+
+# Answers that look right, by chapter: what the checks have to catch.
+WRONG_ANSWERS = [
+    ("01", "recall", "return sum(v > threshold for v in ious) / len(ious)"),
+    (
+        "05",
+        "grounding",
+        "i = temporal_iou(Span(*predicted), Span(*true))\n"
+        "    return i * (1 - abs(predicted[0] - true[0]) / 16) * (1 - abs(predicted[1] - true[1]) / 16)",
+    ),
+    (
+        "05",
+        "verdict",
+        "if {'not', 'nobody'} & set(answer.split()): return 'refuses'\n"
+        "    pair = re.search(r'([\\d.]+)s?\\s+to\\s+([\\d.]+)', answer)\n"
+        "    if pair: return 'grounds' if float(pair[1]) <= float(pair[2]) else 'unreadable'\n"
+        "    return 'refuses' if answer.strip() else 'unreadable'",
+    ),
+]
+
+
+@pytest.mark.parametrize("chapter, name, body", WRONG_ANSWERS, ids=[f"{c}-{n}" for c, n, _ in WRONG_ANSWERS])
+def test_a_wrong_answer_fails_its_check(chapter, name, body):
+    """The chapter's cells are run up to the check, with the wrong answer in place of the solution."""
+    path = next(p for p in CHAPTERS if p.name.startswith(chapter))
+    namespace = {"__name__": "__main__"}
+    for source in cells(path, "code"):
+        source = source.replace('SCALE = "full"', 'SCALE = "smoke"')
+        if SOLUTION.search(source) and f"def {name}(" in source:
+            source = re.sub(rf"(def {name}\(.*?:\n).*", lambda m: f"{m[1]}    {body}\n", source, flags=re.DOTALL)
+        if "check_equal(" in source and re.search(rf"\b{name}\b", source):
+            with pytest.raises(CheckFailedError, match=name):
+                exec(source, namespace)
+            return
+        exec(source, namespace)
+    raise AssertionError(f"{name} is never checked")
 
 
 def test_the_student_edition_fails_where_nothing_is_written(tmp_path):

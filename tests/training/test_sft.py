@@ -1,6 +1,13 @@
 """What supervised fine-tuning learns of a completion, and what is masked."""
 
-from rarft.training import Example
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from rarft.models import VisionCache
+from rarft.training import Example, sft_arguments, train_sft
 from rarft.training.sft import collate
 from rarft.video import read_video
 from rarft.world.completions import reasoning, refused
@@ -24,3 +31,34 @@ def test_labels_are_the_completion_without_what_is_masked(base, world):
     expected = completion.removeprefix("<think>").replace(REFUSAL, "") + " <|im_end|>"
     assert words == expected.replace("<", " <").replace(">", "> ").split()
     assert processor.tokenizer.decode(batch["labels"][1][batch["labels"][1] != -100]).split()[-1] == "<|im_end|>"
+
+
+# What the base would never say, so that there is something to learn.
+LESSON = "<think> red </think><answer> no such segment : red not blue </answer><correction> NIL </correction>"
+
+
+def test_demonstrations_are_learned_and_the_vision_tower_is_left_alone(base, world, tmp_path):
+    model, processor = base
+    before = copy.deepcopy(model.state_dict())
+    log = train_sft(
+        model,
+        processor,
+        [(sample, LESSON) for clip in world[:2] for sample in clip.samples],
+        sft_arguments(tmp_path, steps=8, batch=4, rate=1e-3, seed=0),
+        vision_cache=VisionCache(model, processor),
+    )
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert losses[-1] < 0.5 * losses[0]
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and not any("visual" in name for name in changed)
+
+
+def test_a_sample_without_a_duration_is_named(base, world, tmp_path):
+    sample = dataclasses.replace(world[0].samples[0], duration=None)
+    with pytest.raises(ValueError, match="duration"):
+        train_sft(
+            *base,
+            [(sample, LESSON)],
+            sft_arguments(tmp_path, steps=1, batch=1, rate=1e-3, seed=0),
+            vision_cache=VisionCache(*base),
+        )
