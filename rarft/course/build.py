@@ -10,10 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from rarft.course.changes import dependencies, reason
 from rarft.course.execute import run_chapter
 from rarft.course.notebook import BUILD, ROOT, results
-from rarft.course.site import write_site
+from rarft.course.site import title_of, write_site
 from rarft.course.student import write_student_edition
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -87,7 +89,7 @@ def _report(scale: str, listed: list[Path], entries: dict[str, dict[str, Any]]) 
     where = machine()
     rows = {
         source.name[:2]: {
-            "title": source.stem[3:].replace("_", " "),
+            "title": title_of(nbformat.read(source, as_version=4)),
             "minutes": entries[source.name[:2]]["minutes"],
             "peak_ram_gb": entries[source.name[:2]]["peak_ram_gb"],
             "machine": where,

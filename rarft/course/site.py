@@ -1,49 +1,180 @@
-"""Executed chapters → a site of plain HTML files that opens from disk."""
+"""Executed chapters → a site of plain HTML files that opens from disk and asks no network for anything.
+
+Formulae are MathML, which browsers draw by themselves. Every page leads to the chapter before and after; the index
+lists all sections and searches their text.
+"""
 
 from __future__ import annotations
 
 import html
+import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
+from bs4 import BeautifulSoup
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
+from nbformat import NotebookNode
 
 from rarft.course.notebook import ROOT
-from rarft.files import write_text
+from rarft.files import read_text, write_text
 
 GLOSSARY = "../README.md#words"  # what chapters link to where a word is new
 
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}"
     "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
+    "li ul{font-size:.9rem;color:#444}input{font:inherit;width:100%;padding:.3rem;box-sizing:border-box}"
 )
+NAVIGATION_STYLE = (
+    "nav.chapters{display:flex;justify-content:space-between;gap:1rem;max-width:60rem;margin:1rem auto;"
+    "padding:0 2rem;font:15px/1.4 system-ui,sans-serif}nav.chapters span{flex:1;text-align:center}"
+    "math[display=block]{margin:.8em 0;font-size:1.1em}"
+)
+SEARCH = """
+const found = document.getElementById("found");
+document.getElementById("query").addEventListener("input", event => {
+  const words = event.target.value.toLowerCase().split(/\\s+/).filter(word => word.length > 1);
+  found.replaceChildren(...(words.length ? SECTIONS : [])
+    .filter(section => words.every(word => section.text.toLowerCase().includes(word)))
+    .slice(0, 30)
+    .map(section => {
+      const link = document.createElement("a");
+      link.href = section.href;
+      link.textContent = section.title;
+      const item = document.createElement("li");
+      item.append(link);
+      return item;
+    }));
+});
+"""
+# Display formulae, then those within a line: an opening $ is not followed by a space, a closing one not preceded by it.
+_FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$(?!\s)([^$\n]+?)(?<!\s)\$(?!\d)", re.DOTALL)
+_CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A chapter of the site. sections: (anchor, title, text) of each heading."""
+
+    number: str
+    file: str
+    title: str
+    minutes: float
+    body: str
+    sections: list[tuple[str, str, str]]
 
 
 def write_site(executed: Path, folder: Path, report: dict) -> Path:
     """Convert every executed chapter of the report and write the index. Returns the index's path."""
-    exporter = HTMLExporter()
-    words = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Words\n")[2].rpartition("\n\n")[0]
+    words = read_text(ROOT / "README.md").partition("## Words\n")[2].rpartition("\n\n")[0]
     write_text(folder / "words.html", _page("Words", f"<h1>Words</h1>{markdown2html(words)}"))
-    rows = []
-    for notebook in sorted(executed.glob("*.ipynb")):
-        chapter = report["chapters"].get(notebook.name[:2])
-        if chapter is None:
-            continue
-        body, _ = exporter.from_filename(str(notebook))
-        write_text(folder / f"{notebook.stem}.html", body.replace(GLOSSARY, "words.html"))
-        rows.append(
-            f'<tr><td>{html.escape(notebook.name[:2])}</td><td><a href="{html.escape(notebook.stem)}.html">'
-            f"{html.escape(chapter['title'])}</a></td><td>{chapter['minutes']:.1f}</td></tr>"
+    listed = [path for path in sorted(executed.glob("*.ipynb")) if path.name[:2] in report["chapters"]]
+    pages = [_convert(path, report["chapters"][path.name[:2]]) for path in listed]
+    for page, before, after in zip(pages, [None, *pages], [*pages[1:], None], strict=False):
+        write_text(folder / page.file, _with_navigation(page, before, after))
+    return write_text(folder / "index.html", _index(pages, report))
+
+
+def title_of(notebook: NotebookNode) -> str:
+    """The chapter's first heading, without its number."""
+    heading = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
+    return re.sub(r"^\d\d · ", "", heading)
+
+
+def _convert(path: Path, chapter: dict) -> Page:
+    notebook = nbformat.read(path, as_version=4)
+    title = title_of(notebook)
+    formulae = _take_out_formulae(notebook)
+    # No address of a script: nothing on the page is asked of a network.
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True)
+    body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+    for mark, formula in formulae.items():
+        body = body.replace(mark, formula)
+    body = body.replace(GLOSSARY, "words.html")
+    return Page(path.name[:2], f"{path.stem}.html", title, chapter["minutes"], body, _sections(body))
+
+
+def _take_out_formulae(notebook: NotebookNode) -> dict[str, str]:
+    """Replace the formulae of text cells by marks, which Markdown leaves alone. Returns mark → MathML."""
+    formulae: dict[str, str] = {}
+
+    def mark(match: re.Match) -> str:
+        block, inline = match.groups()
+        display = "block" if block else "inline"
+        name = f"FORMULA{len(formulae):03d}"
+        formulae[name] = convert((block or inline).strip(), display=display)
+        return f"\n\n{name}\n\n" if block else name
+
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts = _CODE.split(cell.source)
+            parts[::2] = [_FORMULA.sub(mark, text) for text in parts[::2]]
+            cell.source = "".join(parts)
+    return formulae
+
+
+def _sections(body: str) -> list[tuple[str, str, str]]:
+    """Anchor, title and text of each heading of an exported chapter."""
+    soup = BeautifulSoup(body, "html.parser")
+    sections: list[tuple[str, str, str]] = []
+    for cell in soup.select(".jp-Cell"):
+        for heading in cell.select("h1[id], h2[id], h3[id]"):
+            title = heading.get_text().replace("¶", "").strip()
+            sections.append((str(heading["id"]), title, title))
+        source = cell.select_one(".jp-RenderedMarkdown, .jp-InputArea-editor")
+        if source is not None and sections:
+            anchor, title, text = sections[-1]
+            sections[-1] = (anchor, title, f"{text} {source.get_text(' ', strip=True)}")
+    return sections
+
+
+def _with_navigation(page: Page, before: Page | None, after: Page | None) -> str:
+    def link(other: Page | None, text: str) -> str:
+        return (
+            "" if other is None else f'<a href="{html.escape(other.file)}">{text.format(html.escape(other.title))}</a>'
         )
-    index = (
+
+    bar = (
+        f'<nav class="chapters"><span>{link(before, "← {}")}</span><span><a href="index.html">Contents</a></span>'
+        f"<span>{link(after, '{} →')}</span></nav>"
+    )
+    head, body_tag, rest = page.body.partition("<body")
+    attributes, end, content = rest.partition(">")
+    styled = head.replace("</head>", f"<style>{NAVIGATION_STYLE}</style></head>")
+    return f"{styled}{body_tag}{attributes}{end}{bar}{content.replace('</body>', f'{bar}</body>')}"
+
+
+def _index(pages: list[Page], report: dict) -> str:
+    chapters, searched = [], []
+    for page in pages:
+        inner = [(anchor, title) for anchor, title, _ in page.sections[1:] if title != "Summary"]
+        items = "".join(
+            f'<li><a href="{html.escape(page.file)}#{html.escape(anchor)}">{html.escape(title)}</a></li>'
+            for anchor, title in inner
+        )
+        chapters.append(
+            f'<li><a href="{html.escape(page.file)}">{page.number} · {html.escape(page.title)}</a>'
+            f" ({page.minutes:.1f} min)<details><summary>sections</summary><ul>{items}</ul></details></li>"
+        )
+        searched += [
+            {"href": f"{page.file}#{anchor}", "title": f"{page.number} · {title}", "text": text}
+            for anchor, title, text in page.sections
+        ]
+    data = json.dumps(searched, ensure_ascii=False).replace("<", "\\u003c")
+    body = (
         "<h1>Learning to Refuse</h1>"
         f"<p>Built at SCALE={html.escape(report['scale'])} on {html.escape(report['machine'])}.</p>"
-        f"<table><tr><th></th><th>Chapter</th><th>Minutes</th></tr>{''.join(rows)}</table>"
-        '<p><a href="words.html">Words</a></p>'
+        '<p><label>Search <input id="query" type="search" autocomplete="off"></label></p><ul id="found"></ul>'
+        f'<ul>{"".join(chapters)}</ul><p><a href="words.html">Words</a></p>'
+        f"<script>const SECTIONS = {data};{SEARCH}</script>"
     )
-    return write_text(folder / "index.html", _page("Learning to Refuse", index))
+    return _page("Learning to Refuse", body)
 
 
 def _page(title: str, body: str) -> str:
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en">{head}{body}</html>'

@@ -1,11 +1,14 @@
 """The chapters hold what they promise: parts, exercises whose solutions pass and whose stubs fail, one set of pins."""
 
+import html
+import json
 import re
 import shutil
 
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from packaging.requirements import Requirement
 
 from rarft.course import ROOT, check_equal
@@ -170,14 +173,50 @@ def test_paths_and_commands_in_the_readme_exist():
         assert f"\n{target}:" in makefile, target
 
 
-def test_the_site_has_the_glossary_that_chapters_link_to(tmp_path):
-    executed = tmp_path / "executed"
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site of three chapters that were not run."""
+    folder = tmp_path_factory.mktemp("site")
+    executed = folder / "executed"
     executed.mkdir()
-    shutil.copy(CHAPTERS[0], executed)
-    report = {"chapters": {"00": {"title": "Start here", "minutes": 0.1}}, "scale": "smoke", "machine": "a <machine>"}
-    index = write_site(executed, tmp_path / "site", report).read_text()
-    chapter = (tmp_path / "site" / f"{CHAPTERS[0].stem}.html").read_text()
-    words = (tmp_path / "site" / "words.html").read_text()
+    rows = {}
+    for path in (CHAPTERS[0], CHAPTERS[7], CHAPTERS[8]):
+        shutil.copy(path, executed)
+        rows[path.name[:2]] = {"title": "any", "minutes": 0.1}
+    write_site(executed, folder / "site", {"chapters": rows, "scale": "smoke", "machine": "a <machine>"})
+    return {path.stem: path.read_text(encoding="utf-8") for path in (folder / "site").glob("*.html")}
+
+
+def test_the_site_has_the_glossary_that_chapters_link_to(site):
+    index, chapter, words = site["index"], site[CHAPTERS[0].stem], site["words"]
     assert 'href="words.html"' in index and "a &lt;machine&gt;" in index
     assert 'href="words.html"' in chapter and "README.md" not in chapter
     assert "<td>zero-variance group</td>" in words and "Licence" not in words
+
+
+def test_the_site_asks_nothing_of_a_network(site):
+    for name, page in site.items():
+        fetched = re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["'](?!data:)([^"']+)""", page)
+        assert not [address for address in fetched if "//" in address], name
+
+
+def test_formulae_of_the_site_are_mathml(site):
+    page = site[CHAPTERS[8].stem]
+    assert page.count("<math") > 20 and '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in page
+    text = BeautifulSoup(re.sub(r"<math.*?</math>", "", page, flags=re.DOTALL), "html.parser").get_text()
+    assert "FORMULA" not in text and "\\nabla" not in text and "$$" not in text
+
+
+def test_pages_lead_to_their_neighbours_by_title_and_the_index_to_every_section(site):
+    middle = site[CHAPTERS[7].stem]
+    assert f'<a href="{CHAPTERS[0].stem}.html">← Start here</a>' in middle
+    assert f'<a href="{CHAPTERS[8].stem}.html">GRPO from first principles →</a>' in middle
+    assert "08 · GRPO from first principles" in site["index"]
+    for page, anchor in re.findall(r'href="([^"#]+)#([^"]+)"', site["index"]):
+        assert f'id="{html.unescape(anchor)}"' in html.unescape(site[page.removesuffix(".html")]), (page, anchor)
+
+
+def test_the_index_searches_the_text_of_sections(site):
+    data = json.loads(re.search(r"const SECTIONS = (\[.*?\]);\n", site["index"], re.DOTALL)[1])
+    assert [s["title"] for s in data if "finite differences" in s["text"]]
+    assert all(s["href"].split("#")[0].removesuffix(".html") in site for s in data)
