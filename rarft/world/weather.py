@@ -17,8 +17,8 @@ from PIL import Image, ImageFilter
 
 from rarft.errors import InputError
 
-FRAME_RATES = (4, 6, 8)  # even: read at 2 fps, a frame is from the half second that it stands for
-SIZES = (64, 80, 96)
+FRAME_RATES = (4, 5, 6, 8)
+SIZES = (64, 80, 96, 112)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ _STORM = {**{name: 2.0 * most for name, most in _ROUGH.items()}, "crf": 22.0, "b
 _FACTORS = ("contrast", "gamma", "zoom")
 _ONE_SIDED = ("noise", "blur", "texture", "crf")
 LEVELS = ("calm", "rough", "storm")
-NUISANCES = (*_ROUGH, "size", "fps")
 
 
 def draw_weather(level: str, rng: np.random.Generator) -> Weather:
@@ -90,31 +89,15 @@ def draw_weather(level: str, rng: np.random.Generator) -> Weather:
     return replace(rough, **{str(name): _drawn(str(name), _ROUGH[name], _STORM[name], rng) for name in worst})
 
 
-def at_the_edge(name: str, direction: int, seed: int) -> Weather:
-    """CALM but for one nuisance, as far from it as `rough` goes; `direction` is 1 or -1."""
-    if name == "size":
-        return replace(CALM, size=SIZES[-1], seed=seed)
-    if name == "fps":
-        return replace(CALM, fps=FRAME_RATES[-1], seed=seed)
-    signs = {"cast": (1, -1, 0), "shift": (1, 1), "pan": (1, 1)}.get(name, (1,))
-    distance = _ROUGH[name] * np.array(signs, float) * (1 if name in _ONE_SIDED else direction)
-    return replace(CALM, **{name: _value(name, distance)}, seed=seed)
-
-
 def _drawn(name: str, least: float, most: float, rng: np.random.Generator) -> Any:
     """A value of a nuisance whose distance from CALM is uniform in [least, most]."""
     count = {"cast": 3, "shift": 2, "pan": 2}.get(name, 1)
     distance = rng.uniform(least, most, count)
     if name not in _ONE_SIDED:
         distance = distance * rng.choice((-1.0, 1.0), count)
-    return _value(name, distance)
-
-
-def _value(name: str, distance: np.ndarray) -> Any:
-    """The value of a nuisance that differs from CALM by so much."""
     if name == "cast":
         return tuple(np.exp(distance).tolist())
-    if len(distance) > 1:
+    if count > 1:
         return tuple(distance.tolist())
     if name in _FACTORS:
         return float(np.exp(distance[0]))
@@ -136,10 +119,9 @@ def apply_weather(frames: np.ndarray, weather: Weather) -> np.ndarray:
     """What a camera in this weather makes of frames (T, H, W, 3) uint8: (T, size, size, 3) uint8."""
     if replace(weather, texture=0.0, crf=CALM.crf, fps=CALM.fps, seed=CALM.seed) == CALM:  # nothing for the camera
         return frames
-    levels = np.arange(256, dtype=np.float32)[:, None] / 255
-    lit = np.clip(levels * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
-    table = 255 * ((lit - 0.5) * weather.contrast + 0.5) + weather.brightness
-    lit = table[_camera(frames, weather), np.arange(3)]
+    moved = _camera(frames, weather).astype(np.float32) / 255
+    lit = np.clip(moved * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
+    lit = 255 * ((lit - 0.5) * weather.contrast + 0.5) + weather.brightness
     rng = np.random.default_rng([weather.seed, 1])
     noisy = lit + weather.noise * rng.standard_normal(lit.shape, np.float32) if weather.noise else lit
     return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)

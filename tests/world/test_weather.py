@@ -9,16 +9,7 @@ from rarft.course import ROOT
 from rarft.video import read_video
 from rarft.world import render, write_video
 from rarft.world.dataset import clip_weather, draw_clip, make_world
-from rarft.world.weather import (
-    CALM,
-    LEVELS,
-    NUISANCES,
-    Weather,
-    add_texture,
-    apply_weather,
-    at_the_edge,
-    draw_weather,
-)
+from rarft.world.weather import CALM, LEVELS, Weather, add_texture, apply_weather, draw_weather
 
 ALONE = {
     "brightness": 30.0,
@@ -105,7 +96,7 @@ def test_clips_of_a_level_differ_in_everything():
     drawn = [clip_weather("rough", 0, "train", index) for index in range(200)]
     assert all(clip_weather("calm", 0, "train", index) == CALM for index in range(5))
     for field in dataclasses.fields(Weather):
-        assert len({getattr(weather, field.name) for weather in drawn}) >= 3, field.name
+        assert len({getattr(weather, field.name) for weather in drawn}) > 3, field.name
 
 
 def test_a_storm_is_rougher_than_rough():
@@ -131,16 +122,3 @@ def test_a_file_shows_the_weather_after_coding(tmp_path, story):
     clip = read_video(write_video(render(story, weather), tmp_path / "a.mp4", weather.fps, crf=weather.crf))
     assert clip.frames.shape[1:] == (80, 80, 3)
     assert clip.frames.mean() > render(story).mean() + 20
-
-
-@pytest.mark.parametrize("direction", [1, -1])
-def test_the_edge_of_rough_is_one_nuisance_and_no_further_than_training_goes(direction):
-    drawn = [draw_weather("rough", np.random.default_rng(i)) for i in range(400)]
-    for name in NUISANCES:
-        edge = at_the_edge(name, direction, seed=5)
-        value = np.ravel(getattr(edge, name))
-        among = np.array([np.ravel(getattr(w, name)) for w in drawn])
-        assert dataclasses.replace(edge, **{name: getattr(CALM, name)}, seed=0) == CALM
-        slack = 0.05 * (among.max(0) - among.min(0)) + 1e-9
-        assert np.all(value <= among.max(0) + slack) and np.all(value >= among.min(0) - slack)
-        assert not np.allclose(value, np.ravel(getattr(CALM, name)))
