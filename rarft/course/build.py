@@ -15,7 +15,7 @@ import nbformat
 from rarft.course.changes import dependencies, reason
 from rarft.course.execute import run_chapter
 from rarft.course.notebook import BUILD, ROOT, results
-from rarft.course.site import title_of, write_site
+from rarft.course.site import write_site
 from rarft.course.student import write_student_edition
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -32,6 +32,12 @@ def chapters(only: list[str] | None = None) -> list[Path]:
     if not paths:
         raise InputError(f"no chapters {only or ''} in {NOTEBOOKS}")
     return paths
+
+
+def title_of(source: Path) -> str:
+    """A chapter's first heading, without its number."""
+    heading = nbformat.read(source, as_version=4).cells[0].source.splitlines()[0]
+    return heading.removeprefix(f"# {source.name[:2]} · ")
 
 
 def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool = False) -> dict[str, Any]:
@@ -89,7 +95,7 @@ def _report(scale: str, listed: list[Path], entries: dict[str, dict[str, Any]]) 
     where = machine()
     rows = {
         source.name[:2]: {
-            "title": title_of(nbformat.read(source, as_version=4)),
+            "title": title_of(source),
             "minutes": entries[source.name[:2]]["minutes"],
             "peak_ram_gb": entries[source.name[:2]]["peak_ram_gb"],
             "machine": where,

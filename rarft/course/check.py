@@ -33,7 +33,7 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
         except NotImplementedError:
             raise CheckFailedError(f"{yours.__name__}: not written yet") from None
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
+            where = _line_of(yours, error)
             what = f"{type(error).__name__}: {error}"
             message = f"{arguments}\n  raised {what}\n  in line {where.lineno} of {where.name}: {where.line}"
             raise CheckFailedError(f"{message}\n  expected {expected!r}") from error
@@ -41,6 +41,13 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
             raise CheckFailedError(f"{arguments}\n  returned {got!r}\n  expected {expected!r}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
+
+
+def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:
+    """The innermost line of the function's own file that the error passed, not one of a library that it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == function.__code__.co_filename]
+    return (own or list(frames))[-1]
 
 
 def _same(got: Any, expected: Any, tolerance: float) -> bool:

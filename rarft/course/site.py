@@ -79,15 +79,9 @@ def write_site(executed: Path, folder: Path, report: dict) -> Path:
     return write_text(folder / "index.html", _index(pages, report))
 
 
-def title_of(notebook: NotebookNode) -> str:
-    """The chapter's first heading, without its number."""
-    heading = notebook.cells[0].source.splitlines()[0].removeprefix("# ")
-    return re.sub(r"^\d\d · ", "", heading)
-
-
 def _convert(path: Path, chapter: dict) -> Page:
     notebook = nbformat.read(path, as_version=4)
-    title = title_of(notebook)
+    title = chapter["title"]
     formulae = _take_out_formulae(notebook)
     # No address of a script: nothing on the page is asked of a network.
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True)

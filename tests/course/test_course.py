@@ -12,7 +12,7 @@ from bs4 import BeautifulSoup
 from packaging.requirements import Requirement
 
 from rarft.course import ROOT, check_equal
-from rarft.course.build import chapters, run_chapter
+from rarft.course.build import chapters, run_chapter, title_of
 from rarft.course.check import CheckFailedError
 from rarft.course.site import GLOSSARY, write_site
 from rarft.course.student import SOLUTION, student_notebook, without_solutions
@@ -81,8 +81,13 @@ def test_an_error_in_a_students_function_shows_its_case_and_line():
     def divides(x):
         return 1 / x
 
+    def reads(text):
+        return json.loads(text)
+
     with pytest.raises(CheckFailedError, match=r"divides\(0\)\n  raised ZeroDivisionError.*\n  in line \d+ of divides"):
         check_equal(divides, lambda x: x, [(1,), (0,)])
+    with pytest.raises(CheckFailedError, match=r"in line \d+ of reads: return json.loads\(text\)"):
+        check_equal(reads, lambda text: 1, [("not JSON",)])
 
 
 def test_a_function_that_changes_its_arguments_is_compared_on_the_same_case():
@@ -182,7 +187,7 @@ def site(tmp_path_factory):
     rows = {}
     for path in (CHAPTERS[0], CHAPTERS[7], CHAPTERS[8]):
         shutil.copy(path, executed)
-        rows[path.name[:2]] = {"title": "any", "minutes": 0.1}
+        rows[path.name[:2]] = {"title": title_of(path), "minutes": 0.1}
     write_site(executed, folder / "site", {"chapters": rows, "scale": "smoke", "machine": "a <machine>"})
     return {path.stem: path.read_text(encoding="utf-8") for path in (folder / "site").glob("*.html")}
 
