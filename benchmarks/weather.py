@@ -9,7 +9,6 @@ draws, in both directions alternately where it has two. Resumable: rows that the
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import tempfile
 from pathlib import Path
@@ -23,24 +22,9 @@ from rarft.machine import machine
 from rarft.models import open_model
 from rarft.world.dataset import clip_weather, draw_clip, samples_of
 from rarft.world.render import render, write_video
-from rarft.world.weather import CALM, LEVELS, Weather
+from rarft.world.weather import LEVELS, NUISANCES, Weather, at_the_edge
 
 SEED = 7  # of clips that neither training nor chapter 09 has seen
-EDGE = {
-    "brightness": (40.0, -40.0),
-    "contrast": (1.35, 0.74),
-    "gamma": (1.28, 0.78),
-    "cast": ((1.12, 0.89, 1.0), (0.89, 1.0, 1.12)),
-    "noise": (18.0, 18.0),
-    "blur": (0.7, 0.7),
-    "shift": ((4.0, 4.0), (-4.0, -4.0)),
-    "pan": ((4.0, 4.0), (-4.0, -4.0)),
-    "zoom": (1.08, 0.92),
-    "texture": (14.0, 14.0),
-    "crf": (32, 32),
-    "size": (96, 112),
-    "fps": (8, 5),
-}
 FIGURES = ("f1", "auroc", "miou", "over_refusal", "refused")
 
 
@@ -48,7 +32,7 @@ def weather_of(condition: str, index: int) -> Weather:
     """The weather of clip `index`: of a level, or with one nuisance at its edge."""
     if condition in LEVELS:
         return clip_weather(condition, SEED, "test", index)
-    return dataclasses.replace(CALM, **{condition: EDGE[condition][index % 2], "seed": index})
+    return at_the_edge(condition, index)
 
 
 def clips_in(condition: str, count: int, folder: Path) -> list:
@@ -75,7 +59,7 @@ def main() -> None:
         if (before["seed"], before["clips"]) == (SEED, options.clips):
             measured["rows"] = before["rows"]
     opened = {name: open_model(ROOT / name) for name in options.models}
-    for condition in (*LEVELS, *EDGE):
+    for condition in (*LEVELS, *NUISANCES):
         missing = [name for name in options.models if name not in measured["rows"].get(condition, {})]
         if not missing:
             continue

@@ -73,7 +73,9 @@ STYLES = {
     "ra-rft": RA_RFT,
 }
 
-DESCRIBE = "describe the video"  # the only query of the captioning stage (rarft.base.make)
+# Prompts of the tiny base's own tasks, beside grounding (rarft.base): to caption a clip, and to compare a sentence with it.
+DESCRIBE = "describe the video"
+COMPARE = "compare :"
 
 
 def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict[str, Any]]:

@@ -1,9 +1,9 @@
-"""How `data/base` is made, in three stages, each with real `transformers` training on videos read from files.
+"""How `data/base` is made, in four stages, each with real `transformers` training on videos read from files.
 
-vision: the vision tower learns what a second of video shows (`rarft.base.vision`), then stays frozen.
+vision: the vision tower learns what a second of a video in calm weather shows (`rarft.base.vision`).
+weather: it learns the same in rough weather, and is frozen. Begun in rough weather, it learns neither.
 captioning: the language model learns to describe whole clips, second by second.
-grounding: queries, held against the timeline, answered, and now and then refused
-(`rarft.world.completions.base_example`).
+tasks: to ground a query, and, under a prompt of its own, to compare a sentence with the clip (`rarft.base.lessons`).
 
 Starting with captions instead, a model of this size learns when things change, never what they are.
 """
@@ -20,7 +20,8 @@ import torch
 from safetensors.torch import load_model
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
-from rarft.base.tiny import tiny_model, tiny_processor
+from rarft.base.lessons import draw_lesson
+from rarft.base.tiny import FRAME, tiny_model, tiny_processor
 from rarft.base.vision import train_vision
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -30,31 +31,38 @@ from rarft.models.features import VisionFeatures
 from rarft.progress import progress
 from rarft.prompts import DESCRIBE
 from rarft.settings import Settings, save_settings
+from rarft.training.checkpoints import resume_training
 from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer, sft_arguments
 from rarft.video.reader import Clip, read_video
-from rarft.world.completions import base_example
 from rarft.world.dataset import WorldClip, make_world
-from rarft.world.language import REFUSAL, timeline
+from rarft.world.language import timeline
 
 CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate
     "vision": (1400, 48, 1.5e-3),
-    "captioning": (700, 32, 3e-3),
-    "grounding": (2000, 32, 2e-3),
+    "weather": (1300, 48, 1e-3),
+    "captioning": (800, 32, 3e-3),
+    "tasks": (3600, 32, 2e-3),
 }
-BF16_STAGES = ("captioning", "grounding")  # where the processor has units for it
+BF16_STAGES = ("captioning", "tasks")  # where the processor has units for it
+SAVE_STEPS = 200
+# Every clip is read at 64×64 pixels, whatever its size: what the tower was trained on.
+SETTINGS = Settings(max_pixels=FRAME**2, min_frame_pixels=FRAME**2, factor=32, max_new_tokens=352)
 
 
 def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """Train the base model from nothing and save it with its log. Stages that are saved already are not repeated.
+    """Train the base model from nothing and save it with its log.
+
+    Stages that are saved already are not repeated; one that was interrupted goes on from its last checkpoint.
 
     Args:
-        data: folder for the world's videos; made if missing (16,000 clips, about 200 MB).
+        data: folder for the world's videos; made if missing (24,000 clips, about 600 MB).
         output: folder of the model in the Hugging Face layout, with `training_log.json`.
     """
     data, output = Path(data), Path(output)
-    short = make_world(data / "align", "align", CLIPS["align"])
-    whole = make_world(data / "train", "train", CLIPS["train"])
+    calm = make_world(data / "align-calm", "align", CLIPS["align"], weather="calm")
+    rough = make_world(data / "align-rough", "align", CLIPS["align"], weather="rough")
+    whole = make_world(data / "train-rough", "train", CLIPS["train"], weather="rough")
     set_seed(seed)
     processor = tiny_processor()
     model = tiny_model(processor)
@@ -65,7 +73,9 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         if not (folder / "log.json").exists():
             steps, batch, rate = STAGES[stage]
             bf16 = stage in BF16_STAGES and has_bf16_units()
-            arguments = sft_arguments(folder, steps=steps, batch=batch, rate=rate, seed=seed, bf16=bf16)
+            arguments = sft_arguments(
+                folder, steps=steps, batch=batch, rate=rate, seed=seed, bf16=bf16, save_steps=SAVE_STEPS
+            )
             begin = time.perf_counter()
             history = run(arguments, -(-steps * batch // clips))
             minutes = (time.perf_counter() - begin) / 60
@@ -75,23 +85,26 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         load_model_weights(model, folder / "model.safetensors")
         log["stages"][stage] = read_json(folder / "log.json")
 
-    stories = [clip.story for clip in short]
-    timed("vision", lambda a, repeat: train_vision(model, processor, read_clips(short), stories, a, repeat), len(short))
+    for stage, world in (("vision", calm), ("weather", rough)):
+
+        def see(arguments: TrainingArguments, repeat: int, world: list[WorldClip] = world) -> list[dict]:
+            stories = [clip.story for clip in world]
+            return train_vision(model, processor, read_clips(world), stories, arguments, repeat)
+
+        timed(stage, see, len(world))
     freeze_vision(model)
     examples = Examples(model, processor, whole, seed)
-    timed(
-        "captioning",
-        lambda a, repeat: sft(model, processor, examples.captioning, examples.lengths, a, repeat),
-        len(whole),
-    )
-    timed(
-        "grounding",
-        lambda a, repeat: sft(model, processor, examples.grounding, examples.lengths, a, repeat),
-        len(whole),
-    )
+    for stage, make in (("captioning", examples.captioning), ("tasks", examples.task)):
+
+        def speak(
+            arguments: TrainingArguments, repeat: int, make: Callable[[int, int], Example] = make
+        ) -> list[dict]:
+            return sft(model, processor, make, examples.lengths, arguments, repeat)
+
+        timed(stage, speak, len(whole))
     model.save_pretrained(output)
     processor.save_pretrained(output)
-    save_settings(output, Settings(max_new_tokens=352))
+    save_settings(output, SETTINGS)
     write_json(output / "training_log.json", log)
     return model, processor
 
@@ -113,15 +126,19 @@ def has_bf16_units() -> bool:
 
 def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:
     """Decode every clip into memory (about 12 kB a frame)."""
+
+    def read(clip: WorldClip) -> Clip:
+        return read_video(clip.path, **SETTINGS.video)
+
     with ThreadPoolExecutor(threads) as pool:
-        return list(progress(pool.map(lambda clip: read_video(clip.path), world), total=len(world), desc="decode"))
+        return list(progress(pool.map(read, world), total=len(world), desc="decode"))
 
 
 def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip]) -> list[VisionFeatures]:
     """Vision features of every clip, computed once; for a frozen vision tower."""
     features: list[VisionFeatures] = []
     for start in progress(range(0, len(world), 32), desc="encode"):
-        clips = [read_video(clip.path) for clip in world[start : start + 32]]
+        clips = [read_video(clip.path, **SETTINGS.video) for clip in world[start : start + 32]]
         features += encode_clips(model, processor, clips)
     return features
 
@@ -139,18 +156,14 @@ class Examples:
         """The timeline alone."""
         return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
 
-    def grounding(self, index: int, epoch: int) -> Example:
-        """A query and a whole completion; another one each epoch. In three of four the timeline is masked: it is known
-        by now and would otherwise be nine tenths of the loss."""
+    def task(self, index: int, epoch: int) -> Example:
+        """A lesson; another one each epoch. In three of four the timeline is masked: it is known by now and would
+        otherwise be most of the loss."""
         rng = np.random.default_rng([self.seed, epoch, index])
-        query, completion, masked_refusal = base_example(self.stories[index], self.stories, rng)
-        masked = []
-        if rng.random() < 0.75:
-            masked.append((0, len(f"<think> {timeline(self.stories[index])}")))
-        if masked_refusal:
-            begin = completion.index(REFUSAL)
-            masked.append((begin, begin + len(REFUSAL)))
-        return Example(self.features[index], query, completion, tuple(masked))
+        lesson = draw_lesson(self.stories[index], self.stories, rng)
+        known = len(f"<think> {timeline(self.stories[index])}")
+        masked = ((0, known),) if rng.random() < 0.75 else ()
+        return Example(self.features[index], lesson.prompt, lesson.completion, masked)
 
 
 def sft(
@@ -163,5 +176,5 @@ def sft(
 ) -> list[dict]:
     """Train for `repeat` epochs on the examples that `make` gives. Returns the log."""
     trainer = VideoSFTTrainer(model, arguments, ExampleDataset(make, lengths, repeat), processor)
-    trainer.train()
+    resume_training(trainer)
     return trainer.state.log_history

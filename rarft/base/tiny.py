@@ -18,13 +18,14 @@ from transformers import (
 )
 
 from rarft import prompts
-from rarft.world import completions, language, scenes
+from rarft.world import completions, language, scenes, wordings
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>",
            "<|image_pad|>")  # fmt: skip
 TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "timestep", "answer", "correction") for slash in ("", "/"))
 PHRASES = tuple(value for value in language._SLOT_OF if len(value.split()) == 2)  # one thing, one token: `moves up`
 LONGEST_SECONDS = 24
+FRAME = 64  # pixels, height and width of a frame as the model reads it
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }} "
@@ -36,25 +37,16 @@ CHAT_TEMPLATE = (
 
 
 def vocabulary() -> list[str]:
-    """Every word of the grammar, every whole second, the marks of the reasoning, and the words of the format."""
+    """Every word of the grammar in every wording, every whole second, the marks of the reasoning, and the words of the
+    format."""
     values = [word for value in language._SLOT_OF if value not in PHRASES for word in value.split()]
-    glue = f"the with than turns to it as on before after not and NIL scene user assistant . : s {language.REFUSAL}"
+    glue = f"the with than turns to it as on before after not and no NIL scene user assistant . : s {language.REFUSAL}"
     plurals = [part + "s" for part in scenes.PARTS]
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
-    return list(
-        dict.fromkeys(
-            [
-                "<unk>",
-                *glue.split(),
-                *values,
-                *plurals,
-                *numbers,
-                *prompts.DESCRIBE.split(),
-                "other",
-                *completions.MARKS,
-            ]
-        )
-    )
+    tasks = f"{prompts.DESCRIBE} {prompts.COMPARE} segment other"
+    worded = [word for wording in wordings.all_words() if wording not in PHRASES for word in wording.split()]
+    words = [*glue.split(), *values, *plurals, *numbers, *tasks.split(), *completions.NAMES, *completions.MARKS, *worded]
+    return list(dict.fromkeys(["<unk>", *words]))
 
 
 def tiny_tokenizer() -> PreTrainedTokenizerFast:
@@ -91,7 +83,7 @@ def tiny_processor() -> Qwen3VLProcessor:
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,
     }
-    budget = {"shortest_edge": 32 * 32, "longest_edge": 64 * 64 * 2 * LONGEST_SECONDS}
+    budget = {"shortest_edge": 32 * 32, "longest_edge": FRAME * FRAME * 2 * LONGEST_SECONDS}
     return Qwen3VLProcessor(
         image_processor=Qwen2VLImageProcessor(size=budget, **geometry),
         tokenizer=tiny_tokenizer(),

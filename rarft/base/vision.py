@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArgum
 
 from rarft.models.families import vision_tower
 from rarft.models.features import video_kwargs
+from rarft.training.checkpoints import resume_training
 from rarft.training.sft import LikeLengthSampler
 from rarft.video.reader import Clip
 from rarft.world import scenes
@@ -113,7 +114,8 @@ def train_vision(
     arguments: TrainingArguments,
     repeat: int,
 ) -> list[dict]:
-    """Train the tower of `model` in place. Returns the log, with the accuracy of each probe."""
+    """Train the tower of `model` in place, from the last checkpoint if there is one. Returns the log, with the accuracy
+    of each probe."""
 
     def collate(indices: list[int]) -> dict[str, torch.Tensor]:
         videos = [clips[i] for i in indices]
@@ -133,7 +135,7 @@ def train_vision(
         data_collator=collate,
         lengths=[story.duration for story in stories] * repeat,
     )
-    trainer.train()
+    resume_training(trainer)
     _bring_to_scale(trainer.model.tower, collate(list(range(min(32, len(clips))))))
     return trainer.state.log_history
 

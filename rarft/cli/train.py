@@ -6,9 +6,12 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.errors import InputError
-from rarft.files import BASE
+from rarft.files import BASE, write_json
 
-HELP = "Train: `base` makes data/base, `rarft` runs RA-RFT from it on the world, or by a recipe."
+HELP = (
+    "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there on the "
+    "world, or by a recipe."
+)
 # Options that stand for a field of a recipe.
 RECIPE_FIELDS = {
     "out": "output_dir",
@@ -21,7 +24,7 @@ RECIPE_FIELDS = {
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    add("recipe", choices=("base", "rarft"))
+    add("recipe", choices=("base", "cold-start", "rarft"))
     add(
         "--config",
         type=Path,
@@ -33,7 +36,7 @@ def add_arguments(command: ArgumentParser) -> None:
         type=Path,
         help="folder of world videos, made if missing; build/world by default, a recipe names its own",
     )
-    add("--model", help="rarft: where to start; the shipped base, or the recipe's, by default")
+    add("--model", help="where to start; by default the shipped base, for rarft a cold start from it, or the recipe's")
     add(
         "--variant",
         choices=("official", "paper", "robust"),
@@ -49,6 +52,8 @@ def run(options: Namespace) -> int:
     """Every option is used or refused: none is dropped in silence."""
     if options.recipe == "base":
         _refuse(options, ("config", "model", "variant", "steps", "resume"), "`train base` has no such option")
+    if options.recipe == "cold-start":
+        _refuse(options, ("config", "variant", "resume"), "`train cold-start` has no such option")
     if options.config:
         _refuse(options, ("data",), "a recipe's data is --train_data")
         _train_by_recipe(options)
@@ -60,6 +65,8 @@ def run(options: Namespace) -> int:
         from rarft.base.make import make_base
 
         make_base(options.data, options.out, seed=options.seed or 0)
+    elif options.recipe == "cold-start":
+        _cold_start(options, options.out)
     else:
         _train_on_world(options)
     return 0
@@ -81,14 +88,37 @@ def _train_by_recipe(options: Namespace) -> None:
     recipe.run_recipe([*fields, *options.recipe_fields], resume=options.resume)
 
 
+def _cold_start(options: Namespace, out: Path) -> None:
+    """Train on the demonstrations of a few clips, and save the model into `out`."""
+    from rarft.models import open_model
+    from rarft.settings import save_settings
+    from rarft.training import COLD_START_CLIPS, cold_start
+    from rarft.world.completions import demonstrations
+    from rarft.world.dataset import make_world
+
+    model, processor, settings = open_model(options.model or BASE)
+    world = make_world(options.data / "train", "train", COLD_START_CLIPS)
+    shown = demonstrations([(clip.story, clip.samples) for clip in world])
+    steps = options.steps if options.recipe == "cold-start" else None
+    log = cold_start(model, processor, shown, out, seed=options.seed or 0, steps=steps)
+    model.save_pretrained(out)
+    processor.save_pretrained(out)
+    save_settings(out, settings)
+    write_json(out / "log.json", log)
+
+
 def _train_on_world(options: Namespace) -> None:
+    """RA-RFT, after a cold start of its own where no model is named."""
     from rarft.models import open_model
     from rarft.rewards import make_rewards
     from rarft.settings import save_settings
     from rarft.training.run import grpo_config, save_run, train_rarft
     from rarft.world.dataset import make_world
 
-    model, processor, settings = open_model(options.model or BASE)
+    started = options.model or options.out / "cold_start"
+    if options.model is None and not (started / "log.json").exists():
+        _cold_start(options, started)
+    model, processor, settings = open_model(started)
     groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
     changes = {"seed": options.seed or 0, "save_strategy": "steps"}
     if options.steps:

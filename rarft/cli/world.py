@@ -14,7 +14,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--split", default="train", choices=("align", "train", "test"))
     add("--clips", type=int, default=200)
     add("--seed", type=int, default=0)
-    add("--weather", default="calm", choices=("calm", "rough", "storm"), help="see rarft/world/weather.py")
+    add("--weather", default="rough", choices=("calm", "rough", "storm"), help="see rarft/world/weather.py")
     add("--processes", type=int, help="all cores by default")
 
 

@@ -47,10 +47,10 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
 
 def sample_world() -> list:
     """The clips that ship in data/samples, with stories and samples (`rarft.world.dataset.WorldClip`), from the test
-    split."""
+    split, in calm weather."""
     from rarft.world.dataset import make_world
 
-    return make_world(ROOT / "data" / "samples", "test", SAMPLE_CLIPS)
+    return make_world(ROOT / "data" / "samples", "test", SAMPLE_CLIPS, weather="calm")
 
 
 def measured_chapter(chapter: str) -> dict | None:

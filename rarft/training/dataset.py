@@ -13,9 +13,14 @@ from rarft.schema import Sample
 
 
 def refusal_dataset(
-    groups: Sequence[Sequence[Sample]], style: str, *, epochs: int = 1, seed: int = 0, relevant_only: bool = False
+    groups: Sequence[Sequence[Sample]],
+    style: str,
+    *,
+    epochs: int = 1,
+    seed: int = 0,
+    irrelevant_share: float = 0.5,
 ) -> Dataset:
-    """Relevant queries, each followed by one of the same video's irrelevant queries, drawn at random.
+    """Two prompts a video and epoch: the relevant query, and one of the same video's irrelevant queries, drawn at random.
 
     The paper: each step draws one of a video's three irrelevant queries. Here an epoch draws one; which depends only on
     (seed, epoch, video), so that all completions of a group and all processes see the same.
@@ -23,30 +28,34 @@ def refusal_dataset(
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones.
         style: of the prompts, see `rarft.prompts`.
-        relevant_only: leave the irrelevant ones out, for the ablation of GRPO on ordinary grounding data.
+        irrelevant_share: how many of the prompts are irrelevant queries. One half, as in the paper, gives each video one of
+            either kind; any other share draws the kind of each prompt. 0 is GRPO on ordinary grounding data.
 
     Returns a `datasets.Dataset` whose rows are made when they are asked for. Raises InputError for a group that
-    lacks either relevance.
+    lacks either relevance, or for a share outside [0, 1].
     """
+    if not 0 <= irrelevant_share <= 1:
+        raise InputError(f"irrelevant_share is {irrelevant_share}; it has to be from 0 to 1")
     for group in groups:
         if len(group) < 2 or not group[0].relevant or any(sample.relevant for sample in group[1:]):
             name = group[0].video if group else "an empty group"
             raise InputError(f"{name}: a group is one relevant sample, then at least one irrelevant one")
-    kinds = 1 if relevant_only else 2
 
     def row(index: int) -> dict:
-        epoch, rest = divmod(index, len(groups) * kinds)
-        video, kind = divmod(rest, kinds)
+        epoch, rest = divmod(index, 2 * len(groups))
+        video, turn = divmod(rest, 2)
         relevant, *others = groups[video]
-        other = others[np.random.default_rng([seed, epoch, video]).integers(len(others))]
-        return row_of(relevant, other, style) if kind == 0 else row_of(other, relevant, style)
+        rng = np.random.default_rng([seed, epoch, video])
+        other = others[rng.integers(len(others))]
+        irrelevant = turn == 1 if irrelevant_share == 0.5 else rng.random(2)[turn] < irrelevant_share
+        return row_of(other, relevant, style) if irrelevant else row_of(relevant, other, style)
 
     def rows(batch: dict) -> dict:
         made = [row(index) for index in batch["index"]]
         return {name: [one[name] for one in made] for name in made[0]}
 
     # A transform, not stored columns: Arrow would give every message part every key, and chat templates ask for keys.
-    return Dataset.from_dict({"index": list(range(len(groups) * kinds * epochs))}).with_transform(rows)
+    return Dataset.from_dict({"index": list(range(2 * len(groups) * epochs))}).with_transform(rows)
 
 
 def row_of(sample: Sample, opposite: Sample, style: str) -> dict:

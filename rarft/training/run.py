@@ -1,8 +1,8 @@
-"""The RA-RFT recipe: GRPO with the four rewards on relevant and hard-irrelevant queries, from a base that grounds."""
+"""The RA-RFT recipe: a short supervised cold start, then GRPO with the four rewards on relevant and hard-irrelevant
+queries, from a base that grounds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -18,8 +18,43 @@ from rarft.models.load import prompt_style
 from rarft.models.vision_cache import VisionCache
 from rarft.rewards import make_rewards
 from rarft.schema import Sample
+from rarft.training.checkpoints import resume_training
 from rarft.training.dataset import refusal_dataset
 from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.sft import sft_arguments, train_sft
+
+
+# Clips whose queries are demonstrated, and how long the base trains on them: enough to know what a refusal with its
+# explanation and correction looks like, too few to know when one is due.
+COLD_START_CLIPS = 32
+COLD_START = {"steps": 80, "batch": 16, "rate": 1e-3}
+
+
+def cold_start(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    demonstrations: Sequence[tuple[Sample, str]],
+    output: str | Path,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    vision_cache: VisionCache | None = None,
+) -> list[dict]:
+    """Fine-tune `model` in place on a few demonstrations before reinforcement learning. Returns the log.
+
+    Reinforcement can only strengthen what is sampled, and a grounder samples no explanation. Source: the cold start of
+    DeepSeek-R1 (arXiv 2501.12948, section 2.3.1); the paper of RA-RFT needs none, for a 7B model follows the prompt.
+
+    Args:
+        demonstrations: samples and the completions that they should get.
+        output: folder for the trainer's files.
+        steps: COLD_START's own number by default.
+    """
+    freeze_vision(model)
+    settings = {**COLD_START, **({} if steps is None else {"steps": steps})}
+    arguments = sft_arguments(output, **settings, seed=seed)
+    cache = vision_cache or VisionCache(model, processor)
+    return train_sft(model, processor, demonstrations, arguments, vision_cache=cache)
 
 
 def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
@@ -38,7 +73,7 @@ def build_trainer(
     config: GRPOConfig,
     *,
     rewards: Sequence[Callable[..., list[float]]] | None = None,
-    relevant_only: bool = False,
+    irrelevant_share: float = 0.5,
     vision_cache: VisionCache | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> VideoGRPOTrainer:
@@ -47,13 +82,14 @@ def build_trainer(
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
-        relevant_only: leave the irrelevant queries out (GRPO on ordinary grounding data).
+        irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
     """
     freeze_vision(model)
     prompts = config.generation_batch_size // config.num_generations
-    kinds = 1 if relevant_only else 2
-    epochs = -(-config.max_steps * prompts // (kinds * len(groups))) if config.max_steps > 0 else 1
-    dataset = refusal_dataset(groups, prompt_style(model), epochs=epochs, seed=config.seed, relevant_only=relevant_only)
+    epochs = -(-config.max_steps * prompts // (2 * len(groups))) if config.max_steps > 0 else 1
+    dataset = refusal_dataset(
+        groups, prompt_style(model), epochs=epochs, seed=config.seed, irrelevant_share=irrelevant_share
+    )
     return VideoGRPOTrainer(
         model=model,
         reward_funcs=list(rewards or make_rewards("robust")),
@@ -80,8 +116,10 @@ def train_rarft(
         is none. options: see `build_trainer`.
     """
     trainer = build_trainer(model, processor, groups, config, **options)
-    checkpoint = last_whole_checkpoint(config.output_dir) if resume else None
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if resume:
+        resume_training(trainer)
+    else:
+        trainer.train()
     model.eval()
     return trainer
 
@@ -92,22 +130,3 @@ def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
     if trainer.is_world_process_zero():
         processor.save_pretrained(trainer.args.output_dir)
         write_json(Path(trainer.args.output_dir) / "log.json", trainer.state.log_history)
-
-
-def last_whole_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a kill may leave a later one that was not.
-
-    `transformers` writes trainer_state.json last.
-    """
-
-    def step(path: Path) -> int:
-        return int(path.name.removeprefix("checkpoint-"))
-
-    def whole(path: Path) -> bool:
-        try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError):
-            return False
-        return True
-
-    return max(filter(whole, Path(folder).glob("checkpoint-*")), key=step, default=None)

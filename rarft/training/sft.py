@@ -106,9 +106,18 @@ class VideoSFTTrainer(Trainer):
 
 
 def sft_arguments(
-    output: str | Path, *, steps: int, batch: int, rate: float, seed: int, bf16: bool = False
+    output: str | Path,
+    *,
+    steps: int,
+    batch: int,
+    rate: float,
+    seed: int,
+    bf16: bool = False,
+    save_steps: int | None = None,
 ) -> TrainingArguments:
-    """AdamW, short warm-up, cosine to a twentieth: what all supervised training of the tiny model shares."""
+    """AdamW, short warm-up, cosine to a twentieth: what all supervised training of the tiny model shares.
+
+    save_steps: write a checkpoint every so many steps, and keep the last two; None writes none."""
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -121,7 +130,9 @@ def sft_arguments(
         weight_decay=0.01,
         max_grad_norm=1.0,
         logging_steps=min(25, max(1, steps // 10)),
-        save_strategy="no",
+        save_strategy="no" if save_steps is None else "steps",
+        save_steps=save_steps or 500,
+        save_total_limit=2,
         seed=seed,
         bf16=bf16,
         use_cpu=bf16 and not torch.cuda.is_available(),  # transformers asks for it where bf16 on a CPU is meant

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from rarft.world.render import render, write_video
 from rarft.world.scenes import Actor, Event, Setting, Story, held_out, sample_story
 from rarft.world.truth import spans_of
 from rarft.world.weather import Weather, draw_weather
+from rarft.world.wordings import draw_form
 
 SPLITS = ("align", "train", "test")  # align: short clips, one event for each actor
 ALIGN_SECONDS = (3, 4, 5, 6, 7, 8)
@@ -61,16 +62,19 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
     """The story of clip `index`, a query that it shows, and hard-irrelevant edits of that query by difficulty.
 
     "align": no query. "train": edits at all three levels, nothing held out is shown or named.
-    "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`).
+    "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`), and every
+    second clip's queries are in wordings that training never shows (see `rarft.world.wordings`).
     Whole clips are drawn again until they fit. Drawing only the edit again would make held-out words more
     frequent in irrelevant queries, and so reveal which is which.
     """
     rng = clip_rng(seed, split, index)
     if split == "align":
         return sample_story(rng, duration=int(rng.choice(ALIGN_SECONDS))), None, {}
+    wording = np.random.default_rng([seed, zlib.crc32(f"wording of {split}".encode()), index])
+    form = draw_form(wording, unseen=split == "test" and bool(wording.random() < 0.5))
     while True:
         story = sample_story(rng, seen_only=split == "train")
-        query, _ = sample_query(story, rng)
+        query = replace(sample_query(story, rng)[0], form=form)
         levels = LEVELS if split == "train" else (LEVELS[rng.integers(3)],)
         drawn = {level: edit_query(story, query, LEVELS.index(level) + 1, rng) for level in levels}
         edits = {level: edit for level, edit in drawn.items() if edit is not None}
@@ -95,7 +99,7 @@ def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Ed
             correction=query.sentence(),
             categories=list(edit.categories),
             difficulty=level,
-            extra={"bound": edit.bound},
+            extra={"bound": edit.bound, "unseen": edit.query.form.unseen},
         )
         for level, edit in edits.items()
     ]
@@ -108,7 +112,7 @@ def make_world(
     clips: int,
     *,
     seed: int = 0,
-    weather: str = "calm",
+    weather: str = "rough",
     processes: int | None = None,
 ) -> list[WorldClip]:
     """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.

@@ -1,22 +1,28 @@
 """Slots of meaning ↔ sentences of the world's grammar: queries, timelines, refusals.
 
-the COLOUR SHAPE [with COUNT PART(s)] [PLACE the other] [SIZE than the other] ACTION
+    the COLOUR SHAPE [with COUNT PART(s)] [PLACE the other] [SIZE than the other] ACTION
     [on the SCENE | as the SCENE turns to SCENE] [before|after it ACTION]
+
+That is the plain form; `rarft.world.wordings` has the others.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 
 from rarft.schema import Category
-from rarft.world import scenes
+from rarft.world import scenes, wordings
 from rarft.world.scenes import Actor, Event, Story
+from rarft.world.wordings import FRONTS, Form
 
 
 @dataclass(frozen=True)
 class Slots:
-    """The meaning of a query. None: not mentioned. `transition` is (from, to), `order` ("before"|"after", action)."""
+    """The meaning of a query. None: not mentioned. `transition` is (from, to), `order` ("before"|"after", action).
+
+    form: how it is worded; two queries that differ in it alone are equal."""
 
     colour: str
     shape: str
@@ -28,61 +34,143 @@ class Slots:
     scene: str | None = None
     transition: tuple[str, str] | None = None
     order: tuple[str, str] | None = None
+    form: Form = field(default=wordings.PLAIN, compare=False)
 
     @property
     def filled(self) -> list[str]:
         """Names of the slots that are mentioned."""
-        return [f.name for f in fields(self) if getattr(self, f.name) is not None]
+        return [name for name in SLOTS if getattr(self, name) is not None]
+
+    @property
+    def plain(self) -> Slots:
+        """The same meaning in the plain form."""
+        return replace(self, form=wordings.PLAIN)
 
     def sentence(self) -> str:
         """The query in words."""
-        words = [f"the {self.colour} {self.shape}"]
+        form, front = self.form, FRONTS[self.form.front]
+        setting, order = self._setting(), self._order(plain=front == "order")
+        words = [setting] if front == "setting" else [order] if front == "order" else []
+        words.append(f"the {self.colour} {self.shape}")
         if self.count:
-            words.append(f"with {self.count} {self.part}{'s' if self.count != 'one' else ''}")
+            parts = f"{self.part}{'s' if self.count != 'one' else ''}"
+            words.append(wordings.PARTS[form.parts].format(count=self.count, parts=parts))
         if self.place:
-            words.append(f"{self.place} the other")
+            words.append(f"{wordings.PLACES[self.place][form.place]} the other")
         if self.size:
-            words.append(f"{self.size} than the other")
-        words.append(self.action)
+            words.append(f"{wordings.SIZES[self.size][form.size]} than the other")
+        words.append(wordings.ACTIONS[self.action][form.action])
+        words += [setting] if front != "setting" else []
+        words += [order] if front != "order" else []
+        return " ".join(word for word in words if word)
+
+    def _setting(self) -> str:
         if self.scene:
-            words.append(f"on the {self.scene}")
+            return wordings.SCENES[self.form.scene].format(scene=self.scene)
         if self.transition:
-            words.append("as the {} turns to {}".format(*self.transition))
-        if self.order:
-            words.append("{} it {}".format(*self.order))
-        return " ".join(words)
+            source, target = self.transition
+            return wordings.TRANSITIONS[self.form.transition].format(source=source, target=target)
+        return ""
+
+    def _order(self, *, plain: bool) -> str:
+        if not self.order:
+            return ""
+        word, action = self.order
+        number = 0 if plain else self.form.order
+        return wordings.ORDERS[word][number].format(neighbour=wordings.ACTIONS[action][self.form.action])
 
 
-def _one_of(name: str, words: tuple[str, ...]) -> str:
-    return f"(?P<{name}>{'|'.join(words)})"
+SLOTS = tuple(f.name for f in fields(Slots) if f.name != "form")
+
+
+def _either(phrases: Iterable[str]) -> str:
+    """A pattern for any of these; the longest first, for "goes to and fro" begins as "goes" might."""
+    return "|".join(sorted(phrases, key=len, reverse=True))
 
 
 _PLACES = scenes.PLACES["side"] + scenes.PLACES["stack"]
-_QUERY = re.compile(
-    rf"the {_one_of('colour', scenes.COLOURS)} {_one_of('shape', scenes.SHAPES)}"
-    rf"(?: with {_one_of('count', scenes.COUNTS)} {_one_of('part', scenes.PARTS)}s?)?"
-    rf"(?: {_one_of('place', _PLACES)} the other)?"
-    rf"(?: {_one_of('size', scenes.SIZES)} than the other)?"
-    rf" {_one_of('action', scenes.ACTIONS)}"
-    rf"(?: on the {_one_of('scene', scenes.SCENES)})?"
-    rf"(?: as the {_one_of('from', scenes.SCENES)} turns to {_one_of('to', scenes.SCENES)})?"
-    rf"(?: {_one_of('order', ('before', 'after'))} it {_one_of('neighbour', scenes.ACTIONS)})?"
+_ACTION = _either(phrase for phrases in wordings.ACTIONS.values() for phrase in phrases)
+_SCENE = _either(scenes.SCENES)
+
+
+def _setting_pattern(end: str) -> str:
+    scene = "|".join(t.format(scene=f"(?P<scene{n}{end}>{_SCENE})") for n, t in enumerate(wordings.SCENES))
+    transition = "|".join(
+        t.format(source=f"(?P<source{n}{end}>{_SCENE})", target=f"(?P<target{n}{end}>{_SCENE})")
+        for n, t in enumerate(wordings.TRANSITIONS)
+    )
+    return f"{scene}|{transition}"
+
+
+def _order_pattern(end: str) -> str:
+    return "|".join(
+        template.format(neighbour=f"(?P<{word}{number}{end}>{_ACTION})")
+        for word, templates in wordings.ORDERS.items()
+        for number, template in enumerate(templates)
+    )
+
+
+_PARTS = "|".join(
+    t.format(
+        count=f"(?P<count{n}>{_either(scenes.COUNTS)})",
+        parts=f"(?P<part{n}>{_either(scenes.PARTS)})s?",
+    )
+    for n, t in enumerate(wordings.PARTS)
 )
+_QUERY = re.compile(
+    rf"(?:(?:{_setting_pattern('_front')}) |(?:{_order_pattern('_front')}) )?"
+    rf"the (?P<colour>{_either(scenes.COLOURS)}) (?P<shape>{_either(scenes.SHAPES)})"
+    rf"(?: (?:{_PARTS}))?"
+    rf"(?: (?P<place>{_either(p for ps in wordings.PLACES.values() for p in ps)}) the other)?"
+    rf"(?: (?P<size>{_either(s for ss in wordings.SIZES.values() for s in ss)}) than the other)?"
+    rf" (?P<action>{_ACTION})"
+    rf"(?: (?:{_setting_pattern('_back')}))?"
+    rf"(?: (?:{_order_pattern('_back')}))?"
+)
+_WORDING = {  # slot → phrase → (value, number of the wording)
+    slot: {phrase: (value, n) for value, phrases in table.items() for n, phrase in enumerate(phrases)}
+    for slot, table in (("action", wordings.ACTIONS), ("place", wordings.PLACES), ("size", wordings.SIZES))
+}
 
 
 def parse(sentence: str) -> Slots | None:
-    """The slots of a sentence of the grammar, or None if it is not one. Case and extra spaces do not matter."""
-    match = _QUERY.fullmatch(" ".join(sentence.lower().rstrip(" .").split()))
+    """The slots of a sentence of the grammar in any wording, with its form, or None if it is not one.
+
+    Case and extra spaces do not matter."""
+    text = " ".join(sentence.lower().rstrip(" .").split())
+    match = _QUERY.fullmatch(text)
     if match is None:
         return None
-    values = match.groupdict()
-    source, target = values.pop("from"), values.pop("to")
-    order, neighbour = values.pop("order"), values.pop("neighbour")
-    return Slots(
+    found = {name: value for name, value in match.groupdict().items() if value is not None}
+    form: dict[str, int] = {}
+    values: dict[str, str] = {"colour": found["colour"], "shape": found["shape"]}
+    for slot in ("action", "place", "size"):
+        if slot in found:
+            values[slot], form[slot] = _WORDING[slot][found[slot]]
+    transition: dict[str, str] = {}
+    order = None
+    for name, value in found.items():
+        kind, number, end = re.fullmatch(r"([a-z]+?)(\d?)(_front|_back|)", name).groups()  # type: ignore[union-attr]
+        if kind in ("count", "part"):
+            values[kind], form["parts"] = value, int(number)
+        elif kind == "scene":
+            values["scene"], form["scene"] = value, int(number)
+        elif kind in ("source", "target"):
+            transition[kind], form["transition"] = value, int(number)
+        elif kind in wordings.ORDERS:
+            neighbour, worded = _WORDING["action"][value]
+            order, form["order"] = (kind, neighbour), int(number)
+            if worded != form["action"]:
+                return None
+        if end == "_front":
+            form["front"] = FRONTS.index("order" if kind in wordings.ORDERS else "setting")
+    slots = Slots(
         **values,
-        transition=(source, target) if source else None,
-        order=(order, neighbour) if order else None,
+        transition=(transition["source"], transition["target"]) if transition else None,
+        order=order,
+        form=Form(**form),
     )
+    return slots if slots.sentence() == text else None  # a setting in front and another one behind
 
 
 def describe(story: Story, actor: Actor, event: Event) -> Slots:
@@ -136,8 +224,9 @@ REFUSAL = "no such segment :"
 
 
 def refusal(query: Slots, truth: Slots, failing: list[str]) -> str:
-    """Why the video does not show `query`: what it shows instead, slot by slot (`red not blue`)."""
-    return f"{REFUSAL} " + " and ".join(f"{_value(slot, truth)} not {_value(slot, query)}" for slot in failing)
+    """Why the video does not show `query`: what it shows instead, slot by slot (`red not blue`), in its wording."""
+    reasons = [f"{_worded(slot, truth, query.form)} not {_worded(slot, query, query.form)}" for slot in failing]
+    return f"{REFUSAL} {' and '.join(reasons)}"
 
 
 def _value(slot: str, slots: Slots) -> str:
@@ -145,6 +234,18 @@ def _value(slot: str, slots: Slots) -> str:
     if slot == "transition":
         return "{} to {}".format(*value)
     return value[0] if slot == "order" else value
+
+
+def _worded(slot: str, slots: Slots, form: Form) -> str:
+    value = _value(slot, slots)
+    match slot:
+        case "action":
+            return wordings.ACTIONS[value][form.action]
+        case "place":
+            return wordings.PLACES[value][form.place]
+        case "size":
+            return wordings.SIZES[value][form.size]
+    return value
 
 
 _VALUES = {
@@ -160,21 +261,27 @@ _VALUES = {
     "order": ("before", "after"),
 }
 _SLOT_OF = {value: slot for slot, values in _VALUES.items() for value in values}
+# Every wording of a value → its slot and the value itself. "bigger" is a size: no wording of an action is one word of it.
+_MEANING = {value: (slot, value) for value, slot in _SLOT_OF.items()} | {
+    phrase: (slot, value) for slot, table in _WORDING.items() for phrase, (value, _) in table.items()
+}
+
+
+_CLAIM_BOUNDARY = re.compile(r" and (?!off\b|fro\b)")  # not inside "turns on and off", "goes to and fro"
 
 
 def claims(answer: str) -> list[tuple[str, str, str]]:
-    """The claims of a refusal: (slot, what is said to be true, what is said to be false).
+    """The claims of a refusal: (slot, what is said to be true, what is said to be false), in plain words.
 
     A claim with an unknown word, or with words of two different slots, is returned under the slot "".
     """
     text = " ".join(answer.lower().rstrip(" .").split()).removeprefix(REFUSAL).strip()
     made = []
-    for claim in re.split(r" and ", text):
-        true, separator, false = claim.partition(" not ")
-        slot = _SLOT_OF.get(true.strip(), "") if separator else ""
-        if slot != _SLOT_OF.get(false.strip()):
-            slot = ""
-        made.append((slot, true.strip(), false.strip()))
+    for claim in _CLAIM_BOUNDARY.split(text):
+        true, _, false = (part.strip() for part in claim.partition(" not "))
+        slot, meant = _MEANING.get(true, ("", true))
+        other, denied = _MEANING.get(false, ("", false))
+        made.append((slot if slot == other else "", meant, denied))
     return made
 
 

@@ -17,8 +17,9 @@ from PIL import Image, ImageFilter
 
 from rarft.errors import InputError
 
-FRAME_RATES = (4, 5, 6, 8)
-SIZES = (64, 80, 96, 112)
+# Multiples of 2 only: at 5 frames a second, a reader at 2 frames a second never meets the dark half of a blink.
+FRAME_RATES = (4, 6, 8)
+SIZES = (64, 80, 96)
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ _ROUGH: dict[str, float] = {
     "texture": 14.0,
     "crf": 14.0,
 }
+NUISANCES = (*_ROUGH, "size", "fps")
 _STORM = {**{name: 2.0 * most for name, most in _ROUGH.items()}, "crf": 22.0, "blur": 1.2}
 _FACTORS = ("contrast", "gamma", "zoom")
 _ONE_SIDED = ("noise", "blur", "texture", "crf")
@@ -87,6 +89,23 @@ def draw_weather(level: str, rng: np.random.Generator) -> Weather:
         return rough
     worst = rng.choice(list(_ROUGH), 3, replace=False)
     return replace(rough, **{str(name): _drawn(str(name), _ROUGH[name], _STORM[name], rng) for name in worst})
+
+
+def at_the_edge(nuisance: str, index: int) -> Weather:
+    """Calm weather but for one nuisance, as far from calm as `rough` goes; to the other side for every second index."""
+    if nuisance in ("size", "fps"):
+        values: Any = SIZES[1:] if nuisance == "size" else FRAME_RATES[1:]
+        return Weather(**{nuisance: values[index % len(values)]}, seed=index)
+    most, sign = _ROUGH[nuisance], 1.0 if index % 2 == 0 or nuisance in _ONE_SIDED else -1.0
+    if nuisance == "cast":
+        value: Any = tuple(np.exp(sign * most * np.array([1.0, -1.0, 0.0])).tolist())
+    elif nuisance in ("shift", "pan"):
+        value = (sign * most, sign * most)
+    elif nuisance == "crf":
+        value = CALM.crf + round(most)
+    else:
+        value = float(np.exp(sign * most)) if nuisance in _FACTORS else sign * most
+    return Weather(**{nuisance: value}, seed=index)
 
 
 def _drawn(name: str, least: float, most: float, rng: np.random.Generator) -> Any:
@@ -119,12 +138,18 @@ def apply_weather(frames: np.ndarray, weather: Weather) -> np.ndarray:
     """What a camera in this weather makes of frames (T, H, W, 3) uint8: (T, size, size, 3) uint8."""
     if replace(weather, texture=0.0, crf=CALM.crf, fps=CALM.fps, seed=CALM.seed) == CALM:  # nothing for the camera
         return frames
-    moved = _camera(frames, weather).astype(np.float32) / 255
-    lit = np.clip(moved * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
-    lit = 255 * ((lit - 0.5) * weather.contrast + 0.5) + weather.brightness
+    lit = _light(_camera(frames, weather), weather)
     rng = np.random.default_rng([weather.seed, 1])
     noisy = lit + weather.noise * rng.standard_normal(lit.shape, np.float32) if weather.noise else lit
     return np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
+
+
+def _light(frames: np.ndarray, weather: Weather) -> np.ndarray:
+    """Colour cast, gamma, contrast and brightness of frames (T, H, W, 3) uint8, by a table of the 256 values: float32."""
+    values = np.arange(256, dtype=np.float32)[:, None] / 255
+    table = np.clip(values * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
+    table = 255 * ((table - 0.5) * weather.contrast + 0.5) + weather.brightness
+    return np.stack([table[frames[..., channel], channel] for channel in range(3)], axis=-1)
 
 
 def _camera(frames: np.ndarray, weather: Weather) -> np.ndarray:

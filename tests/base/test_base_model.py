@@ -1,4 +1,5 @@
-"""What the shipped base must be: it sees, grounds, knows the format, and falls for hard-irrelevant queries."""
+"""What the shipped base must be in rough weather: it sees, grounds, knows the format, and falls for hard-irrelevant
+queries."""
 
 import dataclasses
 
@@ -18,7 +19,7 @@ from rarft.world.dataset import make_world, shuffled
 
 @pytest.fixture(scope="module")
 def measured():
-    """Figures of the base on 100 held-out clips."""
+    """Figures of the base on 100 held-out clips, half of their queries in wordings that training never showed."""
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
     cache = VisionCache(model, processor)
@@ -31,7 +32,7 @@ def measured():
     found["shuffled_refused"] = float(np.mean([p.response.refused for p in easy]))
     grey = []
     for clip in world[:50]:
-        video = read_video(clip.path)
+        video = read_video(clip.path, **cache.video)
         grey.append(dataclasses.replace(video, frames=np.full_like(video.frames, 128)))
     texts = generate(model, processor, grey, [c.samples[0].query for c in world[:50]])
     blank = [best_iou(parse_response(t).spans, c.samples[0].spans) for t, c in zip(texts, world, strict=False)]
@@ -44,7 +45,7 @@ def test_it_sees(measured):
 
 
 def test_it_grounds(measured):
-    assert measured["miou"] >= 0.70
+    assert measured["miou"] >= 0.80
 
 
 def test_blank_videos_are_grounded_no_better_than_by_guessing(measured):
@@ -68,4 +69,4 @@ def test_it_is_an_ordinary_checkpoint():
     assert type(AutoModelForImageTextToText.from_pretrained(BASE)).__name__ == "Qwen3VLForConditionalGeneration"
     assert type(AutoProcessor.from_pretrained(BASE)).__name__ == "Qwen3VLProcessor"
     log = (ROOT / "data" / "base" / "training_log.json").read_text()
-    assert all(stage in log for stage in ('"vision"', '"captioning"', '"grounding"', '"machine"', '"seed"'))
+    assert all(stage in log for stage in ('"vision"', '"weather"', '"captioning"', '"tasks"', '"machine"', '"seed"'))

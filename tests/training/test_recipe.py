@@ -19,7 +19,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from rarft.course import ROOT
 from rarft.models import PRESETS, load_model
 from rarft.training import read_recipe, run_recipe
-from rarft.training.run import last_whole_checkpoint
+from rarft.training.checkpoints import last_whole_checkpoint
 
 TINY = ["--config", str(ROOT / "recipes" / "tiny.yaml"), "--use_cpu", "true"]
 SMALL = ["--per_device_train_batch_size", "8", "--num_generations", "4", "--max_completion_length", "24"]

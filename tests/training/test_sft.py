@@ -6,24 +6,24 @@ import dataclasses
 import pytest
 import torch
 
-from rarft.models import VisionCache
-from rarft.training import Example, sft_arguments, train_sft
+from rarft.models import VisionCache, generate
+from rarft.training import Example, cold_start, sft_arguments, train_sft
 from rarft.training.sft import collate
 from rarft.video import read_video
-from rarft.world.completions import reasoning, refused
+from rarft.world.completions import comparison, demonstrations, refusal_aware
 from rarft.world.language import REFUSAL, parse
 
 
 def test_labels_are_the_completion_without_what_is_masked(base, world):
     model, processor = base
     (clip, story, (_, wrong)), other = (world[0].path, world[0].story, world[0].samples), world[1]
-    completion = refused(story, parse(wrong.query))
+    completion = refusal_aware(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     masked = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
     longer = Example(
         read_video(other.path),
         other.samples[0].query,
-        f"<think> {reasoning(other.story, parse(other.samples[0].query))}",
+        comparison(other.story, parse(other.samples[0].query)),
     )
     batch = collate([Example(read_video(clip), wrong.query, completion, masked), longer], processor, "plain")
     learned = batch["labels"][0][batch["labels"][0] != -100]
@@ -62,3 +62,14 @@ def test_a_sample_without_a_duration_is_named(base, world, tmp_path):
             sft_arguments(tmp_path, steps=1, batch=1, rate=1e-3, seed=0),
             vision_cache=VisionCache(*base),
         )
+
+
+def test_a_cold_start_teaches_the_form_of_a_refusal(base, world, tmp_path):
+    model, processor = base
+    shown = demonstrations([(clip.story, clip.samples) for clip in world])
+    assert {sample.relevant for sample, _ in shown} == {True, False}
+    log = cold_start(model, processor, shown, tmp_path, steps=6)
+    losses = [row["loss"] for row in log if "loss" in row]
+    assert losses[-1] < losses[0]
+    texts = generate(model, processor, [read_video(world[0].path)] * 2, [s.query for s in world[0].samples])
+    assert all("compare :" in text for text in texts)

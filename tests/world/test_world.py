@@ -3,13 +3,10 @@
 import numpy as np
 import pytest
 
-from rarft.evaluation.judges.exact import timeline_accuracy
 from rarft.hivtg.statistics import leak_score
-from rarft.response import parse_response
 from rarft.schema import Category
 from rarft.video import read_video
 from rarft.world import failing_slots, parse, render, spans_of, write_video
-from rarft.world.completions import answered, base_example, refused
 from rarft.world.dataset import draw_clip, make_world, shuffled, story_from_json, story_to_json
 from rarft.world.language import claims, timeline
 from rarft.world.scenes import held_out, shows_held_out
@@ -133,38 +130,6 @@ def test_wrong_explanations_and_corrections_are_judged_wrong():
     ):
         assert explanation_is_true(story, edit.query, answer) == (False, False)
     assert claims("no such segment : red not ring")[0][0] == ""
-
-
-def test_teachers_answer_truly_refuse_truly_and_correct_into_what_happens():
-    refusals = 0
-    for index in range(100):
-        story, query, edits = draw_clip(2, "train", index)
-        said = parse_response(answered(story, query))
-        assert said.well_formed and said.nil and list(said.spans) == spans_of(story, query)
-        assert timeline_accuracy(said.think, timeline(story)) == 1
-        for edit in edits.values():
-            text = refused(story, edit.query)
-            if text:
-                response = parse_response(text)
-                refusals += 1
-                assert response.refused and happens(story, response.correction)
-                assert explanation_is_true(story, edit.query, response.answer) == (True, True)
-    assert refusals > 250
-
-
-def test_the_bases_lessons_hold_few_refusals_and_none_of_what_happens():
-    stories = [draw_clip(2, "train", index)[0] for index in range(100)]
-    rng = np.random.default_rng(0)
-    refused_right, refused_wrong = [], []
-    for turn in range(1000):
-        story = stories[turn % 100]
-        query, completion, forced = base_example(story, stories, rng)
-        if forced:
-            assert "<answer> no such segment :" in completion and not happens(story, query)
-            continue
-        (refused_right if happens(story, query) else refused_wrong).append(parse_response(completion).refused)
-    assert not any(refused_right) and 0.4 < len(refused_right) / 1000 < 0.6
-    assert 0.1 < np.mean(refused_wrong) < 0.45
 
 
 def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):

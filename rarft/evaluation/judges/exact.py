@@ -58,17 +58,18 @@ def _figures(prediction: Prediction, story: Story) -> dict[str, float]:
 
 def timeline_accuracy(said: str, true: str) -> float:
     """Share of the slots of the true timeline that the said one has: looks, and of each segment what, start and end.
-    What follows the timeline in a think does not count.
+    What follows the timeline in a think, behind `segment :` or `compare :`, does not count.
 
     Seconds in a row with the same entry are one segment. Segments are compared in order, so that one too many, or
     one too few, makes all that follow it wrong.
     """
     nothing: list[str] = []
-    pairs = list(zip_longest(_slots(said.partition(" segment :")[0]), _slots(true), fillvalue=nothing))
+    pairs = list(zip_longest(_slots(_AFTER_TIMELINE.split(said, maxsplit=1)[0]), _slots(true), fillvalue=nothing))
     hits = sum(a == b for left, right in pairs for a, b in zip(left, right, strict=False))
     return hits / sum(max(len(left), len(right)) for left, right in pairs)
 
 
+_AFTER_TIMELINE = re.compile(r" (?:segment|compare) :")
 _ENTRY = re.compile(r"(\d+) (\D+)")
 _EMPTY = {"with", "the", "other", "of", "scene"}
 

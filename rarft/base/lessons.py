@@ -1,0 +1,72 @@
+"""What the base is taught in its last stage: to ground, and to compare a sentence with a clip.
+
+Under the grounding prompt, the bare query, it meets queries that the clip shows and queries of other clips, as an
+ordinary grounder does; never a query that was edited to be hard-irrelevant, nor its reasoning, refusal or correction.
+Telling a sentence and a clip apart, word by word, is a task of its own under a prompt of its own, as a large model
+brings it along from pretraining.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rarft.prompts import COMPARE
+from rarft.world.completions import comparison, grounded, is_out_of_place, turned_down
+from rarft.world.edits import edit_query, sample_query
+from rarft.world.language import Slots
+from rarft.world.scenes import Story
+from rarft.world.truth import spans_of
+from rarft.world.wordings import draw_form
+
+COMPARE_SHARE = 0.6  # of all lessons
+SHUFFLED_SHARE = 0.3  # of the grounding lessons: queries of another clip
+TURNED_DOWN = 0.75  # of those whose colour and shape the clip shows nowhere; all others are answered
+EDITED_SHARE = 0.6  # of the comparing lessons: one to three edits; a fifth are of another clip, a fifth true
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A prompt and its completion; task: "ground" or "compare"; kind: "relevant", "shuffled" or "edited"."""
+
+    prompt: str
+    completion: str
+    task: str
+    kind: str
+    query: Slots
+
+
+def draw_lesson(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
+    """One lesson about a clip. others: the stories that shuffled queries come from."""
+    return _compare(story, others, rng) if rng.random() < COMPARE_SHARE else _ground(story, others, rng)
+
+
+def _ground(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
+    shuffled = rng.random() < SHUFFLED_SHARE
+    query = _query(_another(others, rng) if shuffled else story, rng)
+    kind = "shuffled" if not spans_of(story, query) else "relevant"
+    refuse = is_out_of_place(story, query) and rng.random() < TURNED_DOWN
+    completion = turned_down(story, query) if refuse else grounded(story, query)
+    return Lesson(query.sentence(), completion, "ground", kind, query)
+
+
+def _compare(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
+    drawn = rng.random()
+    query, kind = _query(story, rng), "relevant"
+    if drawn < EDITED_SHARE:
+        edit = edit_query(story, query, int(rng.integers(1, 4)), rng)
+        query, kind = (edit.query, "edited") if edit else (query, kind)
+    elif drawn < EDITED_SHARE + (1 - EDITED_SHARE) / 2:
+        query = _query(_another(others, rng), rng)
+        kind = "relevant" if spans_of(story, query) else "shuffled"
+    return Lesson(f"{COMPARE} {query.sentence()}", comparison(story, query), "compare", kind, query)
+
+
+def _query(story: Story, rng: np.random.Generator) -> Slots:
+    return replace(sample_query(story, rng)[0], form=draw_form(rng))
+
+
+def _another(others: Sequence[Story], rng: np.random.Generator) -> Story:
+    return others[rng.integers(len(others))]
