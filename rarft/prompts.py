@@ -73,7 +73,7 @@ STYLES = {
     "ra-rft": RA_RFT,
 }
 
-# Prompts of the tiny base's own tasks, beside grounding (rarft.base): to caption a clip, and to compare a sentence with it.
+# The tiny base's own tasks beside grounding (rarft.base): to caption a clip, and to compare a sentence with it.
 DESCRIBE = "describe the video"
 COMPARE = "compare :"
 

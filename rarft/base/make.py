@@ -96,9 +96,7 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
     examples = Examples(model, processor, whole, seed)
     for stage, make in (("captioning", examples.captioning), ("tasks", examples.task)):
 
-        def speak(
-            arguments: TrainingArguments, repeat: int, make: Callable[[int, int], Example] = make
-        ) -> list[dict]:
+        def speak(arguments: TrainingArguments, repeat: int, make: Callable[[int, int], Example] = make) -> list[dict]:
             return sft(model, processor, make, examples.lengths, arguments, repeat)
 
         timed(stage, speak, len(whole))

@@ -45,7 +45,16 @@ def vocabulary() -> list[str]:
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
     tasks = f"{prompts.DESCRIBE} {prompts.COMPARE} segment other"
     worded = [word for wording in wordings.all_words() if wording not in PHRASES for word in wording.split()]
-    words = [*glue.split(), *values, *plurals, *numbers, *tasks.split(), *completions.NAMES, *completions.MARKS, *worded]
+    words = [
+        *glue.split(),
+        *values,
+        *plurals,
+        *numbers,
+        *tasks.split(),
+        *completions.NAMES,
+        *completions.MARKS,
+        *worded,
+    ]
     return list(dict.fromkeys(["<unk>", *words]))
 
 

@@ -9,8 +9,8 @@ from rarft.errors import InputError
 from rarft.files import BASE, write_json
 
 HELP = (
-    "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there on the "
-    "world, or by a recipe."
+    "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there "
+    "on the world, or by a recipe."
 )
 # Options that stand for a field of a recipe.
 RECIPE_FIELDS = {

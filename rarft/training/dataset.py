@@ -20,7 +20,7 @@ def refusal_dataset(
     seed: int = 0,
     irrelevant_share: float = 0.5,
 ) -> Dataset:
-    """Two prompts a video and epoch: the relevant query, and one of the same video's irrelevant queries, drawn at random.
+    """Two prompts a video and epoch: the relevant query, and one of the same video's irrelevant queries, at random.
 
     The paper: each step draws one of a video's three irrelevant queries. Here an epoch draws one; which depends only on
     (seed, epoch, video), so that all completions of a group and all processes see the same.
@@ -28,8 +28,8 @@ def refusal_dataset(
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones.
         style: of the prompts, see `rarft.prompts`.
-        irrelevant_share: how many of the prompts are irrelevant queries. One half, as in the paper, gives each video one of
-            either kind; any other share draws the kind of each prompt. 0 is GRPO on ordinary grounding data.
+        irrelevant_share: how many of the prompts are irrelevant queries. One half, as in the paper, gives each video
+            one of either kind; any other share draws the kind of each prompt. 0 is GRPO on ordinary grounding data.
 
     Returns a `datasets.Dataset` whose rows are made when they are asked for. Raises InputError for a group that
     lacks either relevance, or for a share outside [0, 1].

@@ -23,7 +23,6 @@ from rarft.training.dataset import refusal_dataset
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.sft import sft_arguments, train_sft
 
-
 # Clips whose queries are demonstrated, and how long the base trains on them: enough to know what a refusal with its
 # explanation and correction looks like, too few to know when one is due.
 COLD_START_CLIPS = 32

@@ -60,16 +60,14 @@ def located(story: Story, query: Slots, actor: Actor, event: Event) -> str:
     """A grounder's reasoning: the timeline, who is there, who is meant, what it does, and the seconds of what is asked.
 
     `segment : red ring A blue cross B : red ring A : blinks grows : grows : 0 blinks <timestep> 1 1 grows 2 grows
-    </timestep> 3 .`: like the timeline, this has only steps of one look-up. A small model that writes less guesses: without
-    the list of who is there, it took the wrong actor for every second query.
+    </timestep> 3 .`: like the timeline, this has only steps of one look-up. A small model that writes less guesses:
+    without the list of who is there, it took the wrong actor for every second query.
     """
     there = " ".join(f"{a.colour} {a.shape} {name}" for a, name in zip(story.actors, NAMES, strict=True))
     name = NAMES[story.actors.index(actor)]
     actions = " ".join(e.action for e in actor.events)
     asked = f"{query.colour} {query.shape} {name}"
-    return (
-        f"{timeline(story)} segment : {there} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
-    )
+    return f"{timeline(story)} segment : {there} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
 
 
 def _seconds(actor: Actor, event: Event) -> str:
@@ -101,10 +99,10 @@ def compared(story: Story, query: Slots) -> str:
     grows : B1 . A1 square not ring`: for each actor what it does, in order; each thing asked beside what is shown (`no`
     where there is nothing of the kind), with a counting mark where the two differ; and the count at the end. Then the
     marks of the actor that comes closer, each with what is shown and what is not (or its 0). Each part is there for an
-    error that was counted without it: held against the nearest event alone, every second irrelevant query was compared with
-    a mixture of both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the wrong
-    action; and without the marks before what is to be explained, three of four explanations of a perfect comparison were
-    wrong.
+    error that was counted without it: held against the nearest event alone, every second irrelevant query was compared
+    with a mixture of both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the
+    wrong action; and without the marks before what is to be explained, three of four explanations of a perfect
+    comparison were wrong.
     """
     sides = [
         _comparison(name, query, actor, *nearest_of(story, query, actor)[:2])
@@ -113,7 +111,8 @@ def compared(story: Story, query: Slots) -> str:
     fails, truth, actor, _ = nearest(story, query)
     name = NAMES[story.actors.index(actor)]
     wrong = [
-        f"{name}{n} {value_of(slot, truth) or 'no'} not {value_of(slot, query)}" for n, slot in enumerate(fails, start=1)
+        f"{name}{n} {value_of(slot, truth) or 'no'} not {value_of(slot, query)}"
+        for n, slot in enumerate(fails, start=1)
     ]
     return f"compare : {' . '.join(sides)} . {' '.join(wrong) or f'{name}0'}"
 

@@ -261,7 +261,7 @@ _VALUES = {
     "order": ("before", "after"),
 }
 _SLOT_OF = {value: slot for slot, values in _VALUES.items() for value in values}
-# Every wording of a value → its slot and the value itself. "bigger" is a size: no wording of an action is one word of it.
+# Every wording of a value → its slot and the value itself.
 _MEANING = {value: (slot, value) for value, slot in _SLOT_OF.items()} | {
     phrase: (slot, value) for slot, table in _WORDING.items() for phrase, (value, _) in table.items()
 }

@@ -145,7 +145,7 @@ def apply_weather(frames: np.ndarray, weather: Weather) -> np.ndarray:
 
 
 def _light(frames: np.ndarray, weather: Weather) -> np.ndarray:
-    """Colour cast, gamma, contrast and brightness of frames (T, H, W, 3) uint8, by a table of the 256 values: float32."""
+    """Colour cast, gamma, contrast and brightness of frames (T, H, W, 3) uint8, by a table of 256 values: float32."""
     values = np.arange(256, dtype=np.float32)[:, None] / 255
     table = np.clip(values * np.array(weather.cast, np.float32), 0, 1) ** weather.gamma
     table = 255 * ((table - 0.5) * weather.contrast + 0.5) + weather.brightness

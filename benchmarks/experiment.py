@@ -1,0 +1,138 @@
+"""What makes a model refuse: every arm of `experiment_arms.py`, over seeds, in calm, rough and storm.
+
+    python benchmarks/experiment.py --seeds 0 1 2 3 4          # about 5 minutes an arm and seed on two cores; resumes
+
+Every run is added to data/results/experiment.json as soon as it is measured: what it said to each of the same queries,
+with its own probability of refusing. `experiment_tables.py` makes the tables out of them, which chapter 11 shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from experiment_arms import ARMS, STEPS, Bench
+from experiment_tables import tables
+from transformers import PreTrainedModel, ProcessorMixin
+
+from rarft.course import BUILD, ROOT
+from rarft.evaluation import claimed_categories, predict, scores, world_judge
+from rarft.files import write_json
+from rarft.machine import machine
+from rarft.models import VisionCache, freeze_vision, generate, load_model
+from rarft.response import parse_response
+from rarft.schema import Sample
+from rarft.world.dataset import WorldClip, make_world, shuffled
+
+RESULTS = ROOT / "data" / "results" / "experiment.json"
+TRAIN_CLIPS, TEST_SEED, VALIDATION_SEED = 800, 11, 12
+VALIDATION = {"rough": 40, "storm": 16}  # clips: a threshold reads their relevant queries
+VOTES, VOTING = 8, ("base", "cold start alone")
+WEATHERS = ("calm", "rough", "storm")
+
+
+def kind_of(sample: Sample) -> str:
+    """relevant, shuffled, order (only the order of actions is wrong), bound, or absent."""
+    if sample.relevant:
+        return "relevant"
+    if "bound" not in sample.extra:
+        return "shuffled"
+    if [category.short for category in sample.categories] == ["ActionSequence"]:
+        return "order"
+    return "bound" if sample.extra["bound"] else "absent"
+
+
+def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:
+    """The queries that every arm is asked about these clips: relevant, hard-irrelevant, shuffled."""
+    pairs = [(sample, clip) for clip in world for sample in clip.samples]
+    return pairs + list(zip(shuffled(world, np.random.default_rng(0)), world, strict=True))
+
+
+def said(
+    model: PreTrainedModel, processor: ProcessorMixin, asked: list[tuple[Sample, WorldClip]], cache: VisionCache
+) -> dict:
+    """What a model says to each query, in the order asked: verdict (its first letter), IoU, own probability of refusing,
+    and for refusals of irrelevant queries whether explanation and correction are true; RT-IoU."""
+    samples, stories = [sample for sample, _ in asked], [clip.story for _, clip in asked]
+    predictions = world_judge(predict(model, processor, samples, vision_cache=cache), stories)
+    values = scores(predictions, categories=claimed_categories)
+
+    def digits(name: str, places: int) -> list[float | None]:
+        return [None if np.isnan(v) else round(float(v), places) for v in values.get(name, np.full(len(asked), np.nan))]
+
+    return {
+        "verdict": "".join(verdict[0] for verdict in values["verdict"]),
+        "iou": digits("iou", 3),
+        "refusal_probability": digits("refusal_probability", 4),
+        "explanation_true": digits("explanation_true", 0),
+        "correction_true": digits("correction_true", 0),
+        "rt_iou": digits("rt_iou", 3),
+    }
+
+
+def votes(
+    model: PreTrainedModel, processor: ProcessorMixin, asked: list[tuple[Sample, WorldClip]], cache: VisionCache
+) -> list[float]:
+    """Share of refusals among eight sampled answers to each query."""
+    torch.manual_seed(0)
+    shares: list[float] = []
+    for start in range(0, len(asked), 8):
+        samples = [sample for sample, _ in asked[start : start + 8]]
+        features = cache.get([sample.crop for sample in samples])
+        texts = generate(model, processor, features, [s.query for s in samples], num_generations=VOTES, temperature=1.0)
+        refused = [parse_response(text).refused for text in texts]
+        shares += np.reshape(refused, (-1, VOTES)).mean(1).tolist()
+    return shares
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
+    parser.add_argument("--clips", type=int, default=100, help="test clips in each weather")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    folder = BUILD / "experiment"
+    train = make_world(BUILD / "world" / "train", "train", TRAIN_CLIPS)
+    made = {w: make_world(folder / f"test_{w}", "test", options.clips, seed=TEST_SEED, weather=w) for w in WEATHERS}
+    for weather, clips in VALIDATION.items():
+        place = folder / f"validation_{weather}"
+        made[place.name] = make_world(place, "train", clips, seed=VALIDATION_SEED, weather=weather)
+    asked = {name: queries_of(world) for name, world in made.items()}
+    stored = {"runs": []}
+    if options.out.exists():
+        stored = json.loads(options.out.read_text(encoding="utf-8"))
+    stored |= {"machine": machine(), "steps": options.steps, "clips": options.clips, "train_clips": TRAIN_CLIPS}
+    stored["queries"] = {
+        name: [{"kind": kind_of(s), "unseen": bool(s.extra.get("unseen"))} for s, _ in pairs]
+        for name, pairs in asked.items()
+    }
+    model, processor = load_model(dtype="float32")
+    freeze_vision(model)
+    cache = VisionCache(model, processor, folder=folder / "features")
+    bench = Bench(train, folder, cache, options.steps)
+    done = {(run["arm"], run["seed"]) for run in stored["runs"]}
+    for seed in options.seeds:
+        for arm in options.arms:
+            if (arm, seed) in done or (arm == "base" and seed != options.seeds[0]):  # no seed changes the base
+                continue
+            trained = ARMS[arm](bench, seed)
+            answers = {name: said(trained, processor, pairs, cache) for name, pairs in asked.items()}
+            run = {"arm": arm, "seed": seed, "said": answers}
+            if arm in VOTING:
+                run["votes"] = {n: votes(trained, processor, asked[n], cache) for n in ("validation_rough", "rough")}
+            stored["runs"].append(run)
+            write_json(options.out, {**stored, "tables": tables(stored)})
+            rough = answers["rough"]["verdict"]
+            kinds = [q["kind"] for q in stored["queries"]["rough"]]
+            refused = {k: np.mean([v == "r" for v, kind in zip(rough, kinds, strict=True) if kind == k]) for k in kinds}
+            print(arm, seed, {k: round(float(v), 3) for k, v in refused.items()}, flush=True)
+
+
+if __name__ == "__main__":
+    main()

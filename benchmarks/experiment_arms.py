@@ -1,0 +1,147 @@
+"""The arms of `experiment.py`: what a refusing model can be made from, and with what. One function each.
+
+All that is trained with reinforcement starts from the cold start of the same seed, so that a row differs from the next
+in one thing. Supervised arms start from the base, and see as many completions as reinforcement samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
+
+from rarft.files import BASE
+from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.rewards import NAMES, make_rewards
+from rarft.schema import Sample
+from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
+from rarft.world.completions import demonstrations
+from rarft.world.dataset import WorldClip, shuffled
+
+STEPS, COMPLETIONS = 50, 64  # of reinforcement: 8 prompts a step, 8 completions each
+SFT_BATCH = 16  # for as many completions in all
+
+
+@dataclass
+class Bench:
+    """What all arms share: the training clips, the folder for runs, the features of clips."""
+
+    train: list[WorldClip]
+    folder: Path
+    cache: VisionCache
+    steps: int = STEPS
+
+    def model(self, path: Path = BASE) -> tuple[PreTrainedModel, ProcessorMixin]:
+        return load_model(path, dtype="float32")
+
+
+def base(bench: Bench, seed: int) -> PreTrainedModel:
+    return bench.model()[0]
+
+
+def started(bench: Bench, seed: int) -> PreTrainedModel:
+    """The cold start of a seed, trained once."""
+    path = bench.folder / f"cold_start_{seed}"
+    if (path / "model.safetensors").exists():
+        return bench.model(path)[0]
+    model, processor = bench.model()
+    clips = np.random.default_rng(seed).permutation(len(bench.train))[:COLD_START_CLIPS]
+    shown = demonstrations([(bench.train[i].story, bench.train[i].samples) for i in clips])
+    torch.manual_seed(seed)
+    cold_start(model, processor, shown, bench.folder / "sft", seed=seed, vision_cache=bench.cache)
+    model.save_pretrained(path)
+    processor.save_pretrained(path)
+    return model
+
+
+def _supervised(bench: Bench, seed: int, pairs: Sequence[tuple[WorldClip, Sample]]) -> PreTrainedModel:
+    model, processor = bench.model()
+    freeze_vision(model)
+    shown = demonstrations([(clip.story, [sample]) for clip, sample in pairs])
+    steps = bench.steps * COMPLETIONS // SFT_BATCH
+    arguments = sft_arguments(bench.folder / "sft", steps=steps, batch=SFT_BATCH, rate=1e-3, seed=seed)
+    torch.manual_seed(seed)
+    train_sft(model, processor, shown, arguments, vision_cache=bench.cache)
+    return model
+
+
+def sft_on_hi_vtg(bench: Bench, seed: int) -> PreTrainedModel:
+    rng = np.random.default_rng(seed)
+    irrelevant = [(clip, clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in bench.train]
+    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in bench.train), *irrelevant])
+
+
+def sft_on_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
+    others = shuffled(bench.train, np.random.default_rng(seed))
+    irrelevant = list(zip(bench.train, others, strict=True))
+    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in bench.train), *irrelevant])
+
+
+def _reinforced(
+    bench: Bench,
+    seed: int,
+    *,
+    names: Sequence[str] = NAMES,
+    variant: str = "robust",
+    irrelevant_share: float = 0.5,
+    with_shuffled: bool = False,
+) -> PreTrainedModel:
+    model = started(bench, seed)
+    _, processor = bench.model()
+    groups: list[Sequence[Sample]] = [clip.samples for clip in bench.train]
+    if with_shuffled:
+        others = shuffled(bench.train, np.random.default_rng(seed))
+        groups = [(clip.samples[0], other) for clip, other in zip(bench.train, others, strict=True)]
+    torch.manual_seed(seed)
+    train_rarft(
+        model,
+        processor,
+        groups,
+        grpo_config(bench.folder / "grpo", max_steps=bench.steps, seed=seed),
+        rewards=make_rewards(variant, names),
+        irrelevant_share=irrelevant_share,
+        vision_cache=bench.cache,
+    )
+    return model
+
+
+def grpo_relevant_only(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, names=NAMES[:2], irrelevant_share=0.0)
+
+
+def grpo_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, with_shuffled=True)
+
+
+def grpo_refuse_iou(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, names=NAMES[:2])
+
+
+def grpo_explain(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, names=NAMES[:3])
+
+
+def ra_rft(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed)
+
+
+def ra_rft_official(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, variant="official")
+
+
+ARMS: dict[str, Callable[[Bench, int], PreTrainedModel]] = {
+    "base": base,
+    "cold start alone": started,
+    "SFT on HI-VTG": sft_on_hi_vtg,
+    "SFT on shuffled negatives": sft_on_shuffled,
+    "GRPO, relevant queries only": grpo_relevant_only,
+    "GRPO, shuffled negatives": grpo_shuffled,
+    "GRPO, format + refuse-IoU": grpo_refuse_iou,
+    "GRPO, + explain": grpo_explain,
+    "GRPO, + correction (RA-RFT)": ra_rft,
+    "RA-RFT, official rewards": ra_rft_official,
+}
