@@ -19,7 +19,7 @@ from rarft.course.notebook import ROOT
 
 PACKAGE = ROOT / "rarft"
 _COMMAND = re.compile(r'"rarft",\s*"([a-z-]+)"')  # sys.executable, "-m", "rarft", "infer", …
-_DATA = re.compile(r'ROOT((?:\s*/\s*"[^"]+")+)')  # ROOT / "data" / "results" / "ablation.json"
+_DATA = re.compile(r'ROOT((?:\s*/\s*"[^"]+")+)')  # ROOT / "data" / "results" / "experiment.json"
 
 
 def dependencies(notebook: Path, scale: str, earlier: Mapping[str, str]) -> dict[str, str]:

@@ -55,7 +55,7 @@ def test_results_of_an_earlier_chapter_and_measured_files_are_dependencies():
     assert needed_chapters(by_number["10"]) == needed_chapters(by_number["11"]) == ["09"]
     assert dependencies(by_number["10"], "full", {"09": "x", "08": "y"})["chapter 09"] == "x"
     assert "chapter 08" not in dependencies(by_number["10"], "full", {"09": "x", "08": "y"})
-    assert "data/results/ablation.json" in dependencies(by_number["11"], "full", {})
+    assert "data/results/experiment.json" in dependencies(by_number["11"], "full", {})
 
 
 def test_chapters_that_read_the_live_run_say_so():
