@@ -47,6 +47,7 @@ def test_doctor_passes_here():
     [
         (["base", "--steps", "5", "--resume", "--out", "x"], "--steps, --resume"),
         (["base", "--config", "r.yaml", "--out", "x"], "--config"),
+        (["cold-start", "--variant", "official", "--resume", "--out", "x"], "--variant, --resume"),
         (["rarft", "--config", "r.yaml", "--data", "x"], "--train_data"),
         (["rarft"], "--out"),
     ],

@@ -33,7 +33,10 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
     if os.environ.get("TQDM_DISABLE"):  # a course build: bars that are saved in a notebook stay where they began
         from transformers.utils import logging
 
+        from rarft.upstream.of_transformers import no_loss_tables
+
         logging.disable_progress_bar()
+        no_loss_tables()
     threads = threads or min(4, os.cpu_count() or 1)
     torch.set_num_threads(threads)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))

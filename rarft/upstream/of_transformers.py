@@ -9,6 +9,7 @@
 - `_attn_implementation` names the attention of a model. Instead: the property that `set_attn_implementation` writes.
 - `_hf_deepspeed_config_weak_ref` has weights loaded whole under ZeRO-3. Instead: what `is_deepspeed_zero3_enabled`
   reads.
+- `trainer.DEFAULT_PROGRESS_CALLBACK` draws a table of losses under a notebook's cell. Instead: what draws it.
 - `Trainer._get_train_sampler` makes batches of like length in `training.sft`. Instead: what makes the training sampler.
 - `get_rope_index`, `mm_encoder_outputs` and `replace_video_token`: positions, features and placeholders of videos, in
   `models.generation`, `models.features` and `models.families`. Instead: what `forward` computes positions with, its
@@ -21,7 +22,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer
+from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback, trainer
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations import deepspeed
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
@@ -41,6 +42,7 @@ __all__ = [
     "check_trainer",
     "check_video_model",
     "no_loading_bar",
+    "no_loss_tables",
     "sdpa_attention_forward",
     "sdpa_mask",
     "whole_weights",
@@ -50,6 +52,11 @@ __all__ = [
 def attention_of(config: PreTrainedConfig) -> str:
     """The name of the attention function that a model of this configuration uses."""
     return config._attn_implementation
+
+
+def no_loss_tables() -> None:
+    """Trainers that are made from now on draw no table of losses; their log has them all the same."""
+    trainer.DEFAULT_PROGRESS_CALLBACK = TrainerCallback
 
 
 @contextmanager

@@ -9,7 +9,16 @@ from rarft.course import ROOT
 from rarft.video import read_video
 from rarft.world import render, write_video
 from rarft.world.dataset import clip_weather, draw_clip, make_world
-from rarft.world.weather import CALM, LEVELS, Weather, add_texture, apply_weather, draw_weather
+from rarft.world.weather import (
+    CALM,
+    LEVELS,
+    NUISANCES,
+    Weather,
+    add_texture,
+    apply_weather,
+    at_the_edge,
+    draw_weather,
+)
 
 ALONE = {
     "brightness": 30.0,
@@ -122,3 +131,17 @@ def test_a_file_shows_the_weather_after_coding(tmp_path, story):
     clip = read_video(write_video(render(story, weather), tmp_path / "a.mp4", weather.fps, crf=weather.crf))
     assert clip.frames.shape[1:] == (80, 80, 3)
     assert clip.frames.mean() > render(story).mean() + 20
+
+
+@pytest.mark.parametrize("nuisance", NUISANCES)
+def test_the_edge_of_a_nuisance_changes_it_alone_and_no_further_than_training(nuisance):
+    drawn = [getattr(draw_weather("rough", np.random.default_rng(seed)), nuisance) for seed in range(400)]
+    for index in range(4):
+        weather = at_the_edge(nuisance, index)
+        assert weather != dataclasses.replace(CALM, seed=index)
+        assert dataclasses.replace(weather, **{nuisance: getattr(CALM, nuisance)}) == dataclasses.replace(
+            CALM, seed=index
+        )
+        edge = np.atleast_1d(getattr(weather, nuisance))
+        most = np.max(np.abs(np.array(drawn) - np.array(getattr(CALM, nuisance))))
+        assert np.all(np.abs(edge - np.atleast_1d(getattr(CALM, nuisance))) <= 1.03 * most)
