@@ -9,7 +9,7 @@ SHELL := bash
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: course test install lint format clean
+.PHONY: course test student install lint format clean
 
 course: install
 	$(BIN)/rarft course build --scale $(SCALE)
@@ -17,6 +17,10 @@ course: install
 test: install lint
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks/04_*.ipynb notebooks/05_*.ipynb
+
+# The chapters without solutions, in build/student; `make course` writes them as well.
+student: install
+	$(BIN)/rarft course student
 
 install: $(VENV)/.installed
 

@@ -54,8 +54,8 @@ def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:
 def said(
     model: PreTrainedModel, processor: ProcessorMixin, asked: list[tuple[Sample, WorldClip]], cache: VisionCache
 ) -> dict:
-    """What a model says to each query, in the order asked: verdict (its first letter), IoU, own probability of refusing,
-    and for refusals of irrelevant queries whether explanation and correction are true; RT-IoU."""
+    """What a model says to each query, in the order asked: verdict (its first letter), IoU, its own probability of
+    refusing, RT-IoU, and for refusals of irrelevant queries whether explanation and correction are true."""
     samples, stories = [sample for sample, _ in asked], [clip.story for _, clip in asked]
     predictions = world_judge(predict(model, processor, samples, vision_cache=cache), stories)
     values = scores(predictions, categories=claimed_categories)

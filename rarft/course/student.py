@@ -5,6 +5,7 @@ A solution stands between the lines `# solution` and `# end of solution`, indent
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -20,10 +21,16 @@ def without_solutions(source: str) -> str:
     return SOLUTION.sub(r'\1raise NotImplementedError("your turn")', source)
 
 
-def student_notebook(path: Path) -> nbformat.NotebookNode:
-    """A notebook with solutions out. Cells with a solution are shown even where the original folds them."""
+def student_notebook(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """A notebook with solutions out, as it will lie in `folder`: links to files beside the originals still lead there.
+
+    Cells with a solution are shown even where the original folds them.
+    """
     notebook = nbformat.read(path, as_version=4)
+    up = Path(os.path.relpath(path.parent, folder)).as_posix()
     for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", f"]({up}/../")
         if cell.cell_type != "code":
             continue
         if SOLUTION.search(cell.source):
@@ -36,4 +43,4 @@ def student_notebook(path: Path) -> nbformat.NotebookNode:
 def write_student_edition(sources: list[Path], folder: Path) -> None:
     """Write the student edition of each notebook into a folder."""
     for path in sources:
-        write_text(folder / path.name, nbformat.writes(student_notebook(path)))
+        write_text(folder / path.name, nbformat.writes(student_notebook(path, folder)))

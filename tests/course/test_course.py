@@ -15,7 +15,7 @@ from rarft.course import ROOT, check_equal
 from rarft.course.build import chapters, run_chapter, title_of
 from rarft.course.check import CheckFailedError
 from rarft.course.site import GLOSSARY, write_site
-from rarft.course.student import SOLUTION, student_notebook, without_solutions
+from rarft.course.student import SOLUTION, student_notebook, without_solutions, write_student_edition
 from rarft.errors import ChapterError
 
 CHAPTERS = chapters()
@@ -141,10 +141,22 @@ def test_a_wrong_answer_fails_its_check(chapter, name, body):
 def test_the_student_edition_fails_where_nothing_is_written(tmp_path):
     source = next(p for p in CHAPTERS if p.name.startswith("04"))
     target = tmp_path / source.name
-    nbformat.write(student_notebook(source), target)
+    nbformat.write(student_notebook(source, tmp_path), target)
     assert "# solution" not in target.read_text()
     with pytest.raises(ChapterError, match="not written yet"):
         run_chapter(target, tmp_path / "out.ipynb", "smoke")
+
+
+def test_every_link_of_the_student_edition_leads_somewhere(tmp_path):
+    folder = tmp_path / "deep" / "student"
+    write_student_edition(CHAPTERS, folder)
+    links = {
+        (path.parent / link.partition("#")[0])
+        for path in folder.glob("*.ipynb")
+        for cell in nbformat.read(path, as_version=4).cells
+        for link in re.findall(r"\]\(([^):]+)\)", cell.source if cell.cell_type == "markdown" else "")
+    }
+    assert links and all(target.exists() for target in links), [str(t) for t in links if not t.exists()]
 
 
 def test_requirements_and_environment_agree():
