@@ -5,9 +5,17 @@ from __future__ import annotations
 import copy
 import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rarft.course.student import STUB, solution_of
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+chapter: str | None = None  # that runs in this process; `rarft.course.start` sets it
 
 
 class CheckFailedError(AssertionError):
@@ -21,8 +29,9 @@ class CheckFailedError(AssertionError):
 def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
     """Compare two functions on cases (tuples of arguments).
 
-    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises; prints a line if
-    there is none.
+    Where yours is a stub of the student edition, says so, and puts the chapter's solution in its place, so that the cells
+    below can run. Raises CheckFailedError that shows the first case on which they differ, or on which yours raises;
+    prints a line if there is none.
     """
     count = 0
     for case in cases:
@@ -30,8 +39,12 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
         expected = reference(*copy.deepcopy(case))
         try:
             got = yours(*case)
-        except NotImplementedError:
-            raise CheckFailedError(f"{yours.__name__}: not written yet") from None
+        except NotImplementedError as error:
+            name = _put_in_solution(error)
+            if name is None:
+                raise CheckFailedError(f"{yours.__name__}: not written yet") from None
+            print(f"✗ {name}: not written yet; from here on the chapter's solution takes its place")
+            return
         except Exception as error:
             where = _line_of(yours, error)
             what = f"{type(error).__name__}: {error}"
@@ -41,6 +54,22 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
             raise CheckFailedError(f"{arguments}\n  returned {got!r}\n  expected {expected!r}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
+
+
+def _put_in_solution(error: NotImplementedError) -> str | None:
+    """Define the function whose stub raised `error` as the chapter's solution does. Returns its name, None if it is not
+    an exercise of the chapter that runs."""
+    assert error.__traceback__ is not None
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    name = frame.f_code.co_name
+    if chapter is None or str(error) != STUB:
+        return None
+    source = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"), None)
+    solution = solution_of(source, name) if source else None
+    if solution is None:
+        return None
+    exec(compile(solution, f"<solution of {name}>", "exec"), frame.f_globals)
+    return name
 
 
 def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:

@@ -9,6 +9,7 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+from rarft.course import check
 from rarft.errors import InputError
 from rarft.files import write_json
 
@@ -27,6 +28,7 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
         raise InputError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
     import torch
 
+    check.chapter = chapter
     # TRL still uses names that transformers has deprecated: nothing that a reader could do about.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -16,9 +16,20 @@ from rarft.files import write_text
 SOLUTION = re.compile(r"^([ \t]*)# solution\n(.*?)^[ \t]*# end of solution$", re.MULTILINE | re.DOTALL)
 
 
+STUB = "your turn"
+
+
 def without_solutions(source: str) -> str:
     """A cell's source with each solution replaced by `raise NotImplementedError`."""
-    return SOLUTION.sub(r'\1raise NotImplementedError("your turn")', source)
+    return SOLUTION.sub(rf'\1raise NotImplementedError("{STUB}")', source)
+
+
+def solution_of(notebook: Path, name: str) -> str | None:
+    """The cell of a notebook that solves an exercise, given the name of its function; None if there is none."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.cell_type == "code" and f"def {name}(" in cell.source and SOLUTION.search(cell.source):
+            return cell.source
+    return None
 
 
 def student_notebook(path: Path, folder: Path) -> nbformat.NotebookNode:

@@ -138,13 +138,26 @@ def test_a_wrong_answer_fails_its_check(chapter, name, body):
     raise AssertionError(f"{name} is never checked")
 
 
-def test_the_student_edition_fails_where_nothing_is_written(tmp_path):
-    source = next(p for p in CHAPTERS if p.name.startswith("04"))
-    target = tmp_path / source.name
+@pytest.mark.parametrize("chapter", ["01", "04", "05", "07"])
+def test_an_untouched_student_edition_runs_to_its_end_and_says_what_is_missing(chapter, tmp_path):
+    source = next(p for p in CHAPTERS if p.name.startswith(chapter))
+    target, made = tmp_path / source.name, tmp_path / "out.ipynb"
     nbformat.write(student_notebook(source, tmp_path), target)
     assert "# solution" not in target.read_text()
-    with pytest.raises(ChapterError, match="not written yet"):
-        run_chapter(target, tmp_path / "out.ipynb", "smoke")
+    run_chapter(target, made, "smoke")
+    said = "".join(
+        output.get("text", "") for cell in nbformat.read(made, as_version=4).cells for output in cell.get("outputs", [])
+    )
+    exercises = sum(len(SOLUTION.findall(source)) for source in cells(source, "code"))
+    assert exercises and said.count("not written yet; from here on the chapter's solution") == exercises
+
+
+def test_a_solution_that_is_missing_from_a_chapter_is_an_error():
+    """Only the stub of the student edition is replaced: a chapter that has lost its solution must not pass."""
+    namespace = {}
+    exec("def iou(a, b):\n    raise NotImplementedError('later')", namespace)
+    with pytest.raises(CheckFailedError, match="iou: not written yet"):
+        check_equal(namespace["iou"], lambda a, b: 1, [(1, 2)])
 
 
 def test_every_link_of_the_student_edition_leads_somewhere(tmp_path):
