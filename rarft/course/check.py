@@ -29,9 +29,9 @@ class CheckFailedError(AssertionError):
 def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
     """Compare two functions on cases (tuples of arguments).
 
-    Where yours is a stub of the student edition, says so, and puts the chapter's solution in its place, so that the cells
-    below can run. Raises CheckFailedError that shows the first case on which they differ, or on which yours raises;
-    prints a line if there is none.
+    Where yours is a stub of the student edition, says so, and puts the chapter's solution in its place, so that the
+    cells below can run. Raises CheckFailedError that shows the first case on which they differ, or on which yours
+    raises; prints a line if there is none.
     """
     count = 0
     for case in cases:

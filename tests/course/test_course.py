@@ -16,7 +16,6 @@ from rarft.course.build import chapters, run_chapter, title_of
 from rarft.course.check import CheckFailedError
 from rarft.course.site import GLOSSARY, write_site
 from rarft.course.student import SOLUTION, student_notebook, without_solutions, write_student_edition
-from rarft.errors import ChapterError
 
 CHAPTERS = chapters()
 RENAMED = {"pytorch-cpu": "torch"}
