@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from rarft.errors import VideoError
+from rarft.video.container import check_container
 
 FRAMES_AT_A_TIME = 64
+LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,10 @@ def frame_size(
 
 
 def _open(path: Path) -> decord.VideoReader:
-    if not path.exists():
-        raise VideoError(f"{path}: no such file; check the path, or the video folder that was given")
-    if path.is_dir():
-        raise VideoError(f"{path}: a folder, not a video file")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{path}: the file is empty (0 bytes); copy or download it again")
+    check_container(path)
     try:
-        reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+        # absolute: a name such as "concat:a" would be read as a protocol
+        reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
     except (decord.DECORDError, RuntimeError) as error:
         cause = str(error).strip().splitlines()[-1]
         raise VideoError(f"{path}: not a video that FFmpeg can read, or truncated ({cause})") from error
@@ -141,8 +139,9 @@ def _open(path: Path) -> decord.VideoReader:
 def _timestamps(reader: decord.VideoReader, path: Path) -> np.ndarray:
     """(frames, 2): begin and end of each frame in seconds, the first frame at 0."""
     timestamps = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
+    missing = ~np.isfinite(timestamps) | (np.abs(timestamps) > LONGEST_SECONDS)  # decord's number for "none" is huge
     timestamps = timestamps - timestamps[0, 0]
-    if not np.all(np.isfinite(timestamps)) or np.any(np.diff(timestamps[:, 0]) < 0):
+    if np.any(missing) or np.any(np.diff(timestamps[:, 0]) < 0):
         raise VideoError(f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4")
     return timestamps
 
