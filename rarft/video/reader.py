@@ -7,6 +7,8 @@ are right. Frame choice follows the Qwen-VL convention: a constant number of fra
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +79,8 @@ def read_video(
     wanted = first + np.arange(count) / fps
     # The frame on the screen at a time is the last one that began by then.
     indices = np.clip(np.searchsorted(timestamps[:, 0], wanted + 1e-6, side="right") - 1, 0, len(timestamps) - 1)
-    size = reader[0].shape[:2]
+    with _decoding(path):
+        size = reader[0].shape[:2]
     if factor is not None:
         target = frame_size(*size, count, factor, max_pixels=max_pixels, min_frame_pixels=min_frame_pixels)
     else:
@@ -136,9 +139,19 @@ def _open(path: Path) -> decord.VideoReader:
     return reader
 
 
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
+    """decord's errors, named after the file."""
+    try:
+        yield
+    except (decord.DECORDError, RuntimeError) as error:
+        raise VideoError(f"{path}: decoding failed, the file seems damaged or truncated") from error
+
+
 def _timestamps(reader: decord.VideoReader, path: Path) -> np.ndarray:
     """(frames, 2): begin and end of each frame in seconds, the first frame at 0."""
-    timestamps = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
+    with _decoding(path):
+        timestamps = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
     missing = ~np.isfinite(timestamps) | (np.abs(timestamps) > LONGEST_SECONDS)  # decord's number for "none" is huge
     timestamps = timestamps - timestamps[0, 0]
     if np.any(missing) or np.any(np.diff(timestamps[:, 0]) < 0):
@@ -158,14 +171,12 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int
 def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
     """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
     parts = []
-    try:
+    with _decoding(path):
         for begin in range(0, len(indices), FRAMES_AT_A_TIME):
             frames = reader.get_batch(indices[begin : begin + FRAMES_AT_A_TIME]).asnumpy()
             # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
             parts.append(frames if size is None else np.stack([_scaled(frame, size) for frame in frames]))
         reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)
-    except (decord.DECORDError, RuntimeError) as error:
-        raise VideoError(f"{path}: decoding failed, the file seems damaged or truncated") from error
     return np.concatenate(parts)
 
 
