@@ -88,7 +88,8 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
 def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
     """The samples of a clip that `draw_clip` drew: the relevant one first, then one for each edit."""
     length, think = float(story.duration), timeline(story)
-    relevant = Sample(path, query.sentence(), spans_of(story, query), duration=length, think=think)
+    seen = {"unseen": query.unseen}
+    relevant = Sample(path, query.sentence(), spans_of(story, query), duration=length, think=think, extra=seen)
     irrelevant = [
         Sample(
             path,
@@ -99,7 +100,7 @@ def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Ed
             correction=query.sentence(),
             categories=list(edit.categories),
             difficulty=level,
-            extra={"bound": edit.bound, "unseen": edit.query.form.unseen},
+            extra={"bound": edit.bound, "unseen": edit.query.unseen},
         )
         for level, edit in edits.items()
     ]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields, replace
 from rarft.schema import Category
 from rarft.world import scenes, wordings
 from rarft.world.scenes import Actor, Event, Story
-from rarft.world.wordings import FRONTS, Form
+from rarft.world.wordings import FRONTS, Form, worded
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,17 @@ class Slots:
         """The same meaning in the plain form."""
         return replace(self, form=wordings.PLAIN)
 
+    @property
+    def unseen(self) -> bool:
+        """Whether the sentence has a wording that training never shows."""
+        actions = [self.action, *(self.order or ())[1:]]
+        third = self.form.action == 2 and any(len(wordings.ACTIONS[action]) > 2 for action in actions)
+        return (
+            third
+            or bool(self.transition and self.form.transition == 2)
+            or bool(self.order and FRONTS[self.form.front] == "order")
+        )
+
     def sentence(self) -> str:
         """The query in words."""
         form, front = self.form, FRONTS[self.form.front]
@@ -59,7 +70,7 @@ class Slots:
             words.append(f"{wordings.PLACES[self.place][form.place]} the other")
         if self.size:
             words.append(f"{wordings.SIZES[self.size][form.size]} than the other")
-        words.append(wordings.ACTIONS[self.action][form.action])
+        words.append(worded(wordings.ACTIONS[self.action], form.action))
         words += [setting] if front != "setting" else []
         words += [order] if front != "order" else []
         return " ".join(word for word in words if word)
@@ -77,7 +88,7 @@ class Slots:
             return ""
         word, action = self.order
         number = 0 if plain else self.form.order
-        return wordings.ORDERS[word][number].format(neighbour=wordings.ACTIONS[action][self.form.action])
+        return wordings.ORDERS[word][number].format(neighbour=worded(wordings.ACTIONS[action], self.form.action))
 
 
 SLOTS = tuple(f.name for f in fields(Slots) if f.name != "form")
@@ -158,10 +169,9 @@ def parse(sentence: str) -> Slots | None:
         elif kind in ("source", "target"):
             transition[kind], form["transition"] = value, int(number)
         elif kind in wordings.ORDERS:
-            neighbour, worded = _WORDING["action"][value]
+            neighbour, number_of_action = _WORDING["action"][value]
             order, form["order"] = (kind, neighbour), int(number)
-            if worded != form["action"]:
-                return None
+            form["action"] = max(form["action"], number_of_action)
         if end == "_front":
             form["front"] = FRONTS.index("order" if kind in wordings.ORDERS else "setting")
     slots = Slots(
@@ -170,7 +180,7 @@ def parse(sentence: str) -> Slots | None:
         order=order,
         form=Form(**form),
     )
-    return slots if slots.sentence() == text else None  # a setting in front and another one behind
+    return slots if slots.sentence() == text else None  # two settings, or two wordings
 
 
 def describe(story: Story, actor: Actor, event: Event) -> Slots:
@@ -240,7 +250,7 @@ def _worded(slot: str, slots: Slots, form: Form) -> str:
     value = _value(slot, slots)
     match slot:
         case "action":
-            return wordings.ACTIONS[value][form.action]
+            return worded(wordings.ACTIONS[value], form.action)
         case "place":
             return wordings.PLACES[value][form.place]
         case "size":

@@ -3,6 +3,10 @@
 How a query is worded is drawn apart from what it says, and an edited query keeps the wording of the query that it was
 made from: wording can tell nothing about relevance. Where a slot has a third wording, training never shows it, though
 it shows each of its words elsewhere; queries of the test do.
+
+Three actions have none. "becomes larger" was tried: in training, "becomes" stands with "smaller" alone, and the base
+misread 17 of 19 such queries ("gets smaller" 14 of 18, "goes to and fro" 10 of 14). That says what a small model takes
+a word to mean, not whether it knows when to refuse.
 """
 
 from __future__ import annotations
@@ -12,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 ACTIONS = {
-    "grows": ("grows", "gets bigger", "becomes larger"),
-    "shrinks": ("shrinks", "becomes smaller", "gets smaller"),
+    "grows": ("grows", "gets bigger"),
+    "shrinks": ("shrinks", "becomes smaller"),
     "blinks": ("blinks", "goes on and off", "turns on and off"),
-    "shakes": ("shakes", "moves to and fro", "goes to and fro"),
+    "shakes": ("shakes", "moves to and fro"),
     "moves up": ("moves up", "slides up", "goes up"),
     "moves down": ("moves down", "goes down", "slides down"),
     "moves left": ("moves left", "slides left", "goes left"),
@@ -45,7 +49,8 @@ FRONTS = (None, "setting", "order")
 
 @dataclass(frozen=True)
 class Form:
-    """Which wording of each slot a sentence takes, by its number above, and the clause that it begins with."""
+    """Which wording of each slot a sentence takes, by its number above (the last one where there are fewer), and the
+    clause that it begins with."""
 
     action: int = 0
     place: int = 0
@@ -55,11 +60,6 @@ class Form:
     transition: int = 0
     order: int = 0
     front: int = 0
-
-    @property
-    def unseen(self) -> bool:
-        """Whether it has a wording that training never shows."""
-        return 2 in (self.action, self.transition, self.front)
 
 
 PLAIN = Form()
@@ -72,6 +72,11 @@ def draw_form(rng: np.random.Generator, *, unseen: bool = False) -> Form:
         return drawn
     front = int(rng.integers(3))
     return Form(2, drawn.place, drawn.size, drawn.parts, drawn.scene, 2, drawn.order, front)
+
+
+def worded(phrases: tuple[str, ...], number: int) -> str:
+    """The wording of that number, or the last one."""
+    return phrases[min(number, len(phrases) - 1)]
 
 
 def all_words() -> list[str]:

@@ -31,7 +31,7 @@ def test_under_the_grounding_prompt_no_query_is_hard_irrelevant(lessons):
         if lesson.prompt.startswith(COMPARE):
             continue
         query = parse(lesson.prompt)
-        assert query is not None and not query.form.unseen
+        assert query is not None and not query.unseen
         if spans_of(story, query):
             continue
         if query not in queries_of:

@@ -37,8 +37,8 @@ def test_every_wording_is_read_back_with_its_form():
     ("sentence", "plain"),
     [
         ("the red ring gets bigger", "the red ring grows"),
-        ("the red ring becomes larger", "the red ring grows"),
-        ("the red ring to the left of the other goes to and fro", "the red ring left of the other shakes"),
+        ("the red ring becomes larger", None),
+        ("the red ring to the left of the other moves to and fro", "the red ring left of the other shakes"),
         ("with snow behind it the red ring that has two dots blinks", "the red ring with two dots blinks on the snow"),
         ("the red ring slides up and then it turns on and off", None),
         ("the red ring goes up and then it turns on and off", "the red ring moves up before it blinks"),
@@ -57,9 +57,9 @@ def test_wordings_mean_what_a_reader_takes_them_to_mean(sentence, plain):
 
 def test_training_never_shows_the_third_wordings_and_knows_all_their_words():
     seen = {word for index in range(2000) for q in asked("train", index) for word in q.sentence().split()}
-    assert not any(query.form.unseen for index in range(500) for query in asked("train", index))
-    held_out = [query for index in range(500) for query in asked("test", index) if query.form.unseen]
-    assert 400 < len(held_out) < 600
+    assert not any(query.unseen for index in range(500) for query in asked("train", index))
+    held_out = [query for index in range(500) for query in asked("test", index) if query.unseen]
+    assert 300 < len(held_out) < 500
     assert {word for query in held_out for word in query.sentence().split()} <= seen
     tokenizer = tiny_tokenizer()
     for query in held_out:
@@ -88,7 +88,7 @@ def test_refusals_are_judged_by_what_they_mean():
             assert explanation_is_true(story, truth, plain) == (True, True)
             backwards = "no such segment : " + " and ".join(f"{f} not {t}" for t, f in zip(true, false, strict=True))
             assert explanation_is_true(story, truth, backwards)[0] is False
-    assert claims("no such segment : turns on and off not goes to and fro and tinier not larger") == [
+    assert claims("no such segment : turns on and off not moves to and fro and tinier not larger") == [
         ("action", "blinks", "shakes"),
         ("size", "smaller", "bigger"),
     ]
@@ -97,7 +97,7 @@ def test_refusals_are_judged_by_what_they_mean():
 def test_a_refusal_uses_the_words_of_the_query():
     said = replace(parse("the red ring blinks"), form=Form(action=2))
     assert refusal(said, replace(said, action="grows"), ["action"]) == (
-        "no such segment : becomes larger not turns on and off"
+        "no such segment : gets bigger not turns on and off"
     )
 
 
