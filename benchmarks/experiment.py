@@ -30,7 +30,7 @@ from rarft.world.dataset import WorldClip, make_world, shuffled
 RESULTS = ROOT / "data" / "results" / "experiment.json"
 TRAIN_CLIPS, TEST_SEED, VALIDATION_SEED = 800, 11, 12
 VALIDATION = {"rough": 40, "storm": 16}  # clips: a threshold reads their relevant queries
-VOTES, VOTING = 8, ("base", "cold start alone")
+VOTES, VOTING = 8, ("base",)
 WEATHERS = ("calm", "rough", "storm")
 
 

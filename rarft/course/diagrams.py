@@ -53,21 +53,20 @@ def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text
 def parts_of(completion: str) -> list[tuple[str, str]]:
     """The parts of a completion of the tiny model, each with what it is."""
     response = parse_response(completion)
-    timeline, mark, rest = (response.think or "").partition(" segment : ")
-    if not mark:
-        timeline, mark, rest = timeline.partition(" compare : ")
-    lines = [line for line in timeline.strip(" .").split(" . ") if line]
-    names = ("timeline of the first actor", "timeline of the second actor", "timeline of the scene")
-    parts = list(zip(names, lines, strict=False))
-    if mark == " segment : ":
-        steps = rest.strip(" .").split(" : ")
-        labels = ("who is there", "who is meant", "what it does", "the action", "its seconds, with marks")
-        parts += list(zip(labels, steps, strict=False))
-    elif mark:
-        comparison, _, seconds = rest.strip(" .").rpartition(" : ")
-        labels = ("asked and shown, first actor", "asked and shown, second actor", "what fails, nearer actor")
-        parts += list(zip(labels, comparison.split(" . "), strict=False))
-        parts.append(("its seconds, with marks", seconds))
+    head, _, found = (response.think or "").partition(" segment : ")
+    timeline, _, compared = head.partition(" compare : ")
+    blocks = (
+        (timeline, " . ", ("timeline of the first actor", "timeline of the second actor", "timeline of the scene")),
+        (
+            compared,
+            " . ",
+            ("asked and shown, first actor", "asked and shown, second actor", "what fails, nearer actor"),
+        ),
+        (found, " : ", ("who is there", "who is meant", "what it does", "the action", "its seconds, with marks")),
+    )
+    parts = []
+    for text, separator, labels in blocks:
+        parts += list(zip(labels, [part for part in text.strip(" .").split(separator) if part], strict=False))
     parts.append(("answer", response.answer or ""))
     parts.append(("correction", response.correction or ""))
     return parts

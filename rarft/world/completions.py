@@ -63,11 +63,14 @@ def located(story: Story, query: Slots, actor: Actor, event: Event) -> str:
     </timestep> 3 .`: like the timeline, this has only steps of one look-up. A small model that writes less guesses:
     without the list of who is there, it took the wrong actor for every second query.
     """
+    return f"{timeline(story)} {_found(story, query, actor, event)}"
+
+
+def _found(story: Story, query: Slots, actor: Actor, event: Event) -> str:
     there = " ".join(f"{a.colour} {a.shape} {name}" for a, name in zip(story.actors, NAMES, strict=True))
-    name = NAMES[story.actors.index(actor)]
+    asked = f"{query.colour} {query.shape} {NAMES[story.actors.index(actor)]}"
     actions = " ".join(e.action for e in actor.events)
-    asked = f"{query.colour} {query.shape} {name}"
-    return f"{timeline(story)} segment : {there} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
+    return f"segment : {there} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
 
 
 def _seconds(actor: Actor, event: Event) -> str:
@@ -132,11 +135,13 @@ def comparison(story: Story, query: Slots) -> str:
 
 
 def refusal_aware(story: Story, query: Slots) -> str | None:
-    """Compare, then answer, or refuse, explain and correct; None where the grammar has no words for it."""
+    """Compare; where nothing fails, find the segment and answer, else refuse, explain and correct. None where the
+    grammar has no words for it."""
     fails, truth, actor, event = nearest(story, query)
-    thought = f"{timeline(story)} {compared(story, query)} : {_seconds(actor, event)} ."
+    thought = f"{timeline(story)} {compared(story, query)} ."
     if not fails:
-        return format_completion(thought, f"{event.start} to {event.end}", NIL)
+        found = _found(story, query, actor, event)
+        return format_completion(f"{thought} {found}", f"{event.start} to {event.end}", NIL)
     true = {slot: getattr(truth, slot) for slot in fails}
     if None in true.values():
         return None

@@ -68,7 +68,7 @@ def test_a_cold_start_teaches_the_form_of_a_refusal(base, world, tmp_path):
     model, processor = base
     shown = demonstrations([(clip.story, clip.samples) for clip in world])
     assert {sample.relevant for sample, _ in shown} == {True, False}
-    log = cold_start(model, processor, shown, tmp_path, steps=6)
+    log = cold_start(model, processor, shown, tmp_path, steps=30)
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0]
     texts = generate(model, processor, [read_video(world[0].path)] * 2, [s.query for s in world[0].samples])
