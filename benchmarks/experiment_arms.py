@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.files import BASE
 from rarft.models import VisionCache, freeze_vision, load_model
@@ -21,6 +21,9 @@ from rarft.schema import Sample
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
 from rarft.world.dataset import WorldClip, shuffled
+
+if TYPE_CHECKING:  # rarft comes first: see TROUBLESHOOTING.md on torchvision
+    from transformers import PreTrainedModel, ProcessorMixin
 
 STEPS, COMPLETIONS = 50, 64  # of reinforcement: 8 prompts a step, 8 completions each
 SFT_BATCH = 16  # for as many completions in all

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import nbformat
 
+from rarft.course.check import STUB
 from rarft.files import write_text
 
 SOLUTION = re.compile(r"^([ \t]*)# solution\n(.*?)^[ \t]*# end of solution$", re.MULTILINE | re.DOTALL)
-
-
-STUB = "your turn"
 
 
 def without_solutions(source: str) -> str:

@@ -153,7 +153,8 @@ def _part(part: str, x: np.ndarray, y: np.ndarray, box: tuple[slice, slice]) -> 
 def write_video(frames: np.ndarray, path: str | Path, fps: int = CALM.fps, *, crf: int = CALM.crf) -> Path:
     """Encode frames (T, H, W, 3) uint8 as H.264 in mp4. Writes beside the target, then renames.
 
-    The same frames give the same bytes: one encoder thread, no dates in the header.
+    The same frames give the same bytes: one encoder thread, no dates in the header, and no code of x264 that depends on
+    the processor (with AVX-512, noisy frames came out differently each time).
     """
     with (
         replacing(path) as temporary,
@@ -162,7 +163,13 @@ def write_video(frames: np.ndarray, path: str | Path, fps: int = CALM.fps, *, cr
         stream = container.add_stream("libx264", rate=Fraction(fps))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "g": str(2 * fps)}
+        stream.options = {
+            "crf": str(crf),
+            "preset": "veryfast",
+            "threads": "1",
+            "g": str(2 * fps),
+            "x264-params": "cpu-independent=1",
+        }
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

