@@ -18,6 +18,7 @@ from rarft.files import BASE
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample
+from rarft.settings import read_settings, save_settings
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
 from rarft.world.dataset import WorldClip, shuffled
@@ -58,6 +59,7 @@ def started(bench: Bench, seed: int) -> PreTrainedModel:
     cold_start(model, processor, shown, bench.folder / "sft", seed=seed, vision_cache=bench.cache)
     model.save_pretrained(path)
     processor.save_pretrained(path)
+    save_settings(path, read_settings(BASE))
     return model
 
 
