@@ -56,7 +56,7 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
     Stages that are saved already are not repeated; one that was interrupted goes on from its last checkpoint.
 
     Args:
-        data: folder for the world's videos; made if missing (24,000 clips, about 600 MB).
+        data: folder for the world's videos; made if missing (24,000 clips, about 1 GB).
         output: folder of the model in the Hugging Face layout, with `training_log.json`.
     """
     data, output = Path(data), Path(output)

@@ -57,20 +57,19 @@ def is_out_of_place(story: Story, query: Slots) -> bool:
 
 
 def located(story: Story, query: Slots, actor: Actor, event: Event) -> str:
-    """A grounder's reasoning: the timeline, who is there, who is meant, what it does, and the seconds of what is asked.
+    """Who is there, who is meant, what it does, the action, and the seconds of what is asked.
 
     `segment : red ring A blue cross B : red ring A : blinks grows : grows : 0 blinks <timestep> 1 1 grows 2 grows
     </timestep> 3 .`: like the timeline, this has only steps of one look-up. A small model that writes less guesses:
     without the list of who is there, it took the wrong actor for every second query.
     """
-    return f"{timeline(story)} {_found(story, query, actor, event)}"
-
-
-def _found(story: Story, query: Slots, actor: Actor, event: Event) -> str:
-    there = " ".join(f"{a.colour} {a.shape} {name}" for a, name in zip(story.actors, NAMES, strict=True))
     asked = f"{query.colour} {query.shape} {NAMES[story.actors.index(actor)]}"
     actions = " ".join(e.action for e in actor.events)
-    return f"segment : {there} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
+    return f"segment : {_there(story)} : {asked} : {actions} : {event.action} : {_seconds(actor, event)} ."
+
+
+def _there(story: Story) -> str:
+    return " ".join(f"{a.colour} {a.shape} {name}" for a, name in zip(story.actors, NAMES, strict=True))
 
 
 def _seconds(actor: Actor, event: Event) -> str:
@@ -85,13 +84,13 @@ def _seconds(actor: Actor, event: Event) -> str:
 def grounded(story: Story, query: Slots) -> str:
     """What a grounder answers: the segment of what is most alike, whether the rest of the query holds or not."""
     actor, event = most_alike(story, query)
-    return format_completion(located(story, query, actor, event), f"{event.start} to {event.end}", NIL)
+    thought = f"{timeline(story)} {located(story, query, actor, event)}"
+    return format_completion(thought, f"{event.start} to {event.end}", NIL)
 
 
 def turned_down(story: Story, query: Slots) -> str:
     """What a grounder says where what is asked for is nowhere: no segment. It gives no reason and corrects nothing."""
-    there = " ".join(f"{a.colour} {a.shape} {name}" for a, name in zip(story.actors, NAMES, strict=True))
-    thought = f"{timeline(story)} segment : {there} : {query.colour} {query.shape} no ."
+    thought = f"{timeline(story)} segment : {_there(story)} : {query.colour} {query.shape} no ."
     return format_completion(thought, REFUSAL.removesuffix(" :"), NIL)
 
 
@@ -140,8 +139,8 @@ def refusal_aware(story: Story, query: Slots) -> str | None:
     fails, truth, actor, event = nearest(story, query)
     thought = f"{timeline(story)} {compared(story, query)} ."
     if not fails:
-        found = _found(story, query, actor, event)
-        return format_completion(f"{thought} {found}", f"{event.start} to {event.end}", NIL)
+        thought = f"{thought} {located(story, query, actor, event)}"
+        return format_completion(thought, f"{event.start} to {event.end}", NIL)
     true = {slot: getattr(truth, slot) for slot in fails}
     if None in true.values():
         return None

@@ -63,7 +63,8 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
 
     "align": no query. "train": edits at all three levels, nothing held out is shown or named.
     "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`), and every
-    second clip's queries are in wordings that training never shows (see `rarft.world.wordings`).
+    second clip's queries take the wordings that training never shows where their slots have one (see
+    `rarft.world.wordings`).
     Whole clips are drawn again until they fit. Drawing only the edit again would make held-out words more
     frequent in irrelevant queries, and so reveal which is which.
     """

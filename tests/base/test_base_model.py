@@ -19,7 +19,7 @@ from rarft.world.dataset import make_world, shuffled
 
 @pytest.fixture(scope="module")
 def measured():
-    """Figures of the base on 100 held-out clips, half of their queries in wordings that training never showed."""
+    """Figures of the base on 100 held-out clips, some of their queries in wordings that training never showed."""
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
     cache = VisionCache(model, processor)

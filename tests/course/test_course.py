@@ -16,6 +16,7 @@ from rarft.course.build import chapters, run_chapter, title_of
 from rarft.course.check import CheckFailedError
 from rarft.course.site import GLOSSARY, write_site
 from rarft.course.student import SOLUTION, student_notebook, without_solutions, write_student_edition
+from rarft.plots import described
 
 CHAPTERS = chapters()
 RENAMED = {"pytorch-cpu": "torch"}
@@ -151,12 +152,18 @@ def test_an_untouched_student_edition_runs_to_its_end_and_says_what_is_missing(c
     assert exercises and said.count("not written yet; from here on the chapter's solution") == exercises
 
 
-def test_a_solution_that_is_missing_from_a_chapter_is_an_error():
+def test_a_solution_that_is_missing_from_a_chapter_is_an_error(monkeypatch):
     """Only the stub of the student edition is replaced: a chapter that has lost its solution must not pass."""
+    monkeypatch.setattr("rarft.course.check.chapter", "01")
     namespace = {}
     exec("def iou(a, b):\n    raise NotImplementedError('later')", namespace)
     with pytest.raises(CheckFailedError, match="iou: not written yet"):
         check_equal(namespace["iou"], lambda a, b: 1, [(1, 2)])
+
+
+def test_numbers_become_words_for_an_alternative_text():
+    said = described({"before": {"F1": 0.514, "n": 3}, "after": {"F1": 0.9, "n": 3}})
+    assert said == "before: F1 0.51, n 3; after: F1 0.90, n 3"
 
 
 def test_every_link_of_the_student_edition_leads_somewhere(tmp_path):

@@ -1,4 +1,8 @@
-"""Nothing but a video container reaches a demuxer: no playlist opens an address or another file."""
+"""Nothing but a video container reaches a demuxer, so that no playlist can open an address or another file.
+
+What proves it is the error, which comes before decord is asked. Handed to the decord of the lock file directly, none of
+these playlists connected either: the listener would notice if that changed and the check were gone.
+"""
 
 import os
 import socket
