@@ -1,4 +1,4 @@
-"""What the base is taught in its last stage: to ground, and to compare a sentence with a clip.
+"""What the base is taught in its last two stages: to ground, and to compare a sentence with a clip.
 
 Under the grounding prompt, the bare query, it meets queries that the clip shows and queries of other clips, as an
 ordinary grounder does; never a query that was edited to be hard-irrelevant, nor its reasoning, refusal or correction.
@@ -8,13 +8,13 @@ brings it along from pretraining.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rarft.prompts import COMPARE
-from rarft.world.completions import comparison, grounded, is_out_of_place, turned_down
+from rarft.world.completions import compared_and_described, comparison, grounded, is_out_of_place, turned_down
 from rarft.world.edits import edit_query, sample_query
 from rarft.world.language import Slots
 from rarft.world.scenes import Story
@@ -24,7 +24,8 @@ from rarft.world.wordings import draw_form
 COMPARE_SHARE = 0.6  # of all lessons
 SHUFFLED_SHARE = 0.3  # of the grounding lessons: queries of another clip
 TURNED_DOWN = 0.75  # of those whose colour and shape the clip shows nowhere; all others are answered
-EDITED_SHARE = 0.6  # of the comparing lessons: one to three edits; a fifth are of another clip, a fifth true
+EDITED_SHARE, ANOTHERS_SHARE = 0.5, 0.2  # of the comparing lessons; all others are true of the clip
+ORDER_SHARE = 0.5  # of the edited queries with an order: the order alone is edited, which is else too rare to be learned
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,16 @@ class Lesson:
     query: Slots
 
 
-def draw_lesson(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
-    """One lesson about a clip. others: the stories that shuffled queries come from."""
-    return _compare(story, others, rng) if rng.random() < COMPARE_SHARE else _ground(story, others, rng)
+def draw_lesson(story: Story, others: Sequence[Story], rng: np.random.Generator, *, describe: bool = False) -> Lesson:
+    """One lesson about a clip.
+
+    Args:
+        others: the stories that shuffled queries come from.
+        describe: a comparison is followed by the seconds of the nearest event and a sentence about it.
+    """
+    if rng.random() < COMPARE_SHARE:
+        return _compare(story, others, rng, compared_and_described if describe else comparison)
+    return _ground(story, others, rng)
 
 
 def _ground(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
@@ -52,16 +60,26 @@ def _ground(story: Story, others: Sequence[Story], rng: np.random.Generator) -> 
     return Lesson(query.sentence(), completion, "ground", kind, query)
 
 
-def _compare(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
+def _compare(
+    story: Story, others: Sequence[Story], rng: np.random.Generator, write: Callable[[Story, Slots], str]
+) -> Lesson:
     drawn = rng.random()
-    query, kind = _query(story, rng), "relevant"
+    query = _query(story, rng)
     if drawn < EDITED_SHARE:
-        edit = edit_query(story, query, int(rng.integers(1, 4)), rng)
-        query, kind = (edit.query, "edited") if edit else (query, kind)
-    elif drawn < EDITED_SHARE + (1 - EDITED_SHARE) / 2:
+        query = _edited(story, query, rng)
+    elif drawn < EDITED_SHARE + ANOTHERS_SHARE:
         query = _query(_another(others, rng), rng)
-        kind = "relevant" if spans_of(story, query) else "shuffled"
-    return Lesson(f"{COMPARE} {query.sentence()}", comparison(story, query), "compare", kind, query)
+    kind = "relevant" if spans_of(story, query) else "edited" if drawn < EDITED_SHARE else "shuffled"
+    return Lesson(f"{COMPARE} {query.sentence()}", write(story, query), "compare", kind, query)
+
+
+def _edited(story: Story, query: Slots, rng: np.random.Generator) -> Slots:
+    """The query with its order turned round, or with one to three edits; as it is where no edit was found."""
+    if query.order and rng.random() < ORDER_SHARE:
+        word, action = query.order
+        return replace(query, order=("after" if word == "before" else "before", action))
+    edit = edit_query(story, query, int(rng.integers(1, 4)), rng)
+    return edit.query if edit else query
 
 
 def _query(story: Story, rng: np.random.Generator) -> Slots:

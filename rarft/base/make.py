@@ -1,9 +1,10 @@
-"""How `data/base` is made, in four stages, each with real `transformers` training on videos read from files.
+"""How `data/base` is made, in five stages, each with real `transformers` training on videos read from files.
 
 vision: the vision tower learns what a second of a video in calm weather shows (`rarft.base.vision`).
 weather: it learns the same in rough weather, and is frozen. Begun in rough weather, it learns neither.
 captioning: the language model learns to describe whole clips, second by second.
 tasks: to ground a query, and, under a prompt of its own, to compare a sentence with the clip (`rarft.base.lessons`).
+describing: the same, and after a comparison it finds and describes what comes closest.
 
 Starting with captions instead, a model of this size learns when things change, never what they are.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +45,9 @@ STAGES = {  # steps, batch, peak learning rate
     "weather": (1300, 48, 1e-3),
     "captioning": (800, 32, 3e-3),
     "tasks": (3600, 32, 2e-3),
+    "describing": (1200, 32, 1e-3),
 }
-BF16_STAGES = ("captioning", "tasks")  # where the processor has units for it
+BF16_STAGES = ("captioning", "tasks", "describing")  # where the processor has units for it
 SAVE_STEPS = 200
 # Every clip is read at 64×64 pixels, whatever its size: what the tower was trained on.
 SETTINGS = Settings(max_pixels=FRAME**2, min_frame_pixels=FRAME**2, factor=32, max_new_tokens=352)
@@ -94,7 +97,11 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
         timed(stage, see, len(world))
     freeze_vision(model)
     examples = Examples(model, processor, whole, seed)
-    for stage, make in (("captioning", examples.captioning), ("tasks", examples.task)):
+    for stage, make in (
+        ("captioning", examples.captioning),
+        ("tasks", partial(examples.task, describe=False)),
+        ("describing", partial(examples.task, describe=True)),
+    ):
 
         def speak(arguments: TrainingArguments, repeat: int, make: Callable[[int, int], Example] = make) -> list[dict]:
             return sft(model, processor, make, examples.lengths, arguments, repeat)
@@ -154,11 +161,11 @@ class Examples:
         """The timeline alone."""
         return Example(self.features[index], DESCRIBE, f"<think> {timeline(self.stories[index])} </think>")
 
-    def task(self, index: int, epoch: int) -> Example:
+    def task(self, index: int, epoch: int, *, describe: bool) -> Example:
         """A lesson; another one each epoch. In three of four the timeline is masked: it is known by now and would
         otherwise be most of the loss."""
         rng = np.random.default_rng([self.seed, epoch, index])
-        lesson = draw_lesson(self.stories[index], self.stories, rng)
+        lesson = draw_lesson(self.stories[index], self.stories, rng, describe=describe)
         known = len(f"<think> {timeline(self.stories[index])}")
         masked = ((0, known),) if rng.random() < 0.75 else ()
         return Example(self.features[index], lesson.prompt, lesson.completion, masked)

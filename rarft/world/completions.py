@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from rarft.response import NIL, format_completion
 from rarft.schema import Sample
-from rarft.world.language import REFUSAL, SLOTS, Slots, describe, parse, refusal, timeline, value_of
+from rarft.world.language import REFUSAL, SLOTS, Slots, describe, orders, parse, refusal, timeline, value_of
 from rarft.world.scenes import Actor, Event, Story
 from rarft.world.truth import failing_at, order_word
 
@@ -104,10 +104,11 @@ def compared(story: Story, query: Slots) -> str:
     error that was counted without it: held against the nearest event alone, every second irrelevant query was compared
     with a mixture of both actors; without the list of actions, 58 of 200 comparisons with an actor were made with the
     wrong action; and without the marks before what is to be explained, three of four explanations of a perfect
-    comparison were wrong.
+    comparison were wrong. An order is asked about another action, so that one is written, too, and what stands before
+    and after the event: `before shakes after blinks before no no`.
     """
     sides = [
-        _comparison(name, query, actor, *nearest_of(story, query, actor)[:2])
+        _comparison(name, query, actor, *nearest_of(story, query, actor))
         for name, actor in zip(NAMES, story.actors, strict=True)
     ]
     fails, truth, actor, _ = nearest(story, query)
@@ -119,18 +120,35 @@ def compared(story: Story, query: Slots) -> str:
     return f"compare : {' . '.join(sides)} . {' '.join(wrong) or f'{name}0'}"
 
 
-def _comparison(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots) -> str:
+def _comparison(name: str, query: Slots, actor: Actor, fails: list[str], truth: Slots, event: Event) -> str:
     pairs = []
     for slot in query.filled:
-        pairs.append(f"{value_of(slot, query)} {value_of(slot, truth) or 'no'}")
+        shown = value_of(slot, truth) or "no"
+        pairs.append(f"{value_of(slot, query)} {shown}" if slot != "order" else _order(query, actor, event, shown))
         if slot in fails:
             pairs.append(f"{name}{fails.index(slot) + 1}")
     return f"{' '.join(e.action for e in actor.events)} : {' '.join(pairs)} : {name}{len(fails)}"
 
 
+def _order(query: Slots, actor: Actor, event: Event, shown: str) -> str:
+    assert query.order is not None
+    neighbours = dict(orders(actor, event))
+    around = " ".join(f"{word} {neighbours.get(word, 'no')}" for word in ("after", "before"))
+    return f"{' '.join(query.order)} {around} {shown}"
+
+
 def comparison(story: Story, query: Slots) -> str:
     """The completion of the comparing task: a thought without an answer."""
     return f"<think> {timeline(story)} {compared(story, query)} . </think>"
+
+
+def compared_and_described(story: Story, query: Slots) -> str:
+    """The comparison, the seconds of the event that the query most nearly describes, and a sentence about it that is
+    true. Still a thought without an answer: nothing is refused or corrected."""
+    fails, truth, actor, event = nearest(story, query)
+    true = replace(query.plain, **{slot: getattr(truth, slot) for slot in fails})
+    found = located(story, query, actor, event)
+    return f"<think> {timeline(story)} {compared(story, query)} . {found} video : {true.sentence()} . </think>"
 
 
 def refusal_aware(story: Story, query: Slots) -> str | None:

@@ -1,5 +1,6 @@
 """What the base is taught: ten thousand lessons hold no hard-irrelevant query under the grounding prompt."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -68,6 +69,21 @@ def test_comparing_is_a_task_of_its_own(lessons):
             assert lesson.completion == comparison(story, parse(lesson.prompt.removeprefix(COMPARE)))
             assert "<answer>" not in lesson.completion and "<correction>" not in lesson.completion
     assert set(kinds) == {"relevant", "edited", "shuffled"} and min(kinds.values()) > 500
+
+
+def test_a_comparison_ends_with_the_seconds_of_an_event_and_a_true_sentence_about_it(lessons):
+    orders = 0
+    for story, _, lesson in lessons[:4000]:
+        if lesson.task != "compare":
+            continue
+        found, _, sentence = lesson.completion.removesuffix(" . </think>").partition("segment :")[2].partition(" video : ")
+        start, end = (int(second) for second in re.findall(r"timestep> (\d+)", found))
+        seen = parse(sentence)
+        assert (start, end) in [(span.start, span.end) for span in spans_of(story, seen)]
+        if lesson.kind == "relevant":
+            assert seen == lesson.query
+        orders += parse(lesson.prompt.removeprefix(f"{COMPARE} ")).filled[-1] == "order" and lesson.kind == "edited"
+    assert orders > 50  # too rare, an order is never learned
 
 
 def test_every_word_of_a_lesson_has_a_token_and_the_longest_fits(lessons):
