@@ -9,7 +9,7 @@ SHELL := bash
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM = false
 
-.PHONY: course test student install lint format clean
+.PHONY: course test instructor install lint format clean
 
 course: install
 	$(BIN)/rarft course build --scale $(SCALE)
@@ -18,9 +18,9 @@ test: install lint
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks/04_*.ipynb notebooks/05_*.ipynb
 
-# The chapters without solutions, in build/student; `make course` writes them as well.
-student: install
-	$(BIN)/rarft course student
+# The chapters with their solutions, in build/instructor; `make course` writes them as well.
+instructor: install
+	$(BIN)/rarft course instructor
 
 install: $(VENV)/.installed
 

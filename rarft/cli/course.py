@@ -9,27 +9,28 @@ from pathlib import Path
 from rarft.errors import InputError
 
 HELP = (
-    "`build` runs the chapters and writes site, student edition and report; `student` writes the student edition alone."
+    "`build` runs the chapters and writes site, instructor edition and report; `instructor` writes the chapters with "
+    "their solutions alone."
 )
 
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    add("action", choices=("build", "student"))
+    add("action", choices=("build", "instructor"))
     add("--scale", default=os.environ.get("SCALE", "full"), choices=("full", "smoke"))
     add("--only", nargs="*", help="chapter numbers, e.g. 04 09")
-    add("--out", type=Path, help="student: folder of the notebooks; build/student by default")
+    add("--out", type=Path, help="instructor: folder of the notebooks; build/instructor by default")
     add("--fresh", action="store_true", help="run chapters again that ran already")
 
 
 def run(options: Namespace) -> int:
-    if options.action == "student":
+    if options.action == "instructor":
         from rarft.course.build import BUILD, chapters
-        from rarft.course.student import write_student_edition
+        from rarft.course.solutions import write_instructor_edition
 
-        folder = options.out or BUILD / "student"
-        write_student_edition(chapters(options.only), folder)
-        print(f"the chapters without solutions: {folder}")
+        folder = options.out or BUILD / "instructor"
+        write_instructor_edition(chapters(options.only), folder)
+        print(f"the chapters with solutions and their discussion: {folder}")
         return 0
     if options.out:
         raise InputError("--out: `course build` writes into build/")

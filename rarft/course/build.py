@@ -1,4 +1,4 @@
-"""Run every chapter in order, then make the site, the student edition and the report.
+"""Run every chapter in order, with its solutions, then make the site, the instructor edition and the report.
 
 A chapter that ran already is run again only if something that it depends on has changed, and the build says what.
 """
@@ -16,7 +16,7 @@ from rarft.course.changes import dependencies, reason
 from rarft.course.execute import run_chapter
 from rarft.course.notebook import BUILD, ROOT, results
 from rarft.course.site import write_site
-from rarft.course.student import write_student_edition
+from rarft.course.solutions import solved_notebook, write_instructor_edition
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
 from rarft.machine import machine
@@ -58,7 +58,7 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
         digests[number] = _results_digest(entries[number])
     report = _report(scale, listed, entries)
     write_json(BUILD / "report.json", report)
-    write_student_edition(chapters(), BUILD / "student")
+    write_instructor_edition(chapters(), BUILD / "instructor")
     index = write_site(BUILD / "course", BUILD / "site", report)
     print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")
     return report
@@ -76,7 +76,7 @@ def _up_to_date(source: Path, scale: str, earlier: dict[str, str], fresh: bool, 
     print(f"{label} … ({why})", flush=True)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.unlink(missing_ok=True)  # a run that is stopped leaves none: what lies there is half of it
-    entry = {"dependencies": now, **run_chapter(source, stamp.with_name(source.name), scale)}
+    entry = {"dependencies": now, **run_chapter(solved_notebook(source), stamp.with_name(source.name), scale)}
     write_json(stamp, entry)
     print(f"{label}: {entry['minutes']:.1f} min, {entry['peak_ram_gb']:.1f} GB", flush=True)
     return entry

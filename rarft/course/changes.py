@@ -33,7 +33,12 @@ def dependencies(notebook: Path, scale: str, earlier: Mapping[str, str]) -> dict
     names = imported_modules(code)
     for command in _COMMAND.findall(code):
         names.add(f"rarft.cli.{command.replace('-', '_')}")
-    files = {notebook, *(ROOT / "data" / "base").glob("*"), *(ROOT / "recipes").glob("*.yaml")}
+    files = {
+        notebook,
+        *(notebook.parent / "solutions").glob(f"{notebook.name[:2]}.md"),
+        *(ROOT / "data" / "base").glob("*"),
+        *(ROOT / "recipes").glob("*.yaml"),
+    }
     files |= _shipped_data(code) | closure(names)
     parts = {str(path.relative_to(ROOT)): _digest(path) for path in sorted(files)}
     parts |= {f"chapter {n}": earlier[n] for n in needed_chapters(notebook) if n in earlier}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-STUB = "your turn"  # what a function of the student edition raises
+STUB = "your turn"  # what a function raises that is left to the reader
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
 
@@ -28,9 +28,9 @@ class CheckFailedError(AssertionError):
 def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
     """Compare two functions on cases (tuples of arguments).
 
-    Where yours is a stub of the student edition, says so, and puts the chapter's solution in its place, so that the
-    cells below can run. Raises CheckFailedError that shows the first case on which they differ, or on which yours
-    raises; prints a line if there is none.
+    Where yours is still a stub, says so, and puts the chapter's solution in its place, so that the cells below can run.
+    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises; prints a line if
+    there is none.
     """
     count = 0
     for case in cases:
@@ -58,7 +58,7 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
 def _put_in_solution(error: NotImplementedError) -> str | None:
     """Define the function whose stub raised `error` as the chapter's solution does. Returns its name, None if it is not
     an exercise of the chapter that runs."""
-    from rarft.course.student import solution_of  # reads notebooks: a package that the library alone does without
+    from rarft.course.solutions import solutions  # reads notebooks: a package that the library alone does without
 
     assert error.__traceback__ is not None
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -66,10 +66,10 @@ def _put_in_solution(error: NotImplementedError) -> str | None:
     if chapter is None or str(error) != STUB:
         return None
     source = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"), None)
-    solution = solution_of(source, name) if source else None
+    solution = solutions(source).get(name) if source else None
     if solution is None:
         return None
-    exec(compile(solution, f"<solution of {name}>", "exec"), frame.f_globals)
+    exec(compile(solution.code, f"<solution of {name}>", "exec"), frame.f_globals)
     return name
 
 

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from nbformat import NotebookNode
 
 from rarft.course.notebook import ROOT
 from rarft.errors import ChapterError
 
 
-def run_chapter(source: Path, target: Path, scale: str) -> dict[str, float]:
-    """Execute one notebook. Returns its minutes and the peak RAM of its kernel in GB. Raises ChapterError."""
+def run_chapter(notebook: NotebookNode, target: Path, scale: str) -> dict[str, float]:
+    """Execute one notebook into `target`. Returns its minutes and the peak RAM of its kernel in GB. Raises
+    ChapterError."""
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
@@ -26,7 +28,7 @@ def run_chapter(source: Path, target: Path, scale: str) -> dict[str, float]:
     with watch, _no_bars_in_cells():
         try:
             papermill.execute_notebook(
-                str(source),
+                notebook,
                 str(target),
                 parameters={"SCALE": scale},
                 cwd=str(ROOT),
@@ -38,7 +40,7 @@ def run_chapter(source: Path, target: Path, scale: str) -> dict[str, float]:
             )
         except PapermillExecutionError as error:
             raise ChapterError(
-                f"{source.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+                f"{target.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
                 f"the executed notebook, up to the error: {target}"
             ) from error
     return {"minutes": (time.perf_counter() - begin) / 60, "peak_ram_gb": watch.peak / 1e9}

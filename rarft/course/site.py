@@ -20,6 +20,7 @@ from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
 from rarft.course.notebook import ROOT
+from rarft.course.solutions import with_folded_solutions
 from rarft.files import read_text, write_text
 
 GLOSSARY = "../README.md#words"  # what chapters link to where a word is new
@@ -80,7 +81,7 @@ def write_site(executed: Path, folder: Path, report: dict) -> Path:
 
 
 def _convert(path: Path, chapter: dict) -> Page:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = with_folded_solutions(nbformat.read(path, as_version=4))
     title = chapter["title"]
     formulae = _take_out_formulae(notebook)
     # No address of a script: nothing on the page is asked of a network.

@@ -76,7 +76,9 @@ def test_a_comparison_ends_with_the_seconds_of_an_event_and_a_true_sentence_abou
     for story, _, lesson in lessons[:4000]:
         if lesson.task != "compare":
             continue
-        found, _, sentence = lesson.completion.removesuffix(" . </think>").partition("segment :")[2].partition(" video : ")
+        found, _, sentence = (
+            lesson.completion.removesuffix(" . </think>").partition("segment :")[2].partition(" video : ")
+        )
         start, end = (int(second) for second in re.findall(r"timestep> (\d+)", found))
         seen = parse(sentence)
         assert (start, end) in [(span.start, span.end) for span in spans_of(story, seen)]

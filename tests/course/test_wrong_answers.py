@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from rarft.course.student import SOLUTION
+from rarft.course.solutions import exercise_of, solutions
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -26,10 +26,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
             ("((a[1] - a[0]) + (b[1] - b[0]) - overlap)", "min(a[1] - a[0], b[1] - b[0])"),
         ],
         "recall": [(">=", ">"), (">=", "<"), (" / len(ious)", "")],
-        "second_of": [("clip.seconds[frame]", wrong) for wrong in ("frame / 30", "frame / 2", "clip.seconds[frame - 1]")],
+        "second_of": [
+            ("clip.seconds[frame]", wrong) for wrong in ("frame / 30", "frame / 2", "clip.seconds[frame - 1]")
+        ],
     },
     "02": {
-        "vision_tokens": [("* fps // 2", "* fps"), ("height // patch // merge", "height // patch"), ("(width", "(height")],
+        "vision_tokens": [
+            ("* fps // 2", "* fps"),
+            ("height // patch // merge", "height // patch"),
+            ("(width", "(height"),
+        ],
         "refusal_rate": [
             (" / len(texts)", ""),
             ("parse_response(text).refused", "'NIL' not in text"),
@@ -44,7 +50,11 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
     },
     "03": {
         "difficulty": [('1: "hard"', '1: "easy"'), ('3: "easy"', '3: "hard"'), ("[edits]", "[max(1, edits - 1)]")],
-        "refusal_text": [("{true} not {said}", "{said} not {true}"), ('" and "', '", "'), ("in pairs)", "in pairs[:1])")],
+        "refusal_text": [
+            ("{true} not {said}", "{said} not {true}"),
+            ('" and "', '", "'),
+            ("in pairs)", "in pairs[:1])"),
+        ],
         "share_irrelevant": [
             ("[label for", "[not label for"),
             ("len(hits)", "len(queries)"),
@@ -66,19 +76,37 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "answer_of": [("(.*?)", "(.*)"), ("answers[-1]", "answers[0]"), (' if answers else ""', "")],
     },
     "05": {
-        "grounding": [("* start * end", "* start"), ("abs(predicted[1] - true[1])", "(predicted[1] - true[1])"), ("1 - ", "")],
-        "to_seconds": [("60 * total", "total"), ('text.split(":")', 'text.split(":")[::-1]'), ("float(part)", "int(part)")],
+        "grounding": [
+            ("* start * end", "* start"),
+            ("abs(predicted[1] - true[1])", "(predicted[1] - true[1])"),
+            ("/ duration", "/ 16"),
+            ("1 - ", ""),
+        ],
+        "to_seconds": [
+            ("60 * total", "total"),
+            ('text.split(":")', 'text.split(":")[::-1]'),
+            ("float(part)", "int(part)"),
+        ],
         "verdict": [
             ('{"no", "not", "nobody"}', "{'no'}"),
+            ('{"no", "not", "nobody"}', "{'not', 'nobody'}"),
             ('if float(pair[1]) <= float(pair[2]) else "unreadable"', ""),
             ('"refuses" if answer.strip() else "unreadable"', '"refuses"'),
         ],
         "should_refuse": [("1 - p > p * q", wrong) for wrong in ("p < 0.5", "1 - p > q", "1 - p >= p * q")],
     },
     "06": {
-        "explain": [("0.5 * ", ""), ("said @ true - said @ contrast", "said @ true + said @ contrast"), ("@ true -", "@ said -")],
+        "explain": [
+            ("0.5 * ", ""),
+            ("said @ true - said @ contrast", "said @ true + said @ contrast"),
+            ("@ true -", "@ said -"),
+        ],
         "brevity": [("min(1.0, ", "("), ("2 * reference_words", "reference_words"), ("/ max(1, words)", "/ 10")],
-        "claim_recall": [("/ len(true)", "/ max(1, len(said))"), ("/ len(true)", "/ len(said | true)"), ("said & true", "said")],
+        "claim_recall": [
+            ("/ len(true)", "/ max(1, len(said))"),
+            ("/ len(true)", "/ len(said | true)"),
+            ("said & true", "said"),
+        ],
     },
     "07": {
         "official": [
@@ -94,26 +122,50 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "08": {
-        "reinforce": [("rewards[:, None] * score", "score"), (".mean(0)", ".sum(0)"), (" - logits.softmax(-1)", ".float()")],
+        "reinforce": [
+            ("rewards[:, None] * score", "score"),
+            (".mean(0)", ".sum(0)"),
+            (" - logits.softmax(-1)", ".float()"),
+        ],
         "advantages": [
             ("grouped.mean(1, keepdim=True)", "grouped.mean()"),
             ("grouped.std(1, keepdim=True)", "grouped.std(1, keepdim=True, correction=0)"),
             (" + 1e-4", ""),
         ],
-        "clipped_loss": [("torch.minimum", "torch.maximum"), ("clipped * advantage", "ratio * advantage"), ("-torch", "torch")],
+        "clipped_loss": [
+            ("torch.minimum", "torch.maximum"),
+            ("clipped * advantage", "ratio * advantage"),
+            ("-torch", "torch"),
+        ],
         "broken_advantages": [
             ("rewards - rewards.view(-1, 1).mean(1)", wrong)
             for wrong in ("rewards", "rewards - rewards.mean()", "rewards / rewards.std()")
         ],
-        "kl_estimate": [(" - 1", ""), ("torch.exp(reference - logp)", "torch.exp(logp - reference)"), ("torch.exp", "")],
+        "kl_estimate": [
+            (" - 1", ""),
+            ("torch.exp(reference - logp)", "torch.exp(logp - reference)"),
+            ("torch.exp", ""),
+        ],
     },
     "09": {
-        "zero_variance": [(" / len(parts)", ""), ("< 1e-8", "> 1e-8"), ("rewards[i : i + group]", "rewards[i : i + 2]")],
+        "zero_variance": [
+            (" / len(parts)", ""),
+            ("< 1e-8", "> 1e-8"),
+            ("rewards[i : i + group]", "rewards[i : i + 2]"),
+        ],
         "lost": [(" and a != t", ""), ("b == t and ", ""), ("b == t", "b != t")],
     },
     "10": {
-        "ra_iou": [('verdict == "refuses"', 'verdict != "grounds"'), (' if verdict == "grounds" else 0.0', ""), ("iou if", "1.0 if")],
-        "mean_f1": [("2 * hits", "hits"), ("/ 2", "/ 1"), ("relevant.count(label) + verdicts.count(word)", "len(relevant)")],
+        "ra_iou": [
+            ('verdict == "refuses"', 'verdict != "grounds"'),
+            (' if verdict == "grounds" else 0.0', ""),
+            ("iou if", "1.0 if"),
+        ],
+        "mean_f1": [
+            ("2 * hits", "hits"),
+            ("/ 2", "/ 1"),
+            ("relevant.count(label) + verdicts.count(word)", "len(relevant)"),
+        ],
         "merge": [
             ("mean * count for", "mean for"),
             ("/ total", "/ len(parts)"),
@@ -121,9 +173,21 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "11": {
-        "mean_and_spread": [("(len(values) - 1)", "len(values)"), (" ** 0.5", ""), ("sum(values) / len(values)", "values[0]")],
-        "threshold_for": [(" - int(budget * len(ordered))", ""), ("- 1 - int", "- int"), ("sorted(relevant)", "relevant")],
-        "risk_at": [("1 - sum", "sum"), ("-confidence[i]", "confidence[i]"), ("correct[i] for i in best", "correct[:count]")],
+        "mean_and_spread": [
+            ("(len(values) - 1)", "len(values)"),
+            (" ** 0.5", ""),
+            ("sum(values) / len(values)", "values[0]"),
+        ],
+        "threshold_for": [
+            (" - int(budget * len(ordered))", ""),
+            ("- 1 - int", "- int"),
+            ("sorted(relevant)", "relevant"),
+        ],
+        "risk_at": [
+            ("1 - sum", "sum"),
+            ("-confidence[i]", "confidence[i]"),
+            ("correct[i] for i in best", "correct[:count]"),
+        ],
     },
     "12": {
         "state_gb": [("10 * trained", "8 * trained"), ("1e9", "1024**3"), ("2 * parameters", "4 * parameters")],
@@ -138,13 +202,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
             ("[good, bad]", "[good, good]"),
         ],
     },
-}  # fmt: skip
+}
 EXERCISES = [(chapter, name) for chapter, exercises in WRONG.items() for name in exercises]
 
 
-def cells_of(chapter: str) -> list[str]:
-    notebook = nbformat.read(next(NOTEBOOKS.glob(f"{chapter}_*.ipynb")), as_version=4)
-    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+def cells_of(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
 
 
 def bound(statement: ast.stmt) -> set[str]:
@@ -163,12 +226,10 @@ def used(statement: ast.stmt) -> set[str]:
 def checking(cell: str) -> list[ast.stmt]:
     """The statements of a cell up to its last check or assertion."""
     body = ast.parse(cell).body
-    checks = [i for i, one in enumerate(body) if isinstance(one, ast.Assert) or ast.unparse(one).startswith("check_equal")]
+    checks = [
+        i for i, one in enumerate(body) if isinstance(one, ast.Assert) or ast.unparse(one).startswith("check_equal")
+    ]
     return body[: checks[-1] + 1]
-
-
-def without(cell: str, name: str) -> list[ast.stmt]:
-    return [one for one in ast.parse(cell).body if not (isinstance(one, ast.FunctionDef) and one.name == name)]
 
 
 def needed(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
@@ -186,33 +247,26 @@ def run(statements: list[ast.stmt], namespace: dict) -> None:
 
 
 @pytest.mark.parametrize(("chapter", "name"), EXERCISES, ids=[f"{c}-{n}" for c, n in EXERCISES])
-def test_wrong_answers_are_rejected(chapter, name, capsys):
-    cells = cells_of(chapter)
-    at = next(i for i, cell in enumerate(cells) if f"def {name}(" in cell and SOLUTION.search(cell))
+def test_wrong_answers_are_rejected(chapter, name):
+    path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
+    solution, cells = solutions(path)[name], cells_of(path)
+    at = next(i for i, cell in enumerate(cells) if exercise_of(cell) == name)
     check = checking(cells[at + 1])
-    before = [one for cell in cells[:at] for one in ast.parse(cell).body] + without(cells[at], name)
-    names = set().union(*map(used, [*check, *ast.parse(cells[at]).body]))
+    before = [one for cell in cells[: at + 1] for one in ast.parse(cell).body]
+    names = set().union(*map(used, [*check, *ast.parse(solution.code).body]))
     namespace = {"__name__": "chapter", "SCALE": "smoke"}
     run([one for one in needed(before, names) if "SCALE" not in bound(one)], namespace)
-    exec(cells[at], namespace)
+    exec(solution.code, namespace)
     run(check, namespace)
     for part, instead in WRONG[chapter][name]:
-        assert part in SOLUTION.search(cells[at]).group(2), part
-        wrong = SOLUTION.sub(lambda match, p=part, i=instead: match.group(0).replace(p, i), cells[at])
-        exec(wrong, namespace)
+        assert part in solution.body, part
+        exec(solution.code.replace(solution.body, solution.body.replace(part, instead)), namespace)
         with pytest.raises(AssertionError):
             run(check, namespace)
             pytest.fail(f"accepted: {instead!r} in place of {part!r}", pytrace=False)
 
 
-def test_every_exercise_with_a_check_is_tried():
-    found = {
-        (path.name[:2], one.name)
-        for path in NOTEBOOKS.glob("*.ipynb")
-        for cell in cells_of(path.name[:2])
-        if SOLUTION.search(cell)
-        for one in ast.parse(cell).body
-        if isinstance(one, ast.FunctionDef) and "# solution" in ast.get_source_segment(cell, one)
-    }
+def test_every_exercise_is_tried():
+    found = {(path.name[:2], name) for path in NOTEBOOKS.glob("*.ipynb") for name in solutions(path)}
     assert found == set(EXERCISES)
     assert all(len(wrong) >= 3 for exercises in WRONG.values() for wrong in exercises.values())
