@@ -16,9 +16,27 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # chapter → exercise → (a part of the solution, what stands there instead)
 WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
     "00": {
-        "length": [("max(0.0, end - start)", wrong) for wrong in ("end - start", "abs(end - start)", "max(0, start)")]
+        "is_right": [
+            ("verdict == wanted", 'relevant == (verdict == "grounds")'),
+            ("verdict == wanted", 'relevant != (verdict == "refuses")'),
+            ("verdict == wanted", 'verdict != "unreadable"'),
+        ],
+        "length": [("max(0.0, end - start)", wrong) for wrong in ("end - start", "abs(end - start)", "max(0, start)")],
     },
     "01": {
+        "mean_iou": [
+            ("/ len(ious)", "/ max(1, sum(v is not None for v in ious))"),
+            ("value or 0.0", "value or 1.0"),
+            (
+                "sum(value or 0.0 for value in ious) / len(ious)",
+                "sum(v for v in ious if v) / max(1, sum(map(bool, ious)))",
+            ),
+        ],
+        "chance": [
+            ("duration + 1", "duration"),
+            ("start + 1, duration + 1", "duration + 1"),
+            ("/ count", "/ duration**2"),
+        ],
         "iou": [
             ("a[0] >= a[1] or b[0] >= b[1]", "False"),
             (" - overlap)", ")"),
@@ -31,6 +49,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "02": {
+        "mrope": [
+            ("at + max(height, width)", "at + height * width"),
+            ("at + inside // width", "at"),
+            ("inside % width", "inside"),
+        ],
+        "completions_of": [
+            ("max(len(", "min(len("),
+            ("row[longest:]", "row[longest + 1 :]"),
+            ("row[longest:]", "row[len(prompts[0]) :]"),
+        ],
         "vision_tokens": [
             ("* fps // 2", "* fps"),
             ("height // patch // merge", "height // patch"),
@@ -49,6 +77,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "03": {
+        "mislabelled": [
+            (' or abs(row["end"] - end) > 0.05', ""),
+            ('abs(row["start"] - start) > 0.05 or ', ""),
+            ('row["clip_start"] + second', "second"),
+        ],
+        "edit": [
+            ("others[rng.integers(len(others))]", "others[0]"),
+            ("if value != getattr(query, slot)", "if True"),
+            ("slots[rng.integers(len(slots))]", '"colour"; others = ["red", "blue"]'),
+        ],
         "difficulty": [('1: "hard"', '1: "easy"'), ('3: "easy"', '3: "hard"'), ("[edits]", "[max(1, edits - 1)]")],
         "refusal_text": [
             ("{true} not {said}", "{said} not {true}"),
@@ -67,6 +105,7 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "04": {
+        "soft_format": [("== 1", ">= 1"), (" / len(tags)", ""), ("text.count(tag) == 1", "tag in text")],
         "official": [("text.strip()", "text"), ("re.fullmatch", "re.match"), (r"\s*", ""), (", re.DOTALL", "")],
         "robust": [
             ("and all(map(str.strip, inside)) ", ""),
@@ -76,6 +115,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "answer_of": [("(.*?)", "(.*)"), ("answers[-1]", "answers[0]"), (' if answers else ""', "")],
     },
     "05": {
+        "refuse_iou": [
+            ("len(words) >= 4", "len(words) >= 1"),
+            ("max(0.0, 1 - abs(end - truth[1]) / duration)", "1 - abs(end - truth[1]) / duration"),
+            ('said == "refuses" and ', ""),
+            ('if said != "grounds":', 'if said == "refuses":'),
+        ],
         "grounding": [
             ("* start * end", "* start"),
             ("abs(predicted[1] - true[1])", "(predicted[1] - true[1])"),
@@ -96,6 +141,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "should_refuse": [("1 - p > p * q", wrong) for wrong in ("p < 0.5", "1 - p > q", "1 - p >= p * q")],
     },
     "06": {
+        "claims_of": [
+            ("(true.strip(), asked.strip())", "(asked.strip(), true.strip())"),
+            ("        if separator:\n            found", "        if True:\n            found"),
+            ('.split(" and ")', '.split(" or ")'),
+        ],
+        "cosine": [
+            (" * np.linalg.norm(b)", ""),
+            ("(np.linalg.norm(a) * np.linalg.norm(b))", "(a @ a * (b @ b))"),
+            (" / (np.linalg.norm(a) * np.linalg.norm(b))", ""),
+        ],
         "explain": [
             ("0.5 * ", ""),
             ("said @ true - said @ contrast", "said @ true + said @ contrast"),
@@ -109,6 +164,17 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "07": {
+        "correction_reward": [
+            (" and grounds)", ")"),
+            ("not refuses or ", ""),
+            (" * min(1.0, length)", ""),
+            (" or is_nil(correction)", ""),
+        ],
+        "batch_rewards": [
+            ("cosine(corrections, originals)", "cosine(corrections, originals[:1] * len(originals))"),
+            ("0.5 * (1 + float(value))", "float(value)"),
+            ("cosine(corrections, originals)", "cosine(corrections, sorted(originals))"),
+        ],
         "official": [
             ('"NIL" in correction.upper()', 'correction.upper() == "NIL"'),
             ("0.5 * (1 + cosine)", "cosine"),
@@ -122,6 +188,17 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "08": {
+        "average": [
+            ("(loss * mask).sum(1) / mask.sum(1)", "loss.mean(1)"),
+            ("total / mask.sum()", "total / mask.numel()"),
+            ("len(loss) * longest", "len(loss) * mask.shape[1]"),
+        ],
+        "grpo_step": [
+            ("    loss = clipped_loss(logp, old,", "    loss = clipped_loss(logp, logp,"),
+            ("sampler.sample()", "logits[state].argmax(-1)"),
+            ("0.2).mean()", "0.2).mean() * -1"),
+            ("toy_reward(state, action)", "toy_reward(1 - state, action)"),
+        ],
         "reinforce": [
             ("rewards[:, None] * score", "score"),
             (".mean(0)", ".sum(0)"),
@@ -148,6 +225,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "09": {
+        "uncertain_tokens": [
+            ("entropy[real.bool()]", "entropy.flatten()"),
+            (" & real.bool()", ""),
+            ("1 - share", "share"),
+        ],
+        "signal_chance": [
+            (" - p**group", ""),
+            ("(1 - p) ** group", "(1 - p**group)"),
+            ("1 - p**group - (1 - p) ** group", "group * p * (1 - p)"),
+        ],
         "zero_variance": [
             (" / len(parts)", ""),
             ("< 1e-8", "> 1e-8"),
@@ -156,6 +243,19 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "lost": [(" and a != t", ""), ("b == t and ", ""), ("b == t", "b != t")],
     },
     "10": {
+        "auroc": [
+            ("0.5 if high == low", "1.0 if high == low"),
+            ("high > low", "low > high"),
+            ("0.5 if high == low else 0.0", "0.0"),
+        ],
+        "paired_interval": [
+            ("[2.5, 97.5]", "[25, 75]"),
+            (
+                "difference[chosen].mean()",
+                "np.asarray(b)[chosen].mean() - np.asarray(a)[rng.integers(len(a), size=len(a))].mean()",
+            ),
+            ("np.asarray(b, float) - np.asarray(a, float)", "np.asarray(a, float) - np.asarray(b, float)"),
+        ],
         "ra_iou": [
             ('verdict == "refuses"', 'verdict != "grounds"'),
             (' if verdict == "grounds" else 0.0', ""),
@@ -173,6 +273,11 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "11": {
+        "sign_test": [
+            ("abs(flipped) >=", "flipped >="),
+            (">= observed - 1e-12", "> observed + 1e-12"),
+            ("extreme / patterns", "extreme / len(differences)"),
+        ],
         "mean_and_spread": [
             ("(len(values) - 1)", "len(values)"),
             (" ** 0.5", ""),
@@ -190,6 +295,22 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "12": {
+        "lora_parameters": [
+            ("rank * inputs + outputs * rank", "rank * inputs * outputs"),
+            (" + outputs * rank", ""),
+            ("rank * inputs + outputs * rank", "2 * rank * inputs"),
+        ],
+        "cache_gb": [
+            ("2 * 2 * layers", "2 * layers"),
+            ("prompt + group * answer", "group * (prompt + answer)"),
+            ("1e9", "1024**3"),
+        ],
+        "prefix_mask": [
+            ("earlier & (same | common)", "earlier"),
+            ("(same | common)", "same"),
+            ("positions[None, :] <= positions[:, None]", "positions[None, :] >= positions[:, None]"),
+            ("prompt - 1, answer + 1", "prompt, answer"),
+        ],
         "state_gb": [("10 * trained", "8 * trained"), ("1e9", "1024**3"), ("2 * parameters", "4 * parameters")],
         "tokens": [("// 2", ""), ("round(height / 28)", "(height // 28)"), ("round(width / 28)", "(width / 28)")],
         "row_tokens": [
