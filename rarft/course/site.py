@@ -82,6 +82,7 @@ def write_site(executed: Path, folder: Path, report: dict) -> Path:
 
 def _convert(path: Path, chapter: dict) -> Page:
     notebook = with_folded_solutions(nbformat.read(path, as_version=4))
+    _freeze_widgets(notebook)
     title = chapter["title"]
     formulae = _take_out_formulae(notebook)
     # No address of a script: nothing on the page is asked of a network.
@@ -91,6 +92,26 @@ def _convert(path: Path, chapter: dict) -> Page:
         body = body.replace(mark, formula)
     body = body.replace(GLOSSARY, "words.html")
     return Page(path.name[:2], f"{path.stem}.html", title, chapter["minutes"], body, _sections(body))
+
+
+def _freeze_widgets(notebook: NotebookNode) -> None:
+    """Show the pictures of each widget as they were saved: its own code would have to come from a network."""
+    saved = notebook.metadata.pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+
+    def pictures(model: str) -> list[str]:
+        state = saved[model]
+        found = [buffer["data"] for buffer in state.get("buffers", []) if state["model_name"] == "ImageModel"]
+        inner = [child.removeprefix("IPY_MODEL_") for child in state["state"].get("children", [])]
+        return found + [picture for child in inner for picture in pictures(child)]
+
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        view = output.get("data", {}).get("application/vnd.jupyter.widget-view+json")
+        if view:
+            images = [
+                f'<img alt="The widget at its start; it moves in JupyterLab" src="data:image/png;base64,{picture}">'
+                for picture in pictures(view["model_id"])
+            ]
+            output["data"] = {"text/html": "".join(images)}
 
 
 def _take_out_formulae(notebook: NotebookNode) -> dict[str, str]:

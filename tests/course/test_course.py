@@ -197,6 +197,39 @@ def test_the_site_asks_nothing_of_a_network(site):
         assert not [address for address in fetched if "//" in address], name
 
 
+def test_a_widget_of_the_site_is_its_saved_picture(tmp_path):
+    """Its own code would be fetched from a network."""
+    models = {
+        "box": {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_picture"]}},
+        "picture": {
+            "model_name": "ImageModel",
+            "state": {},
+            "buffers": [{"path": ["value"], "encoding": "base64", "data": "UE5H"}],
+        },
+    }
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "VBox()"}
+    cell = nbformat.v4.new_code_cell("player", outputs=[nbformat.v4.new_output("display_data", view)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 00 · Start"), cell])
+    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": models}}
+    nbformat.write(notebook, tmp_path / "00_start.ipynb")
+    rows = {"00": {"title": "Start", "minutes": 0.1}}
+    write_site(tmp_path, tmp_path / "site", {"chapters": rows, "scale": "smoke", "machine": "one"})
+    page = (tmp_path / "site" / "00_start.html").read_text(encoding="utf-8")
+    assert 'src="data:image/png;base64,UE5H"' in page and "unpkg" not in page
+
+
+def test_solutions_are_folded_below_their_checks(tmp_path):
+    source = next(p for p in CHAPTERS if p.name.startswith("05"))
+    nbformat.write(solved_notebook(source), tmp_path / source.name)
+    rows = {"05": {"title": title_of(source), "minutes": 0.1}}
+    write_site(tmp_path, tmp_path / "site", {"chapters": rows, "scale": "smoke", "machine": "one"})
+    page = BeautifulSoup((tmp_path / "site" / f"{source.stem}.html").read_text(encoding="utf-8"), "html.parser")
+    assert page.get_text().count("your turn") == len(solutions(source))
+    folded = [part for part in page.find_all("details") if part.find("summary").get_text() == "Solution"]
+    assert len(folded) == len(solutions(source)) and "return 1 - p > p * q" in page.get_text()
+    assert all(part.find("pre") for part in folded), "the code of a solution is shown as code"
+
+
 def test_formulae_of_the_site_are_mathml(site):
     page = site[CHAPTERS[8].stem]
     assert page.count("<math") > 20 and '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in page
