@@ -86,7 +86,7 @@ def _convert(path: Path, chapter: dict) -> Page:
     title = chapter["title"]
     formulae = _take_out_formulae(notebook)
     # No address of a script: nothing on the page is asked of a network.
-    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="", embed_images=True)
+    exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     for mark, formula in formulae.items():
         body = body.replace(mark, formula)

@@ -4,12 +4,13 @@ A wrong answer is the solution with a part replaced. Of each chapter only the st
 """
 
 import ast
+import symtable
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from rarft.course.solutions import exercise_of, solutions
+from rarft.course.solutions import exercise_of, solutions, solved_notebook
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -84,8 +85,8 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
         "edit": [
             ("others[rng.integers(len(others))]", "others[0]"),
-            ("if value != getattr(query, slot)", "if True"),
-            ("slots[rng.integers(len(slots))]", '"colour"; others = ["red", "blue"]'),
+            ("others[rng.integers(len(others))]}", 'others[rng.integers(len(others))], "action": "grows"}'),
+            ("replace(query, **", "replace(query.plain, **"),
         ],
         "difficulty": [('1: "hard"', '1: "easy"'), ('3: "easy"', '3: "hard"'), ("[edits]", "[max(1, edits - 1)]")],
         "refusal_text": [
@@ -333,15 +334,21 @@ def cells_of(path: Path) -> list[str]:
 
 def bound(statement: ast.stmt) -> set[str]:
     """The names that a statement at the top of a cell defines."""
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return {statement.name}
-    if isinstance(statement, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
 
 
 def used(statement: ast.stmt) -> set[str]:
-    return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name)}
+    """The names that it needs from above, inside functions and comprehensions, too."""
+    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    inner = list(table.get_children())
+    while inner:
+        scope = inner.pop()
+        names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        inner += scope.get_children()
+    changed = (node.target for node in ast.walk(statement) if isinstance(node, ast.AugAssign))
+    return names | {target.id for target in changed if isinstance(target, ast.Name)}
 
 
 def checking(cell: str) -> list[ast.stmt]:
@@ -373,8 +380,9 @@ def test_wrong_answers_are_rejected(chapter, name):
     solution, cells = solutions(path)[name], cells_of(path)
     at = next(i for i, cell in enumerate(cells) if exercise_of(cell) == name)
     check = checking(cells[at + 1])
-    before = [one for cell in cells[: at + 1] for one in ast.parse(cell).body]
-    names = set().union(*map(used, [*check, *ast.parse(solution.code).body]))
+    solved = [cell.source for cell in solved_notebook(path).cells if cell.cell_type == "code"]
+    before = [one for cell in solved[: at + 1] for one in ast.parse(cell).body]
+    names = set().union(*map(used, [*check, *ast.parse(solution.code).body])) - {name}
     namespace = {"__name__": "chapter", "SCALE": "smoke"}
     run([one for one in needed(before, names) if "SCALE" not in bound(one)], namespace)
     exec(solution.code, namespace)
