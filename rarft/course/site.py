@@ -34,6 +34,7 @@ NAVIGATION_STYLE = (
     "nav.chapters{display:flex;justify-content:space-between;gap:1rem;max-width:60rem;margin:1rem auto;"
     "padding:0 2rem;font:15px/1.4 system-ui,sans-serif}nav.chapters span{flex:1;text-align:center}"
     "math[display=block]{margin:.8em 0;font-size:1.1em}"
+    "details{margin:.4em 0}details .highlight{margin:.6em 0;padding:.6em;background:#f7f7f7;overflow-x:auto}"
 )
 SEARCH = """
 const found = document.getElementById("found");
