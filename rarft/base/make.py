@@ -42,10 +42,10 @@ from rarft.world.language import timeline
 CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate
     "vision": (1400, 48, 1.5e-3),
-    "weather": (1300, 48, 1e-3),
+    "weather": (2700, 48, 1e-3),
     "captioning": (800, 32, 3e-3),
     "tasks": (3600, 32, 2e-3),
-    "describing": (1200, 32, 1e-3),
+    "describing": (2100, 32, 1e-3),
 }
 BF16_STAGES = ("captioning", "tasks", "describing")  # where the processor has units for it
 SAVE_STEPS = 200

@@ -69,4 +69,7 @@ def test_it_is_an_ordinary_checkpoint():
     assert type(AutoModelForImageTextToText.from_pretrained(BASE)).__name__ == "Qwen3VLForConditionalGeneration"
     assert type(AutoProcessor.from_pretrained(BASE)).__name__ == "Qwen3VLProcessor"
     log = (ROOT / "data" / "base" / "training_log.json").read_text()
-    assert all(stage in log for stage in ('"vision"', '"weather"', '"captioning"', '"tasks"', '"machine"', '"seed"'))
+    assert all(
+        stage in log
+        for stage in ('"vision"', '"weather"', '"captioning"', '"tasks"', '"describing"', '"machine"', '"seed"')
+    )
