@@ -10,20 +10,27 @@ from rarft.errors import InputError
 
 HELP = (
     "`build` runs the chapters and writes site, instructor edition and report; `instructor` writes the chapters with "
-    "their solutions alone."
+    "their solutions alone; `grade` checks what students handed in, FOLDER/STUDENT/NN_chapter.ipynb."
 )
 
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    add("action", choices=("build", "instructor"))
+    add("action", choices=("build", "instructor", "grade"))
+    add("folder", nargs="?", type=Path, help="grade: a folder for each student")
     add("--scale", default=os.environ.get("SCALE", "full"), choices=("full", "smoke"))
     add("--only", nargs="*", help="chapter numbers, e.g. 04 09")
-    add("--out", type=Path, help="instructor: folder of the notebooks; build/instructor by default")
+    add("--out", type=Path, help="instructor, grade: where to write; build/instructor, build/grades by default")
     add("--fresh", action="store_true", help="run chapters again that ran already")
+    add("--seconds", type=float, default=120.0, help="grade: time for each answer")
+    add("--gigabytes", type=float, default=8.0, help="grade: memory for the answers of a chapter")
 
 
 def run(options: Namespace) -> int:
+    if options.action == "grade":
+        return _grade(options)
+    if options.folder:
+        raise InputError("a folder is for `course grade` only")
     if options.action == "instructor":
         from rarft.course.build import BUILD, chapters
         from rarft.course.solutions import write_instructor_edition
@@ -37,4 +44,19 @@ def run(options: Namespace) -> int:
     from rarft.course.build import build_course
 
     build_course(options.scale, options.only, options.fresh)
+    return 0
+
+
+def _grade(options: Namespace) -> int:
+    from rarft.course import BUILD
+    from rarft.course.grade import grade
+
+    if options.folder is None:
+        raise InputError("grade: name the folder that has a folder for each student")
+    out = options.out or BUILD / "grades"
+    marks = grade(options.folder, out, seconds=options.seconds, gigabytes=options.gigabytes)
+    for student in sorted({mark.student for mark in marks}):
+        own = [mark for mark in marks if mark.student == student]
+        print(f"{student}: {sum(mark.result == 'passed' for mark in own)} of {len(own)} passed")
+    print(f"each answer, and a page for each student: {out}")
     return 0

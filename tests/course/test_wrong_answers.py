@@ -1,16 +1,14 @@
 """The checks of the exercises: each accepts the chapter's solution and rejects what a student plausibly writes instead.
 
-A wrong answer is the solution with a part replaced. Of each chapter only the statements run that a check needs.
+A wrong answer is the solution with a part replaced.
 """
 
-import ast
-import symtable
 from pathlib import Path
 
-import nbformat
 import pytest
 
-from rarft.course.solutions import exercise_of, solutions, solved_notebook
+from rarft.course.checking import Exercise
+from rarft.course.solutions import solutions
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
@@ -328,70 +326,16 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
 EXERCISES = [(chapter, name) for chapter, exercises in WRONG.items() for name in exercises]
 
 
-def cells_of(path: Path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-
-
-def bound(statement: ast.stmt) -> set[str]:
-    """The names that a statement at the top of a cell defines."""
-    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
-
-
-def used(statement: ast.stmt) -> set[str]:
-    """The names that it needs from above, inside functions and comprehensions, too."""
-    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
-    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
-    inner = list(table.get_children())
-    while inner:
-        scope = inner.pop()
-        names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
-        inner += scope.get_children()
-    changed = (node.target for node in ast.walk(statement) if isinstance(node, ast.AugAssign))
-    return names | {target.id for target in changed if isinstance(target, ast.Name)}
-
-
-def checking(cell: str) -> list[ast.stmt]:
-    """The statements of a cell up to its last check or assertion."""
-    body = ast.parse(cell).body
-    checks = [
-        i for i, one in enumerate(body) if isinstance(one, ast.Assert) or ast.unparse(one).startswith("check_equal")
-    ]
-    return body[: checks[-1] + 1]
-
-
-def needed(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
-    """Those statements that the names depend on, in order."""
-    kept, names = [], set(names)
-    for statement in reversed(statements):
-        if bound(statement) & names:
-            kept.append(statement)
-            names |= used(statement)
-    return kept[::-1]
-
-
-def run(statements: list[ast.stmt], namespace: dict) -> None:
-    exec(compile(ast.Module(statements, type_ignores=[]), "<check>", "exec"), namespace)
-
-
 @pytest.mark.parametrize(("chapter", "name"), EXERCISES, ids=[f"{c}-{n}" for c, n in EXERCISES])
 def test_wrong_answers_are_rejected(chapter, name):
     path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
-    solution, cells = solutions(path)[name], cells_of(path)
-    at = next(i for i, cell in enumerate(cells) if exercise_of(cell) == name)
-    check = checking(cells[at + 1])
-    solved = [cell.source for cell in solved_notebook(path).cells if cell.cell_type == "code"]
-    before = [one for cell in solved[: at + 1] for one in ast.parse(cell).body]
-    names = set().union(*map(used, [*check, *ast.parse(solution.code).body])) - {name}
-    namespace = {"__name__": "chapter", "SCALE": "smoke"}
-    run([one for one in needed(before, names) if "SCALE" not in bound(one)], namespace)
-    exec(solution.code, namespace)
-    run(check, namespace)
+    exercise, solution = Exercise(path, name), solutions(path)[name]
+    exercise.check(solution.code)
     for part, instead in WRONG[chapter][name]:
         assert part in solution.body, part
-        exec(solution.code.replace(solution.body, solution.body.replace(part, instead)), namespace)
+        wrong = solution.code.replace(solution.body, solution.body.replace(part, instead))
         with pytest.raises(AssertionError):
-            run(check, namespace)
+            exercise.check(wrong)
             pytest.fail(f"accepted: {instead!r} in place of {part!r}", pytrace=False)
 
 

@@ -1,0 +1,83 @@
+"""Run the check of one exercise without its chapter: of the cells before it, only the statements that it needs."""
+
+from __future__ import annotations
+
+import ast
+import symtable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from rarft.course.check import check_equal
+from rarft.course.solutions import exercise_of, solved_notebook
+
+
+class Exercise:
+    """An exercise of a chapter, ready to check answers. What stands before it is the chapter with its solutions."""
+
+    def __init__(self, chapter: Path, name: str):
+        stubs = _code_cells(nbformat.read(chapter, as_version=4))
+        solved = _code_cells(solved_notebook(chapter))
+        at = next(position for position, cell in enumerate(stubs) if exercise_of(cell) == name)
+        self.name = name
+        self._check = _checking(stubs[at + 1])
+        before = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
+        own = next(one for one in before if isinstance(one, ast.FunctionDef) and one.name == name)
+        names = set().union(*map(_used, [*self._check, own])) - {name}
+        self._before = [one for one in _needed(before, names) if "SCALE" not in _bound(one)]
+
+    def check(self, answer: str) -> None:
+        """Run the chapter's check on code that defines the function. Raises what the check or the code raises:
+        AssertionError for a wrong answer."""
+        namespace: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
+        _run(self._before, namespace)
+        exec(compile(answer, f"<{self.name}>", "exec"), namespace)
+        namespace["check_equal"] = check_equal
+        _run(self._check, namespace)
+
+
+def _code_cells(notebook: nbformat.NotebookNode) -> list[str]:
+    return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def _checking(cell: str) -> list[ast.stmt]:
+    """The statements of a cell up to its last check or assertion."""
+    body = ast.parse(cell).body
+    last = max(
+        i for i, one in enumerate(body) if isinstance(one, ast.Assert) or ast.unparse(one).startswith("check_equal(")
+    )
+    return body[: last + 1]
+
+
+def _bound(statement: ast.stmt) -> set[str]:
+    """The names that a statement at the top of a cell defines."""
+    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+    return {symbol.get_name() for symbol in table.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
+
+
+def _used(statement: ast.stmt) -> set[str]:
+    """The names that it needs from above, inside functions and comprehensions, too."""
+    table = symtable.symtable(ast.unparse(statement), "cell", "exec")
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    inner = list(table.get_children())
+    while inner:
+        scope = inner.pop()
+        names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        inner += scope.get_children()
+    changed = (node.target for node in ast.walk(statement) if isinstance(node, ast.AugAssign))
+    return names | {target.id for target in changed if isinstance(target, ast.Name)}
+
+
+def _needed(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
+    """Those statements that the names depend on, in order."""
+    kept, wanted = [], set(names)
+    for statement in reversed(statements):
+        if _bound(statement) & wanted:
+            kept.append(statement)
+            wanted |= _used(statement)
+    return kept[::-1]
+
+
+def _run(statements: list[ast.stmt], namespace: dict[str, Any]) -> None:
+    exec(compile(ast.Module(statements, type_ignores=[]), "<chapter>", "exec"), namespace)

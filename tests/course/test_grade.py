@@ -1,0 +1,63 @@
+"""Grading: each answer gets its mark, and code that hangs, exits or eats memory takes no other answer with it."""
+
+import csv
+
+import nbformat
+import pytest
+
+from rarft.cli import main
+from rarft.course import ROOT
+from rarft.course.grade import grade
+from rarft.course.solutions import exercise_of, solutions
+from rarft.errors import InputError
+
+CHAPTER = next((ROOT / "notebooks").glob("05_*.ipynb"))
+BODIES = {  # of the answers of one student
+    "to_seconds": "    return 60.0",
+    "verdict": "    raise SystemExit",
+    "should_refuse": "    while True:\n        pass",
+}
+
+
+@pytest.fixture(scope="module")
+def handed_in(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("students")
+    for student in ("ada", "bob & co"):
+        notebook = nbformat.read(CHAPTER, as_version=4)
+        for cell in notebook.cells:
+            name = exercise_of(cell.source) if cell.cell_type == "code" else None
+            if name in BODIES and student != "ada":
+                cell.source = cell.source.replace('    raise NotImplementedError("your turn")', BODIES[name])
+            elif name in ("grounding", "to_seconds"):
+                cell.source = f"{cell.source}\n\n\n{solutions(CHAPTER)[name].code}"
+                cell.source = cell.source.replace('    raise NotImplementedError("your turn")', "    pass")
+        (folder / student).mkdir()
+        nbformat.write(notebook, folder / student / CHAPTER.name)
+    return folder
+
+
+def test_each_answer_gets_its_mark(handed_in, tmp_path):
+    marks = {(mark.student, mark.exercise): mark for mark in grade(handed_in, tmp_path, seconds=20)}
+    result = {key: mark.result for key, mark in marks.items()}
+    assert result["ada", "grounding"] == result["ada", "to_seconds"] == "passed"
+    assert result["ada", "verdict"] == "not written"
+    assert result["bob & co", "grounding"] == "passed"
+    assert result["bob & co", "to_seconds"] == "wrong" and "12.5" in marks["bob & co", "to_seconds"].message
+    assert result["bob & co", "verdict"] == result["bob & co", "should_refuse"] == "stopped"
+    rows = list(csv.DictReader((tmp_path / "marks.csv").open(encoding="utf-8")))
+    assert len(rows) == len(marks) == 2 * len(solutions(CHAPTER))
+    page = (tmp_path / "bob & co.html").read_text(encoding="utf-8")
+    assert "<h1>bob &amp; co</h1>" in page and "1 of 5 exercises passed" in page
+
+
+def test_what_cannot_be_graded_is_named(tmp_path, capsys):
+    with pytest.raises(InputError, match="no STUDENT"):
+        grade(tmp_path, tmp_path / "out")
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / CHAPTER.name).write_text("not JSON")
+    with pytest.raises(InputError, match="not a notebook"):
+        grade(tmp_path, tmp_path / "out")
+    (tmp_path / "ada" / CHAPTER.name).rename(tmp_path / "ada" / "77_other.ipynb")
+    with pytest.raises(SystemExit, match="1"):
+        main(["course", "grade", str(tmp_path)])
+    assert "no chapter 77" in capsys.readouterr().err
