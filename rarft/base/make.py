@@ -45,7 +45,7 @@ STAGES = {  # steps, batch, peak learning rate
     "weather": (2700, 48, 1e-3),
     "captioning": (800, 32, 3e-3),
     "tasks": (3600, 32, 2e-3),
-    "describing": (2100, 32, 1e-3),
+    "describing": (2000, 32, 1e-3),
 }
 BF16_STAGES = ("captioning", "tasks", "describing")  # where the processor has units for it
 SAVE_STEPS = 200
