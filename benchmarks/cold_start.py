@@ -6,10 +6,10 @@ python benchmarks/cold_start.py            # writes data/results/cold_start.json
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
+from resume import digest, resumed
 
 from rarft.course import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
@@ -36,9 +36,9 @@ def main() -> None:
     test = make_world(BUILD / "experiment" / "cold_start", "test", options.clips, seed=14)
     samples = [sample for clip in test for sample in clip.samples]
     stories = [clip.story for clip in test for _ in clip.samples]
-    stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"rows": {}}
-    stored |= {"machine": machine(), "seed": options.seed, "clips": options.clips}
-    stored |= {"batch": COLD_START["batch"], "rate": COLD_START["rate"]}
+    setting = {"base": digest(), "seed": options.seed, "clips": options.clips}
+    setting |= {"batch": COLD_START["batch"], "rate": COLD_START["rate"]}
+    stored = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}
     for clips, steps in SIZES:
         name = f"{clips} clips, {steps} steps"
         if name in stored["rows"]:

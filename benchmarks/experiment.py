@@ -9,13 +9,13 @@ with its own probability of refusing. `experiment_tables.py` makes the tables ou
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 from experiment_arms import ARMS, STEPS, Bench
 from experiment_tables import tables
+from resume import digest, resumed
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.course import BUILD, ROOT
@@ -104,10 +104,8 @@ def main() -> None:
         place = folder / f"validation_{weather}"
         made[place.name] = make_world(place, "train", clips, seed=VALIDATION_SEED, weather=weather)
     asked = {name: queries_of(world) for name, world in made.items()}
-    stored = {"runs": []}
-    if options.out.exists():
-        stored = json.loads(options.out.read_text(encoding="utf-8"))
-    stored |= {"machine": machine(), "steps": options.steps, "clips": options.clips, "train_clips": TRAIN_CLIPS}
+    setting = {"base": digest(), "steps": options.steps, "clips": options.clips, "train_clips": TRAIN_CLIPS}
+    stored = {**resumed(options.out, setting, {"runs": []}), "machine": machine()}
     stored["queries"] = {
         name: [{"kind": kind_of(s), "unseen": bool(s.extra.get("unseen"))} for s, _ in pairs]
         for name, pairs in asked.items()

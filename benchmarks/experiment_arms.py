@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from resume import digest
 
 from rarft.files import BASE
 from rarft.models import VisionCache, freeze_vision, load_model
@@ -49,7 +50,7 @@ def base(bench: Bench, seed: int) -> PreTrainedModel:
 
 def started(bench: Bench, seed: int) -> PreTrainedModel:
     """The cold start of a seed, trained once."""
-    path = bench.folder / f"cold_start_{seed}"
+    path = bench.folder / f"cold_start_{digest()}_{seed}"
     if (path / "model.safetensors").exists():
         return bench.model(path)[0]
     model, processor = bench.model()

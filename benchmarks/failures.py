@@ -9,12 +9,12 @@ otherwise, and are measured on the same held-out clips.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from experiment_arms import Bench, started
+from resume import digest, resumed
 
 from rarft.course import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
@@ -61,8 +61,8 @@ def main() -> None:
     freeze_vision(model)
     cache = VisionCache(model, processor, folder=folder / "features")
     bench = Bench(train, folder, cache)
-    stored = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {"runs": {}}
-    stored |= {"machine": machine(), "steps": options.steps, "clips": options.clips, "seed": options.seed}
+    setting = {"base": digest(), "steps": options.steps, "clips": options.clips, "seed": options.seed}
+    stored = {**resumed(options.out, setting, {"runs": {}}), "machine": machine()}
     for name in options.runs:
         if name in stored["runs"]:
             continue

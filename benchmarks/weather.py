@@ -9,11 +9,11 @@ draws, in both directions alternately where it has two. Resumable: rows that the
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 import torch
+from resume import digest, resumed
 
 from rarft.course import ROOT
 from rarft.evaluation import predict, scores, summary
@@ -53,11 +53,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "weather.json")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    measured = {"machine": machine(), "seed": SEED, "clips": options.clips, "rows": {}}
-    if options.out.exists():
-        before = json.loads(options.out.read_text(encoding="utf-8"))
-        if (before["seed"], before["clips"]) == (SEED, options.clips):
-            measured["rows"] = before["rows"]
+    models = digest(*(ROOT / name for name in options.models))
+    setting = {"models": models, "seed": SEED, "clips": options.clips}
+    measured = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}
     opened = {name: open_model(ROOT / name) for name in options.models}
     for condition in (*LEVELS, *NUISANCES):
         missing = [name for name in options.models if name not in measured["rows"].get(condition, {})]
