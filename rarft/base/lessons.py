@@ -25,9 +25,7 @@ COMPARE_SHARE = 0.6  # of all lessons
 SHUFFLED_SHARE = 0.3  # of the grounding lessons: queries of another clip
 TURNED_DOWN = 0.75  # of those whose colour and shape the clip shows nowhere; all others are answered
 EDITED_SHARE, ANOTHERS_SHARE = 0.5, 0.2  # of the comparing lessons; all others are true of the clip
-ORDER_SHARE = (
-    0.5  # of the edited queries with an order: the order alone is edited, which is else too rare to be learned
-)
+ORDER_SHARE = 0.5  # of the edited queries with an order: the order alone is edited. Rarer, it was never learned
 
 
 @dataclass(frozen=True)
