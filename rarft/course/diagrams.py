@@ -234,13 +234,13 @@ def prefix_mask(prompt: int, answers: Sequence[int]) -> Figure:
 
 def stages(log: Mapping) -> Figure:
     """The stages of the base's training, out of its training_log.json: steps, minutes, and how the loss went."""
-    figure = Figure(figsize=(WIDTH, 2.3))
+    figure = Figure(figsize=(WIDTH, 2.6))
     axes = figure.subplots(1, len(log["stages"]), gridspec_kw={"wspace": 0.35})
     for axis, colour, (name, stage) in zip(axes, COLOURS, log["stages"].items(), strict=False):
         losses = [(row["step"], row["loss"]) for row in stage["history"] if "loss" in row]
         axis.plot(*zip(*losses, strict=True), color=colour)
         axis.set_yscale("log")
-        axis.set_title(f"{name}\n{stage['steps']} steps, {stage['minutes']:.0f} min", fontsize=9.5)
+        axis.set_title(f"{name}\n{stage['steps']} steps\n{stage['minutes']:.0f} min", fontsize=9.5)
         axis.tick_params(labelsize=8)
         axis.set_xlabel("step", fontsize=8.5)
         axis.grid(alpha=0.3)
