@@ -15,7 +15,7 @@ import numpy as np
 
 from rarft.prompts import COMPARE
 from rarft.world.completions import compared_and_described, comparison, grounded, is_out_of_place, turned_down
-from rarft.world.edits import edit_query, sample_query
+from rarft.world.edits import edit_query, sample_query, turned_round
 from rarft.world.language import Slots
 from rarft.world.scenes import Story
 from rarft.world.truth import spans_of
@@ -76,8 +76,7 @@ def _compare(
 def _edited(story: Story, query: Slots, rng: np.random.Generator) -> Slots:
     """The query with its order turned round, or with one to three edits; as it is where no edit was found."""
     if query.order and rng.random() < ORDER_SHARE:
-        word, action = query.order
-        return replace(query, order=("after" if word == "before" else "before", action))
+        return replace(query, order=turned_round(query.order))
     edit = edit_query(story, query, int(rng.integers(1, 4)), rng)
     return edit.query if edit else query
 

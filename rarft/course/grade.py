@@ -10,6 +10,7 @@ import csv
 import html
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -24,8 +25,6 @@ from rarft.errors import InputError
 from rarft.files import write_text
 from rarft.progress import progress
 
-SECONDS, GIGABYTES = 120.0, 8.0  # of a chapter's answers: wall-clock time for each one, memory in all
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -38,11 +37,16 @@ class Mark:
     message: str
 
 
-def grade(folder: Path, out: Path, *, seconds: float = SECONDS, gigabytes: float = GIGABYTES) -> list[Mark]:
+def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[Mark]:
     """Grade every `STUDENT/NN_*.ipynb` below a folder; write marks.csv and a page for each student. Returns the marks.
 
-    Raises InputError where there is nothing to grade, or a notebook is none of the course's chapters.
+    Args: seconds: wall-clock time for each answer. gigabytes: memory for all answers of a chapter.
+
+    Raises InputError where there is nothing to grade, a notebook is none of the course's chapters, or a limit is not
+    above zero.
     """
+    if seconds <= 0 or gigabytes <= 0:
+        raise InputError(f"limits above zero are needed, not {seconds:g} s and {gigabytes:g} GB")
     handed_in = sorted(folder.glob("*/[0-9][0-9]_*.ipynb"))
     if not handed_in:
         raise InputError(f"{folder}: no STUDENT/NN_chapter.ipynb in it")
@@ -122,7 +126,8 @@ def _answer_here() -> None:
     from rarft.course.checking import Exercise
 
     task = json.load(sys.stdin)
-    out = sys.stdout
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what the answers, or programs that they start, print is not taken for a result
     _limit(task["bytes"])
     for name, answer in task["answers"].items():
         _alarm(task["seconds"])

@@ -67,8 +67,7 @@ def solved_notebook(path: Path, *, markers: bool = False) -> NotebookNode:
         if name not in known:
             raise InputError(f"{path}: the exercise {name} has no solution in solutions/{path.name[:2]}.md")
         solution, stub = known[name], cell.source
-        indent = "    "
-        body = f"{indent}{BEGIN}\n{solution.body}\n{indent}{END}" if markers else solution.body
+        body = f"    {BEGIN}\n{solution.body}\n    {END}" if markers else solution.body
         cell.source = _STUB_LINE.sub(lambda _, body=body: body, stub)
         cell.metadata["rarft"] = {"stub": stub, "solution": solution.code, "discussion": solution.discussion}
     return notebook

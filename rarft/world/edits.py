@@ -107,10 +107,16 @@ def explain(story: Story, query: Slots, prefer: frozenset[str] = frozenset()) ->
     return None
 
 
+def turned_round(order: tuple[str, str]) -> tuple[str, str]:
+    """("before", action) → ("after", action), and back."""
+    word, action = order
+    return ("after" if word == "before" else "before", action)
+
+
 def _other_value(story: Story, query: Slots, slot: str, rng: np.random.Generator, rebind: bool) -> Any:
     old = getattr(query, slot)
     if slot == "order":
-        return ("after" if old[0] == "before" else "before", old[1])
+        return turned_round(old)
     if slot == "transition":
         return old[::-1]
     options = [value for value in _domain(slot, old) if value != old]

@@ -16,6 +16,7 @@ BODIES = {  # of the answers of one student
     "to_seconds": "    return 60.0",
     "verdict": "    raise SystemExit",
     "should_refuse": "    while True:\n        pass",
+    "refuse_iou": "    import os\n    os.system('echo from outside')\n    return len(bytearray(12 * 10**9))",
 }
 
 
@@ -37,13 +38,14 @@ def handed_in(tmp_path_factory):
 
 
 def test_each_answer_gets_its_mark(handed_in, tmp_path):
-    marks = {(mark.student, mark.exercise): mark for mark in grade(handed_in, tmp_path, seconds=20)}
+    marks = {(mark.student, mark.exercise): mark for mark in grade(handed_in, tmp_path, seconds=20, gigabytes=8)}
     result = {key: mark.result for key, mark in marks.items()}
     assert result["ada", "grounding"] == result["ada", "to_seconds"] == "passed"
     assert result["ada", "verdict"] == "not written"
     assert result["bob & co", "grounding"] == "passed"
     assert result["bob & co", "to_seconds"] == "wrong" and "12.5" in marks["bob & co", "to_seconds"].message
     assert result["bob & co", "verdict"] == result["bob & co", "should_refuse"] == "stopped"
+    assert "MemoryError" in marks["bob & co", "refuse_iou"].message
     rows = list(csv.DictReader((tmp_path / "marks.csv").open(encoding="utf-8")))
     assert len(rows) == len(marks) == 2 * len(solutions(CHAPTER))
     page = (tmp_path / "bob & co.html").read_text(encoding="utf-8")
@@ -51,12 +53,15 @@ def test_each_answer_gets_its_mark(handed_in, tmp_path):
 
 
 def test_what_cannot_be_graded_is_named(tmp_path, capsys):
+    limits = {"seconds": 20, "gigabytes": 8}
+    with pytest.raises(InputError, match="above zero"):
+        grade(tmp_path, tmp_path / "out", **{**limits, "seconds": 0})
     with pytest.raises(InputError, match="no STUDENT"):
-        grade(tmp_path, tmp_path / "out")
+        grade(tmp_path, tmp_path / "out", **limits)
     (tmp_path / "ada").mkdir()
     (tmp_path / "ada" / CHAPTER.name).write_text("not JSON")
     with pytest.raises(InputError, match="not a notebook"):
-        grade(tmp_path, tmp_path / "out")
+        grade(tmp_path, tmp_path / "out", **limits)
     (tmp_path / "ada" / CHAPTER.name).rename(tmp_path / "ada" / "77_other.ipynb")
     with pytest.raises(SystemExit, match="1"):
         main(["course", "grade", str(tmp_path)])
