@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,8 +17,10 @@ from rarft.errors import InputError, MissingFileError
 from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
-from rarft.settings import Settings, read_settings
+from rarft.settings import FILE, Settings, read_settings
 from rarft.upstream.of_transformers import check_video_model, no_loading_bar, whole_weights
+
+log = logging.getLogger(__name__)
 
 
 def load_model(
@@ -30,9 +33,11 @@ def load_model(
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """Load a model for inference or training, in evaluation mode, with its processor. No code of a repository is run.
 
-    Args: name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder
-        with a
-            LoRA adapter.
+    A folder without settings is read as if there were no budget, which a warning says.
+
+    Args:
+        name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder with
+            a LoRA adapter.
         revision: a commit of the hub repository; a preset brings its own.
         dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
         options: for transformers' `from_pretrained`, such as `attn_implementation`.
@@ -51,6 +56,14 @@ def load_model(
         model, processor = _load_weights(str(name), revision, dtype=dtype, device=device, **options)
     if settings:
         apply_settings(settings, model, processor)
+    elif folder.is_dir():
+        log.warning(
+            "%s: no %s beside the weights, so videos are read at %g frames a second and in full size. If the model was "
+            "trained otherwise, copy the file of the model that it was trained from",
+            folder,
+            FILE,
+            Settings.fps,
+        )
     return model.eval(), processor
 
 

@@ -19,7 +19,7 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from rarft.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.course import ROOT
-from rarft.models import PRESETS, keep_frame_sizes, open_model, video_kwargs
+from rarft.models import PRESETS, keep_frame_sizes, load_model, open_model, video_kwargs
 from rarft.models.load import settings_of
 from rarft.models.presets import preset_of, revision_of
 from rarft.prompts import STYLES, build_prompt
@@ -112,6 +112,16 @@ def test_a_preset_without_a_commit_warns_unless_one_is_given(caplog):
     assert revision_of(pinned) == pinned.revision and revision_of(pinned, "abc") == revision_of(free, "abc") == "abc"
     assert not caplog.records
     assert revision_of(free) is None and "time-r1-7b" in caplog.text
+
+
+def test_a_model_saved_without_its_settings_says_so(tmp_path, caplog):
+    """Read in full size, the timelines of the tiny base lose a fifth of their slots, and nothing else shows why."""
+    model, processor = load_model()
+    assert not caplog.records
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    load_model(tmp_path)
+    assert "no rarft_settings.json" in caplog.text and str(tmp_path) in caplog.text
 
 
 def test_settings_are_read_beside_a_model_a_checkpoint_and_an_adapter(tmp_path):
