@@ -1,6 +1,6 @@
 """What makes a model refuse: every arm of `experiment_arms.py`, over seeds, in calm, rough and storm.
 
-    python benchmarks/experiment.py --seeds 0 1 2 3 4          # about 5 minutes an arm and seed on two cores; resumes
+    python benchmarks/experiment.py --seeds 0 1 2 3 4          # 3 to 5 minutes an arm and seed on two cores; resumes
 
 Every run is added to data/results/experiment.json as soon as it is measured: what it said to each of the same queries,
 with its own probability of refusing. `experiment_tables.py` makes the tables out of them, which chapter 11 shows.

@@ -6,9 +6,10 @@ in one thing. Supervised arms start from the base, and see as many completions a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # rarft comes first: see TROUBLESHOOTING.md on torchvision
 
 STEPS, COMPLETIONS = 50, 64  # of reinforcement: 8 prompts a step, 8 completions each
 SFT_BATCH = 16  # for as many completions in all
+SHORT = {"clips": 48, "steps": 80}  # a cold start that leaves more to reinforcement
 
 
 @dataclass
@@ -48,16 +50,16 @@ def base(bench: Bench, seed: int) -> PreTrainedModel:
     return bench.model()[0]
 
 
-def started(bench: Bench, seed: int) -> PreTrainedModel:
+def started(bench: Bench, seed: int, clips: int = COLD_START_CLIPS, steps: int | None = None) -> PreTrainedModel:
     """The cold start of a seed, trained once."""
-    path = bench.folder / f"cold_start_{digest()}_{seed}"
+    path = bench.folder / f"cold_start_{digest()}_{seed}{'' if steps is None else f'_{clips}_{steps}'}"
     if (path / "model.safetensors").exists():
         return bench.model(path)[0]
     model, processor = bench.model()
-    clips = np.random.default_rng(seed).permutation(len(bench.train))[:COLD_START_CLIPS]
-    shown = demonstrations([(bench.train[i].story, bench.train[i].samples) for i in clips])
+    chosen = np.random.default_rng(seed).permutation(len(bench.train))[:clips]
+    shown = demonstrations([(bench.train[i].story, bench.train[i].samples) for i in chosen])
     torch.manual_seed(seed)
-    cold_start(model, processor, shown, bench.folder / "sft", seed=seed, vision_cache=bench.cache)
+    cold_start(model, processor, shown, bench.folder / "sft", seed=seed, steps=steps, vision_cache=bench.cache)
     model.save_pretrained(path)
     processor.save_pretrained(path)
     save_settings(path, read_settings(BASE))
@@ -73,6 +75,10 @@ def _supervised(bench: Bench, seed: int, pairs: Sequence[tuple[WorldClip, Sample
     torch.manual_seed(seed)
     train_sft(model, processor, shown, arguments, vision_cache=bench.cache)
     return model
+
+
+def short_start(bench: Bench, seed: int) -> PreTrainedModel:
+    return started(bench, seed, **SHORT)
 
 
 def sft_on_hi_vtg(bench: Bench, seed: int) -> PreTrainedModel:
@@ -95,8 +101,9 @@ def _reinforced(
     variant: str = "robust",
     irrelevant_share: float = 0.5,
     with_shuffled: bool = False,
+    start: Mapping[str, int] = MappingProxyType({}),
 ) -> PreTrainedModel:
-    model = started(bench, seed)
+    model = started(bench, seed, **start)
     _, processor = bench.model()
     groups: list[Sequence[Sample]] = [clip.samples for clip in bench.train]
     if with_shuffled:
@@ -135,6 +142,10 @@ def ra_rft(bench: Bench, seed: int) -> PreTrainedModel:
     return _reinforced(bench, seed)
 
 
+def ra_rft_after_short(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, start=SHORT)
+
+
 def ra_rft_official(bench: Bench, seed: int) -> PreTrainedModel:
     return _reinforced(bench, seed, variant="official")
 
@@ -150,4 +161,6 @@ ARMS: dict[str, Callable[[Bench, int], PreTrainedModel]] = {
     "GRPO, + explain": grpo_explain,
     "GRPO, + correction (RA-RFT)": ra_rft,
     "RA-RFT, official rewards": ra_rft_official,
+    "short cold start alone": short_start,
+    "RA-RFT after the short cold start": ra_rft_after_short,
 }
