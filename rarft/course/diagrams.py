@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
 
 from rarft.plots import COLOURS
 from rarft.response import parse_response
@@ -148,6 +148,42 @@ def vision_tokens(frames: np.ndarray, patch: int = 8, merge: int = 4) -> Figure:
     axes[3].set_title(titles[2], fontsize=8.5)
     for axis in axes:
         axis.axis("off")
+    return figure
+
+
+def rotary(turns: Sequence[float], listens_to: Sequence[int], positions: int = 6) -> Figure:
+    """Rotary positions: a pair of numbers turns with the position, each pair at its own speed.
+
+    Args:
+        turns: how far each pair turns from one position to the next, in radians, the fastest first.
+        listens_to: whether the pair turns with the time (0), the height (1) or the width (2) of a token.
+    """
+    figure = Figure(figsize=(WIDTH, 2.2))
+    grid = figure.add_gridspec(
+        1, 4, width_ratios=(1, 1, 1, 1.5), wspace=0.08, left=0.0, right=0.99, top=0.88, bottom=0.18
+    )
+    for place, pair in enumerate((0, len(turns) // 8, len(turns) // 4)):
+        axis = figure.add_subplot(grid[place], aspect="equal")
+        axis.add_patch(Circle((0, 0), 1, fill=False, color=GREY, lw=0.6))
+        for position in range(positions):
+            x, y = np.cos(turns[pair] * position), np.sin(turns[pair] * position)
+            axis.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1})
+            if turns[pair] > 0.25 or position in (0, positions - 1):  # where arrows are close, so would numbers be
+                axis.text(1.2 * x, 1.2 * y, str(position), ha="center", va="center", fontsize=8.5)
+        axis.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35))
+        axis.set_title(f"pair {pair}: {turns[pair]:.2g} a step", fontsize=9)
+        axis.axis("off")
+    axis = figure.add_subplot(grid[3])
+    pairs = np.arange(len(turns))
+    for kind, (name, colour, hatch) in enumerate((("time", BLUE, ""), ("height", RED, "//"), ("width", GREEN, ".."))):
+        mine = [pair for pair in pairs if listens_to[pair] == kind]
+        style = {"color": f"{colour}88", "edgecolor": colour, "hatch": hatch}
+        axis.bar(mine, [turns[pair] for pair in mine], label=f"turns with {name}", **style)
+    axis.set_yscale("log")
+    axis.set_xlabel("pair", fontsize=9)
+    axis.set_title("radians a step", fontsize=9)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=8)
     return figure
 
 

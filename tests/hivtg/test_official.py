@@ -266,3 +266,18 @@ def test_json_lines_are_read_row_by_row_and_a_bad_line_is_named(tmp_path):
     assert [next(rows)["video"], next(rows)["video"]] == ["a", "b"]
     with pytest.raises(ValueError, match="rows.jsonl.*line 4"):
         next(rows)
+
+
+@pytest.mark.skipif(not (OFFICIAL / "hi_vtg_charades.json").exists(), reason="no released files")
+def test_the_rows_that_chapter_03_quotes_are_in_the_released_file():
+    quoted = json.loads((ROOT / "data" / "results" / "hi_vtg_examples.json").read_text())["rows"]
+    samples = read_released(OFFICIAL / "hi_vtg_charades.json").samples
+    for row in quoted:
+        found = [s for s in samples if s.video.endswith(row["video"]) and s.query == row["irrelevant"]]
+        assert any(
+            row["refusal"] in s.answer
+            and s.difficulty is Difficulty(row["difficulty"])
+            and [c.short for c in s.categories] == row["categories"]
+            for s in found
+        ), row["irrelevant"]
+        assert any(s.relevant and s.query == row["relevant"] and s.video.endswith(row["video"]) for s in samples)
