@@ -15,6 +15,11 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 # chapter → exercise → (a part of the solution, what stands there instead)
 WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
     "00": {
+        "accuracy": [
+            ("if relevant is kind]", 'if relevant is kind and verdict != "unreadable"]'),
+            ("shares.append(sum(right) / len(right))", "shares += right"),
+            ("sum(shares) / len(shares)", "shares[0]"),
+        ],
         "is_right": [
             ("verdict == wanted", 'relevant == (verdict == "grounds")'),
             ("verdict == wanted", 'relevant != (verdict == "refuses")'),
@@ -23,6 +28,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "length": [("max(0.0, end - start)", wrong) for wrong in ("end - start", "abs(end - start)", "max(0, start)")],
     },
     "01": {
+        "keep": [
+            ("<= limit", "< limit"),
+            ("-scores[i]", "scores[i]"),
+            ("for j in kept)", "for j in order[: order.index(i)])"),
+            ("kept.append(i)", "kept.append(order.index(i))"),
+        ],
         "mean_iou": [
             ("/ len(ious)", "/ max(1, sum(v is not None for v in ious))"),
             ("value or 0.0", "value or 1.0"),
@@ -76,6 +87,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "03": {
+        "partners": [
+            ("(position + step)", "(position - step)"),
+            ("if not spans_of", "if spans_of"),
+            ("fitting[0] if fitting else None", "following[0]"),
+            ("fitting[0] if fitting else None", "fitting[0] if fitting else position"),
+        ],
         "mislabelled": [
             (' or abs(row["end"] - end) > 0.05', ""),
             ('abs(row["start"] - start) > 0.05 or ', ""),
@@ -86,7 +103,11 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
             ("others[rng.integers(len(others))]}", 'others[rng.integers(len(others))], "action": "grows"}'),
             ("replace(query, **", "replace(query.plain, **"),
         ],
-        "difficulty": [('1: "hard"', '1: "easy"'), ('3: "easy"', '3: "hard"'), ("[edits]", "[max(1, edits - 1)]")],
+        "difficulty": [
+            ('{1: "hard", 2: "medium", 3: "easy"}', '{1: "easy", 2: "medium", 3: "hard"}'),
+            ("[edits]", "[max(1, edits - 1)]"),
+            ("!=", "=="),
+        ],
         "refusal_text": [
             ("{true} not {said}", "{said} not {true}"),
             ('" and "', '", "'),
@@ -104,6 +125,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "04": {
+        "first_fault": [
+            ("text.count(tag) > 1", "text.count(tag) > 2"),
+            ("places != sorted(places)", "False"),
+            ("parts[0::2]", "parts[:1]"),
+            ("if not part.strip():", "if not part:"),
+        ],
         "soft_format": [("== 1", ">= 1"), (" / len(tags)", ""), ("text.count(tag) == 1", "tag in text")],
         "official": [("text.strip()", "text"), ("re.fullmatch", "re.match"), (r"\s*", ""), (", re.DOTALL", "")],
         "robust": [
@@ -114,6 +141,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "answer_of": [("(.*?)", "(.*)"), ("answers[-1]", "answers[0]"), (' if answers else ""', "")],
     },
     "05": {
+        "several": [
+            ("for true in truths", "for true in truths[:1]"),
+            ("max(grounding(predicted[0], true, duration)", "max(grounding(p, true, duration) for p in predicted"),
+            ("max(grounding", "sum(grounding"),
+            ("        return 0.0", "        return 1.0"),
+        ],
         "refuse_iou": [
             ("len(words) >= 4", "len(words) >= 1"),
             ("max(0.0, 1 - abs(end - truth[1]) / duration)", "1 - abs(end - truth[1]) / duration"),
@@ -140,6 +173,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "should_refuse": [("1 - p > p * q", wrong) for wrong in ("p < 0.5", "1 - p > q", "1 - p >= p * q")],
     },
     "06": {
+        "judge": [
+            ("len(fails) == fewest and ", ""),
+            (" and query[slot] == asked", ""),
+            ("slot in fails and ", ""),
+            (" or len(set(slots)) < len(slots)", ""),
+            ("set(slots) == set(fails)", "len(fails) > 1"),
+        ],
         "claims_of": [
             ("(true.strip(), asked.strip())", "(asked.strip(), true.strip())"),
             ("        if separator:\n            found", "        if True:\n            found"),
@@ -187,6 +227,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "08": {
+        "grpo_loss": [
+            ("loss + beta * distance", "loss - beta * distance"),
+            ("clipped_loss(logp, old,", "clipped_loss(logp, logp.detach(),"),
+            ("kl_estimate(logp, reference)", "kl_estimate(logp.detach(), reference)"),
+            ('"dapo"', '"grpo"'),
+            ("advantages(rewards, group)", "advantages(rewards, len(rewards))"),
+        ],
         "average": [
             ("(loss * mask).sum(1) / mask.sum(1)", "loss.mean(1)"),
             ("total / mask.sum()", "total / mask.numel()"),
@@ -224,6 +271,11 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "09": {
+        "epoch_rows": [
+            ("[seed, epoch, video]", "[seed, video]"),
+            ("[seed, epoch, video]", "[seed, epoch]"),
+            ("1 + int(rng.integers(3))", "int(rng.integers(3))"),
+        ],
         "uncertain_tokens": [
             ("entropy[real.bool()]", "entropy.flatten()"),
             (" & real.bool()", ""),
@@ -242,6 +294,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "lost": [(" and a != t", ""), ("b == t and ", ""), ("b == t", "b != t")],
     },
     "10": {
+        "clustered": [
+            ("hits[drawn].sum() / answers[drawn].sum()", "(hits[drawn] / answers[drawn]).mean()"),
+            ("[2.5, 97.5]", "[5, 95]"),
+            ("size=len(names)", "size=len(right)"),
+            ("hits.sum() / answers.sum()", "(hits / answers).mean()"),
+        ],
         "auroc": [
             ("0.5 if high == low", "1.0 if high == low"),
             ("high > low", "low > high"),
@@ -272,6 +330,12 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "11": {
+        "transferred": [
+            ("right > best", "right >= best"),
+            ("sorted(validation)", "sorted(test)"),
+            ("for p, relevant in validation)", "for p, relevant in test)"),
+            ("(p > limit) != relevant", "(p > limit) == relevant"),
+        ],
         "sign_test": [
             ("abs(flipped) >=", "flipped >="),
             (">= observed - 1e-12", "> observed + 1e-12"),
@@ -294,6 +358,18 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "12": {
+        "windows": [
+            ("duration - length))", "duration))"),
+            ("- overlap, duration", ", duration"),
+            ("starts[-1] + length < duration", "starts[-1] + 2 * length - overlap < duration"),
+            ("min(starts[-1] + length - overlap, duration - length)", "starts[-1] + length - overlap"),
+        ],
+        "stitched": [
+            ("max(joined[-1][1], end)", "end"),
+            ("start <= joined", "start < joined"),
+            ("(start + answer[0], start + answer[1])", "answer"),
+            ("sorted(found)", "found"),
+        ],
         "lora_parameters": [
             ("rank * inputs + outputs * rank", "rank * inputs * outputs"),
             (" + outputs * rank", ""),
