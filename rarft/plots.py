@@ -9,6 +9,7 @@ import base64
 import html
 import io
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -28,11 +29,16 @@ def data_uri(figure: Figure) -> str:
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook, with alternative text."""
+def show(picture: Figure | Path, alt: str) -> None:
+    """Display a figure, or a picture file, in a notebook, with alternative text."""
     from IPython.display import HTML, display
 
-    display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{data_uri(figure)}">'))
+    if isinstance(picture, Path):
+        kind = picture.suffix.lstrip(".")
+        source = f"data:image/{kind};base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    else:
+        source = data_uri(picture)
+    display(HTML(f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{source}">'))
 
 
 def described(values: Mapping[str, object]) -> str:

@@ -58,6 +58,8 @@ def test_every_exercise_has_a_check_and_a_solution_with_a_discussion(path):
         assert known[name].code.startswith(f"def {name}(") and len(known[name].discussion.split()) >= 60
     for cell in solved_notebook(path).cells:
         assert cell.cell_type != "code" or exercise_of(cell.source) is None
+    for cell in nbformat.read(path, as_version=4).cells:
+        assert ("exercise" in cell.metadata.get("tags", [])) == (exercise_of(cell.source) is not None), cell.source
 
 
 def test_check_equal_tells_what_differs():
