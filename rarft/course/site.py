@@ -25,16 +25,38 @@ from rarft.files import read_text, write_text
 
 GLOSSARY = "../README.md#words"  # what chapters link to where a word is new
 
+# Pages follow the reader's choice of light or dark; figures keep their white ground.
+DARK = (
+    "@media (prefers-color-scheme:dark){:root{color-scheme:dark;--jp-layout-color0:#161616;--jp-layout-color1:#161616;"
+    "--jp-layout-color2:#262626;--jp-cell-editor-background:#202020;--jp-cell-editor-border-color:#3a3a3a;"
+    "--jp-rendermime-table-row-background:#202020;--jp-rendermime-table-row-hover-background:#2b2b2b;"
+    "--jp-border-color2:#555;--jp-ui-font-color0:#e6e6e6;--jp-ui-font-color1:#e6e6e6;--jp-content-font-color0:#e6e6e6;"
+    "--jp-content-font-color1:#e6e6e6;--jp-content-link-color:#8ab8ff;--jp-mirror-editor-keyword-color:#7fc7ff;"
+    "--jp-mirror-editor-string-color:#e0a07a;--jp-mirror-editor-comment-color:#8fb38f;"
+    "--jp-mirror-editor-punctuation-color:#9db4cc;--jp-mirror-editor-number-color:#b5d6a0;--jp-mirror-editor-operator-color:#d0a8e8;"
+    "--jp-mirror-editor-variable-color:#e6e6e6;--jp-mirror-editor-builtin-color:#9fd0c0}"
+    "body{background:#161616;color:#e6e6e6}a{color:#8ab8ff}img{background:#fff}"
+    "li ul{color:#bbb}details .highlight{background:#202020}}"
+)
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:3rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
+    "table{border-collapse:collapse;display:block;overflow-x:auto}"
+    "td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
     "li ul{font-size:.9rem;color:#444}input{font:inherit;width:100%;padding:.3rem;box-sizing:border-box}"
 )
 NAVIGATION_STYLE = (
     "nav.chapters{display:flex;justify-content:space-between;gap:1rem;max-width:60rem;margin:1rem auto;"
     "padding:0 2rem;font:15px/1.4 system-ui,sans-serif}nav.chapters span{flex:1;text-align:center}"
-    "math[display=block]{margin:.8em 0;font-size:1.1em}"
+    "math[display=block]{margin:.8em 0;font-size:1.1em;overflow-x:auto}"
     "details{margin:.4em 0}details .highlight{margin:.6em 0;padding:.6em;background:#f7f7f7;overflow-x:auto}"
+    "a[title]{text-decoration-style:dotted}img{max-width:100%}"
+    ".jp-RenderedHTMLCommon table{display:block;overflow-x:auto}"
+    # A phone: no column for prompts, code that scrolls within its box.
+    "@media (max-width:600px){.jp-InputPrompt,.jp-OutputPrompt,.jp-OutputArea-prompt{display:none!important}"
+    "body.jp-Notebook,.jp-Cell{padding:4px!important}nav.chapters{padding:0 4px}"
+    ".jp-InputArea,.jp-OutputArea-child{min-width:0;max-width:100%}"
+    ".jp-InputArea-editor,.jp-OutputArea-output,.jp-RenderedText pre{overflow-x:auto;min-width:0}}"
+    "@media print{nav.chapters{display:none}.jp-Cell{break-inside:avoid}}"
 )
 SEARCH = """
 const found = document.getElementById("found");
@@ -72,18 +94,21 @@ class Page:
 
 def write_site(executed: Path, folder: Path, report: dict) -> Path:
     """Convert every executed chapter of the report and write the index. Returns the index's path."""
-    words = read_text(ROOT / "README.md").partition("## Words\n")[2].rpartition("\n\n")[0]
-    write_text(folder / "words.html", _page("Words", f"<h1>Words</h1>{markdown2html(words)}"))
+    table = read_text(ROOT / "README.md").partition("## Words\n")[2].rpartition("\n\n")[0]
+    words = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE))
+    write_text(folder / "words.html", _page("Words", f"<h1>Words</h1>{markdown2html(table)}"))
     listed = [path for path in sorted(executed.glob("*.ipynb")) if path.name[:2] in report["chapters"]]
-    pages = [_convert(path, report["chapters"][path.name[:2]]) for path in listed]
+    pages = [_convert(path, report["chapters"][path.name[:2]], words) for path in listed]
     for page, before, after in zip(pages, [None, *pages], [*pages[1:], None], strict=False):
         write_text(folder / page.file, _with_navigation(page, before, after))
     return write_text(folder / "index.html", _index(pages, report))
 
 
-def _convert(path: Path, chapter: dict) -> Page:
+def _convert(path: Path, chapter: dict, words: dict[str, str]) -> Page:
     notebook = with_folded_solutions(nbformat.read(path, as_version=4))
     _freeze_widgets(notebook)
+    # Papermill's own cell repeats the one above it.
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     title = chapter["title"]
     formulae = _take_out_formulae(notebook)
     # No address of a script: nothing on the page is asked of a network.
@@ -91,8 +116,29 @@ def _convert(path: Path, chapter: dict) -> Page:
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     for mark, formula in formulae.items():
         body = body.replace(mark, formula)
-    body = body.replace(GLOSSARY, "words.html")
+    body = _with_meanings(body, words)
     return Page(path.name[:2], f"{path.stem}.html", title, chapter["minutes"], body, _sections(body))
+
+
+def _with_meanings(body: str, words: dict[str, str]) -> str:
+    """Links to the glossary lead to its page, and show what the word means under the mouse."""
+
+    def link(match: re.Match) -> str:
+        meaning = meaning_of(BeautifulSoup(match[1], "html.parser").get_text(), words)
+        title = f' title="{html.escape(meaning)}"' if meaning else ""
+        return f'<a href="words.html"{title}>{match[1]}</a>'
+
+    return re.sub(rf'<a href="{re.escape(GLOSSARY)}">(.*?)</a>', link, body, flags=re.DOTALL)
+
+
+def meaning_of(text: str, words: dict[str, str]) -> str | None:
+    """The glossary's entry for a word in any of its forms: `grounds` for `grounding`; None if it has none."""
+
+    def stems(phrase: str) -> list[str]:
+        return [word.replace("_", "-")[:5] for word in re.findall(r"[\w@-]+", phrase.lower())]
+
+    wanted = stems(text)
+    return next((meaning for word, meaning in words.items() if wanted and wanted[-1] in stems(word)), None)
 
 
 def _freeze_widgets(notebook: NotebookNode) -> None:
@@ -161,7 +207,7 @@ def _with_navigation(page: Page, before: Page | None, after: Page | None) -> str
     )
     head, body_tag, rest = page.body.partition("<body")
     attributes, end, content = rest.partition(">")
-    styled = head.replace("</head>", f"<style>{NAVIGATION_STYLE}</style></head>")
+    styled = head.replace("</head>", f"<style>{NAVIGATION_STYLE}{DARK}</style></head>")
     return f"{styled}{body_tag}{attributes}{end}{bar}{content.replace('</body>', f'{bar}</body>')}"
 
 
@@ -193,5 +239,8 @@ def _index(pages: list[Page], report: dict) -> str:
 
 
 def _page(title: str, body: str) -> str:
-    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{STYLE}</style>'
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}{DARK}</style>"
+    )
     return f'<!doctype html><html lang="en">{head}{body}</html>'

@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from rarft.course import ROOT, check_equal
 from rarft.course.build import chapters, run_chapter, title_of
 from rarft.course.check import CheckFailedError
-from rarft.course.site import GLOSSARY, write_site
+from rarft.course.site import GLOSSARY, meaning_of, write_site
 from rarft.course.solutions import BEGIN, exercise_of, solutions, solved_notebook, write_instructor_edition
 from rarft.plots import described
 
@@ -191,6 +191,26 @@ def test_the_site_has_the_glossary_that_chapters_link_to(site):
     assert 'href="words.html"' in index and "a &lt;machine&gt;" in index
     assert 'href="words.html"' in chapter and "README.md" not in chapter
     assert "<td>zero-variance group</td>" in words and "Licence" not in words
+
+
+def test_a_word_of_the_glossary_shows_its_meaning(site):
+    chapter = site[CHAPTERS[0].stem]
+    assert re.search(r'<a href="words.html" title="finding the segment[^"]+">grounds</a>', chapter)
+    readme = (ROOT / "README.md").read_text().partition("## Words")[2]
+    words = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", readme, re.MULTILINE))
+    linked = {
+        text.strip("`")
+        for path in CHAPTERS
+        for text in re.findall(rf"\[([^\]]+)\]\({re.escape(GLOSSARY)}\)", "\n".join(cells(path, "markdown")))
+    }
+    assert {text for text in linked if meaning_of(text, words) is None} == {"glossary"}
+    assert meaning_of("irrelevant", words) == words["relevant, irrelevant query"]
+    assert meaning_of("hard-irrelevant", words) == words["hard-irrelevant"]
+
+
+def test_pages_follow_the_readers_theme_and_width(site):
+    for name, page in site.items():
+        assert "prefers-color-scheme:dark" in page and 'name="viewport"' in page, name
 
 
 def test_the_site_asks_nothing_of_a_network(site):
