@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import symtable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import nbformat
 
 from rarft.course.check import check_equal
 from rarft.course.solutions import exercise_of, solved_notebook
+
+SEEDED = ("default_rng", "manual_seed", "draw_clip")  # their first argument is a seed
 
 
 class Exercise:
@@ -27,14 +30,35 @@ class Exercise:
         names = set().union(*map(_used, [*self._check, own])) - {name}
         self._before = [one for one in _needed(before, names) if "SCALE" not in _bound(one)]
 
-    def check(self, answer: str) -> None:
+    def check(self, answer: str, *, shift: int = 0) -> None:
         """Run the chapter's check on code that defines the function. Raises what the check or the code raises:
-        AssertionError for a wrong answer."""
+        AssertionError for a wrong answer.
+
+        Args:
+            shift: added to every seed of the check, which so draws other cases than the student has seen. A check
+                whose cases are written out stays as it is.
+        """
         namespace: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
         _run(self._before, namespace)
         exec(compile(answer, f"<{self.name}>", "exec"), namespace)
         namespace["check_equal"] = check_equal
-        _run(self._check, namespace)
+        _run([_Shift(shift).visit(copy.deepcopy(one)) for one in self._check], namespace)
+
+
+class _Shift(ast.NodeTransformer):
+    """Adds a number to the seeds that are written out in a check."""
+
+    def __init__(self, shift: int):
+        self.shift = shift
+
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in SEEDED and node.args:
+            seed = node.args[0]
+            if isinstance(seed, ast.Constant) and isinstance(seed.value, int):
+                seed.value += self.shift
+        return node
 
 
 def _code_cells(notebook: nbformat.NotebookNode) -> list[str]:

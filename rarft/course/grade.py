@@ -25,6 +25,8 @@ from rarft.errors import InputError
 from rarft.files import write_text
 from rarft.progress import progress
 
+HIDDEN = 1000  # added to the seeds of a check when answers are graded
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -106,6 +108,7 @@ def _run_answers(
 ) -> dict[str, tuple[str, str]]:
     """The results of the answers, in order, up to the one that ended or outlasted the process."""
     task = {"chapter": str(chapter), "answers": answers, "seconds": seconds, "bytes": int(gigabytes * 1e9)}
+    task["shift"] = HIDDEN
     try:
         done = subprocess.run(
             [sys.executable, "-m", "rarft.course.grade"],
@@ -134,11 +137,15 @@ def _answer_here() -> None:
         result, message = "passed", ""
         with redirect_stdout(io.StringIO()):
             try:
-                Exercise(Path(task["chapter"]), name).check(answer)
+                exercise = Exercise(Path(task["chapter"]), name)
+                exercise.check(answer)
+                message = "on cases that the chapter does not show: "
+                exercise.check(answer, shift=task["shift"])
+                message = ""
             except AssertionError as wrong:
-                result, message = "wrong", str(wrong)
+                result, message = "wrong", f"{message}{wrong}"
             except Exception as error:  # whatever student code raises is an answer that does not pass
-                result, message = "wrong", f"{type(error).__name__}: {error}"
+                result, message = "wrong", f"{message}{type(error).__name__}: {error}"
         print(json.dumps([name, result, message[:2000]]), file=out, flush=True)
 
 

@@ -6,7 +6,8 @@ import nbformat
 import pytest
 
 from rarft.cli import main
-from rarft.course import ROOT
+from rarft.course import ROOT, checking
+from rarft.course.checking import Exercise
 from rarft.course.grade import grade
 from rarft.course.solutions import exercise_of, solutions
 from rarft.errors import InputError
@@ -49,7 +50,7 @@ def test_each_answer_gets_its_mark(handed_in, tmp_path):
     rows = list(csv.DictReader((tmp_path / "marks.csv").open(encoding="utf-8")))
     assert len(rows) == len(marks) == 2 * len(solutions(CHAPTER))
     page = (tmp_path / "bob & co.html").read_text(encoding="utf-8")
-    assert "<h1>bob &amp; co</h1>" in page and "1 of 5 exercises passed" in page
+    assert "<h1>bob &amp; co</h1>" in page and f"1 of {len(solutions(CHAPTER))} exercises passed" in page
 
 
 def test_what_cannot_be_graded_is_named(tmp_path, capsys):
@@ -66,3 +67,31 @@ def test_what_cannot_be_graded_is_named(tmp_path, capsys):
     with pytest.raises(SystemExit, match="1"):
         main(["course", "grade", str(tmp_path)])
     assert "no chapter 77" in capsys.readouterr().err
+
+
+def test_an_answer_that_knows_the_shown_cases_by_heart_is_wrong(tmp_path):
+    """It answers what chapter 05 asks about `grounding` from a table, and else with nothing."""
+    exercise, seen = Exercise(CHAPTER, "grounding"), []
+    solution = solutions(CHAPTER)["grounding"].code
+    spy = f"{solution}\n\nfrom rarft.course import checking\n_right = grounding\n\n" + (
+        "def grounding(*case):\n    checking.seen.append((case, _right(*case)))\n    return _right(*case)\n"
+    )
+    checking.seen = seen
+    exercise.check(spy)
+    del checking.seen
+    table = {
+        tuple(tuple(map(float, c)) if isinstance(c, tuple) else c for c in case): float(value) for case, value in seen
+    }
+    learned = f"TABLE = {table!r}\n\n\ndef grounding(a, b, d):\n" + (
+        "    return TABLE.get((tuple(map(float, a)), tuple(map(float, b)), d), 0.0)\n"
+    )
+    exercise.check(learned)
+    notebook = nbformat.read(CHAPTER, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and exercise_of(cell.source) == "grounding":
+            cell.source = learned
+    (tmp_path / "eve").mkdir()
+    nbformat.write(notebook, tmp_path / "eve" / CHAPTER.name)
+    marks = {m.exercise: m for m in grade(tmp_path, tmp_path / "out", seconds=60, gigabytes=8)}
+    assert marks["grounding"].result == "wrong"
+    assert marks["grounding"].message.startswith("on cases that the chapter does not show: grounding(")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rarft.course.checking import Exercise
+from rarft.course.grade import HIDDEN
 from rarft.course.solutions import solutions
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -407,6 +408,7 @@ def test_wrong_answers_are_rejected(chapter, name):
     path = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"))
     exercise, solution = Exercise(path, name), solutions(path)[name]
     exercise.check(solution.code)
+    exercise.check(solution.code, shift=HIDDEN)
     for part, instead in WRONG[chapter][name]:
         assert part in solution.body, part
         wrong = solution.code.replace(solution.body, solution.body.replace(part, instead))
