@@ -1,6 +1,6 @@
 """Tables out of the runs of `experiment.py`: figures with their spread over seeds, thresholds, votes, paired tests.
 
-python benchmarks/experiment_tables.py           # makes them again out of data/results/experiment.json
+python benchmarks/experiment_tables.py    # makes them again out of data/results/experiment.json, and README's table
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from rarft import metrics
-from rarft.files import write_json
+from rarft.files import write_json, write_text
 from rarft.schema import Verdict
 
 RESULTS = Path(__file__).parents[1] / "data" / "results" / "experiment.json"
+README, BEGIN, END = Path(__file__).parents[1] / "README.md", "<!-- experiment -->", "<!-- end -->"
 WEATHERS = ("calm", "rough", "storm")
 HARD = ("bound", "absent", "order")
 VERDICTS = {verdict.value[0]: verdict.value for verdict in Verdict}
 OURS = "GRPO, + correction (RA-RFT)"
+REINFORCED = {"cold start alone": OURS, "short cold start alone": "RA-RFT after the short cold start"}
 BUDGET = 0.05  # of relevant queries that a threshold may refuse
 
 
@@ -107,18 +109,24 @@ def tables(stored: dict[str, Any]) -> dict[str, Any]:
             for arm in arms
             if arm != OURS and OURS in runs
         },
+        "reinforcement": {
+            start: {weather: paired(runs[end], runs[start], kinds[weather], weather) for weather in WEATHERS}
+            for start, end in REINFORCED.items()
+            if start in runs and end in runs
+        },
     }
 
 
 def paired(ours: list[dict], others: list[dict], kinds: np.ndarray, weather: str) -> dict[str, float]:
     """Share of relevant and hard-irrelevant queries whose relevance is told rightly, ours minus the other's: each
-    query's mean over seeds, a 95 % bootstrap interval over queries; and how many of the seeds that both have went our
-    way."""
+    clip's mean over its queries and over seeds, a 95 % bootstrap interval over clips, whose queries fail together; and
+    how many of the seeds that both have went our way."""
     both = (kinds == "relevant") | np.isin(kinds, HARD)
+    clip = np.cumsum(kinds[both] == "relevant") - 1  # the queries of a clip follow each other, the relevant one first
 
     def right(run: dict) -> np.ndarray:
         verdict = np.array([VERDICTS[letter] for letter in run["said"][weather]["verdict"]])[both]
-        return metrics.is_right(kinds[both] == "relevant", verdict).astype(float)
+        return np.bincount(clip, metrics.is_right(kinds[both] == "relevant", verdict)) / np.bincount(clip)
 
     a, b = (np.mean([right(run) for run in runs], 0) for runs in (ours, others))
     theirs = {run["seed"]: right(run).mean() for run in others}
@@ -130,6 +138,31 @@ def paired(ours: list[dict], others: list[dict], kinds: np.ndarray, weather: str
     }
 
 
+def readme_table(stored: dict[str, Any]) -> str:
+    """The table of README.md: rough weather, means over seeds with their standard deviation."""
+    columns = {"f1": "F1", "miou": "mIoU", "over_refusal": "over-refusal"}
+    columns |= {"explanation_true": "explanation true", "correction_true": "correction happens"}
+
+    def cell(found: dict[str, float] | None) -> str:
+        if found is None:
+            return "–"
+        return f"{found['mean']:.2f}" + (f" ± {found['sd']:.2f}" if found["seeds"] > 1 else "")
+
+    lines = [f"| | seeds | {' | '.join(columns.values())} |", "|---" * (len(columns) + 2) + "|"]
+    for arm, weathers in stored["tables"]["arms"].items():
+        row = weathers["rough"]
+        lines.append(f"| {arm} | {row['f1']['seeds']} | {' | '.join(cell(row.get(name)) for name in columns)} |")
+    return "\n".join([*lines, "", f"{stored['clips']} held-out clips, {stored['steps']} steps; {stored['machine']}."])
+
+
+def with_table(readme: str, table: str) -> str:
+    """A README whose table, between two comments, is this one."""
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+
+
 if __name__ == "__main__":
     stored = json.loads(RESULTS.read_text(encoding="utf-8"))
-    write_json(RESULTS, {**stored, "tables": tables(stored)})
+    stored["tables"] = tables(stored)
+    write_json(RESULTS, stored)
+    write_text(README, with_table(README.read_text(encoding="utf-8"), readme_table(stored)))

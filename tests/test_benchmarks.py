@@ -3,6 +3,8 @@
 import importlib.util
 import json
 
+import numpy as np
+
 from rarft.course import ROOT
 
 
@@ -22,3 +24,22 @@ def test_results_are_kept_in_the_same_setting_only(tmp_path, capsys):
     assert capsys.readouterr().out == ""
     assert resumed(path, {"base": "b", "clips": 4}, {"runs": []})["runs"] == []
     assert "another setting (base)" in capsys.readouterr().out
+
+
+def test_arms_are_compared_clip_by_clip():
+    """Queries of a clip that fail together are one fact, not several: the interval is that of means over clips."""
+    paired = load("experiment_tables").paired
+    kinds = np.array(["relevant", "bound", "absent"] * 8 + ["shuffled"] * 8)
+    right = "grr" * 8 + "r" * 8
+
+    def run(letters, seed=0):
+        return {"seed": seed, "said": {"rough": {"verdict": letters}}}
+
+    half_of_clips = "rgg" * 4 + right[12:]  # four clips misread, with all their queries
+    found = paired([run(right)], [run(half_of_clips)], kinds, "rough")
+    assert found["difference"] == 0.5 and (found["seeds"], found["seeds_won"]) == (1, 1)
+    a_third_of_each = "rrr" * 8 + right[24:]  # the same kind of query in every clip
+    even = paired([run(right)], [run(a_third_of_each)], kinds, "rough")
+    assert abs(even["difference"] - 1 / 3) < 1e-9 and abs(even["high"] - even["low"]) < 1e-9
+    assert found["high"] - found["low"] > 0.5
+    assert paired([run(right)], [run(right, 1), run(half_of_clips)], kinds, "rough")["difference"] == 0.25

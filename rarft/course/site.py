@@ -23,7 +23,7 @@ from rarft.course.notebook import ROOT
 from rarft.course.solutions import with_folded_solutions
 from rarft.files import read_text, write_text
 
-GLOSSARY = "../README.md#words"  # what chapters link to where a word is new
+GLOSSARY = "../README.md#glossary"  # what chapters link to where a word is new
 
 # Pages follow the reader's choice of light or dark; figures keep their white ground.
 DARK = (
@@ -94,9 +94,9 @@ class Page:
 
 def write_site(executed: Path, folder: Path, report: dict) -> Path:
     """Convert every executed chapter of the report and write the index. Returns the index's path."""
-    table = read_text(ROOT / "README.md").partition("## Words\n")[2].rpartition("\n\n")[0]
+    table = read_text(ROOT / "README.md").partition("## Glossary\n")[2].rpartition("\n\n")[0]
     words = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", table, re.MULTILINE))
-    write_text(folder / "words.html", _page("Words", f"<h1>Words</h1>{markdown2html(table)}"))
+    write_text(folder / "glossary.html", _page("Glossary", f"<h1>Glossary</h1>{markdown2html(table)}"))
     listed = [path for path in sorted(executed.glob("*.ipynb")) if path.name[:2] in report["chapters"]]
     pages = [_convert(path, report["chapters"][path.name[:2]], words) for path in listed]
     for page, before, after in zip(pages, [None, *pages], [*pages[1:], None], strict=False):
@@ -126,7 +126,7 @@ def _with_meanings(body: str, words: dict[str, str]) -> str:
     def link(match: re.Match) -> str:
         meaning = meaning_of(BeautifulSoup(match[1], "html.parser").get_text(), words)
         title = f' title="{html.escape(meaning)}"' if meaning else ""
-        return f'<a href="words.html"{title}>{match[1]}</a>'
+        return f'<a href="glossary.html"{title}>{match[1]}</a>'
 
     return re.sub(rf'<a href="{re.escape(GLOSSARY)}">(.*?)</a>', link, body, flags=re.DOTALL)
 
@@ -232,7 +232,7 @@ def _index(pages: list[Page], report: dict) -> str:
         "<h1>Learning to Refuse</h1>"
         f"<p>Built at SCALE={html.escape(report['scale'])} on {html.escape(report['machine'])}.</p>"
         '<p><label>Search <input id="query" type="search" autocomplete="off"></label></p><ul id="found"></ul>'
-        f'<ul>{"".join(chapters)}</ul><p><a href="words.html">Words</a></p>'
+        f'<ul>{"".join(chapters)}</ul><p><a href="glossary.html">Glossary</a></p>'
         f"<script>const SECTIONS = {data};{SEARCH}</script>"
     )
     return _page("Learning to Refuse", body)

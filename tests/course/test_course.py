@@ -187,16 +187,16 @@ def site(tmp_path_factory):
 
 
 def test_the_site_has_the_glossary_that_chapters_link_to(site):
-    index, chapter, words = site["index"], site[CHAPTERS[0].stem], site["words"]
-    assert 'href="words.html"' in index and "a &lt;machine&gt;" in index
-    assert 'href="words.html"' in chapter and "README.md" not in chapter
+    index, chapter, words = site["index"], site[CHAPTERS[0].stem], site["glossary"]
+    assert 'href="glossary.html"' in index and "a &lt;machine&gt;" in index
+    assert 'href="glossary.html"' in chapter and "README.md" not in chapter
     assert "<td>zero-variance group</td>" in words and "Licence" not in words
 
 
 def test_a_word_of_the_glossary_shows_its_meaning(site):
     chapter = site[CHAPTERS[0].stem]
-    assert re.search(r'<a href="words.html" title="finding the segment[^"]+">grounds</a>', chapter)
-    readme = (ROOT / "README.md").read_text().partition("## Words")[2]
+    assert re.search(r'<a href="glossary.html" title="finding the segment[^"]+">grounds</a>', chapter)
+    readme = (ROOT / "README.md").read_text().partition("## Glossary")[2]
     words = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", readme, re.MULTILINE))
     linked = {
         text.strip("`")

@@ -1,0 +1,66 @@
+"""The sentences of chapter 11 and README's table follow from the results file."""
+
+import importlib.util
+import json
+
+import pytest
+
+from rarft.course import ROOT
+
+EXPERIMENT = json.loads((ROOT / "data" / "results" / "experiment.json").read_text())
+TABLES = EXPERIMENT["tables"]
+ARMS, REINFORCED = TABLES["arms"], TABLES["reinforcement"]
+RA_RFT, AFTER_SHORT = "GRPO, + correction (RA-RFT)", "RA-RFT after the short cold start"
+WEATHERS = ("calm", "rough", "storm")
+TRAINED = [arm for arm in ARMS if arm != "base"]
+
+
+def mean(arm, figure, weather="rough"):
+    return ARMS[arm][weather][figure]["mean"]
+
+
+def test_a_threshold_does_not_do_it():
+    assert TABLES["threshold"]["base"]["rough"]["f1"]["mean"] < 0.55 < 0.9 < mean(RA_RFT, "f1")
+    assert TABLES["votes"]["base"]["f1"]["mean"] < 0.55
+
+
+@pytest.mark.parametrize("weather", WEATHERS)
+def test_reinforcement_repairs_a_weak_start(weather):
+    found = REINFORCED["short cold start alone"][weather]
+    assert found["low"] > 0 and found["seeds_won"] == found["seeds"] >= 3
+
+
+def test_reinforcement_nearly_makes_up_for_demonstrations_and_adds_little_to_them():
+    assert mean(AFTER_SHORT, "f1") > mean("cold start alone", "f1") - 0.03
+    found = REINFORCED["cold start alone"]["rough"]
+    assert found["low"] <= 0 <= found["high"]
+
+
+def test_it_decides_better_and_does_not_write_better():
+    assert mean("short cold start alone", "explanation_true") < 0.5 and mean(AFTER_SHORT, "explanation_true") < 0.5
+    assert mean("cold start alone", "explanation_true") > 0.6
+
+
+def test_supervised_fine_tuning_does_as_well():
+    found = TABLES["against_ours"]["SFT on HI-VTG"]["rough"]
+    assert found["low"] <= 0 <= found["high"]
+    assert mean("SFT on HI-VTG", "miou") >= mean(RA_RFT, "miou")
+
+
+def test_whoever_learns_to_refuse_pays_in_a_storm():
+    assert mean("base", "over_refusal", "storm") == 0
+    for arm in (arm for arm in TRAINED if mean(arm, "refused_absent") > 0.5):
+        assert mean(arm, "over_refusal", "storm") > mean(arm, "over_refusal"), arm
+
+
+def test_a_limit_gives_up_refusing():
+    calibrated = TABLES["calibrated_at_storm"][RA_RFT]
+    assert calibrated["over_refusal"]["mean"] <= 0.05 and calibrated["f1"]["mean"] < 0.55
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "experiment_tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    readme = (ROOT / "README.md").read_text()
+    assert module.with_table(readme, module.readme_table(EXPERIMENT)) == readme
