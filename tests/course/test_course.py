@@ -168,6 +168,8 @@ def test_paths_and_commands_in_the_readme_exist():
     for path in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (ROOT / path).exists(), path
     makefile = (ROOT / "Makefile").read_text()
+    pinned = dict(re.findall(r"^(TORCH|TORCHVISION) := (\S+)$", makefile, re.MULTILINE))
+    assert f"pip install {pinned['TORCH']} {pinned['TORCHVISION']} " in (ROOT / "TROUBLESHOOTING.md").read_text()
     for target in re.findall(r"`make (\w+)", text):
         assert f"\n{target}:" in makefile, target
 
