@@ -24,7 +24,7 @@ from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.sft import sft_arguments, train_sft
 
 # Clips whose queries are demonstrated, and how long the base trains on them. After fewer it knows when to refuse, but
-# most of its reasons are copied wrongly out of its own comparison: benchmarks/cold_start.py measures it.
+# most of its reasons are copied wrongly out of its own comparison: the short cold start of benchmarks/experiment.py.
 COLD_START_CLIPS = 160
 COLD_START = {"steps": 300, "batch": 16, "rate": 1e-3}
 
