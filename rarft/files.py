@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,9 +49,13 @@ def write_text(path: str | Path, text: str) -> Path:
     return Path(path)
 
 
+_NUMBERS = re.compile(r"\[\n\s+(?:[-+.\dEe]+|null)(?:,\n\s+(?:[-+.\dEe]+|null))*\n\s+\]")
+
+
 def write_json(path: str | Path, data: Any) -> Path:
-    """Write indented JSON atomically."""
-    return write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    """Write indented JSON atomically; a list of numbers takes one line."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return write_text(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n")
 
 
 @contextmanager

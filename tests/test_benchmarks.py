@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from rarft.course import ROOT
+from rarft.files import write_json
 
 
 def load(name):
@@ -43,3 +44,10 @@ def test_arms_are_compared_clip_by_clip():
     assert abs(even["difference"] - 1 / 3) < 1e-9 and abs(even["high"] - even["low"]) < 1e-9
     assert found["high"] - found["low"] > 0.5
     assert paired([run(right)], [run(right, 1), run(half_of_clips)], kinds, "rough")["difference"] == 0.25
+
+
+def test_a_list_of_numbers_takes_one_line_and_reads_the_same(tmp_path):
+    data = {"a": [1, 2.5, -3e-7, None], "b": [], "c": ["1,\n 2", [4], {"d": [[5, 6]]}], "e": "[\n  1\n]"}
+    path = write_json(tmp_path / "a.json", data)
+    assert json.loads(path.read_text()) == data
+    assert '"a": [ 1, 2.5, -3e-07, null ]' in path.read_text()
