@@ -160,7 +160,7 @@ def rotary(turns: Sequence[float], listens_to: Sequence[int], positions: int = 6
     """
     figure = Figure(figsize=(WIDTH, 2.2))
     grid = figure.add_gridspec(
-        1, 4, width_ratios=(1, 1, 1, 1.5), wspace=0.08, left=0.0, right=0.99, top=0.88, bottom=0.18
+        1, 4, width_ratios=(1, 1, 1, 1.4), wspace=0.22, left=0.0, right=0.99, top=0.88, bottom=0.18
     )
     for place, pair in enumerate((0, len(turns) // 8, len(turns) // 4)):
         axis = figure.add_subplot(grid[place], aspect="equal")
@@ -180,6 +180,7 @@ def rotary(turns: Sequence[float], listens_to: Sequence[int], positions: int = 6
         style = {"color": f"{colour}88", "edgecolor": colour, "hatch": hatch}
         axis.bar(mine, [turns[pair] for pair in mine], label=f"turns with {name}", **style)
     axis.set_yscale("log")
+    axis.set_xticks(pairs[::3])
     axis.set_xlabel("pair", fontsize=9)
     axis.set_title("radians a step", fontsize=9)
     axis.tick_params(labelsize=8)
