@@ -107,20 +107,29 @@ def tables(stored: dict[str, Any]) -> dict[str, Any]:
         "against_ours": {
             arm: {weather: paired(runs[OURS], runs[arm], kinds[weather], weather) for weather in WEATHERS}
             for arm in arms
-            if arm != OURS and OURS in runs
+            if arm != OURS and OURS in runs and all(same_seeds(runs[OURS], runs[arm]))
         },
         "reinforcement": {
             start: {weather: paired(runs[end], runs[start], kinds[weather], weather) for weather in WEATHERS}
             for start, end in REINFORCED.items()
-            if start in runs and end in runs
+            if start in runs and end in runs and all(same_seeds(runs[end], runs[start]))
         },
     }
 
 
+def same_seeds(ours: list[dict], others: list[dict]) -> tuple[list[dict], list[dict]]:
+    """The runs of two arms that share their seeds; the base, which no seed changes, goes with all of them."""
+    if others[0].get("arm") == "base":
+        return ours, others
+    seeds = {run["seed"] for run in ours} & {run["seed"] for run in others}
+    first, second = ([run for run in runs if run["seed"] in seeds] for runs in (ours, others))
+    return first, second
+
+
 def paired(ours: list[dict], others: list[dict], kinds: np.ndarray, weather: str) -> dict[str, float]:
-    """Share of relevant and hard-irrelevant queries whose relevance is told rightly, ours minus the other's: each
-    clip's mean over its queries and over seeds, a 95 % bootstrap interval over clips, whose queries fail together; and
-    how many of the seeds that both have went our way."""
+    """Share of relevant and hard-irrelevant queries whose relevance is told rightly, ours minus the other's, over the
+    seeds that both have: each clip's mean over its queries and over seeds, a 95 % bootstrap interval over clips, whose
+    queries fail together; and how many of the seeds went our way."""
     both = (kinds == "relevant") | np.isin(kinds, HARD)
     clip = np.cumsum(kinds[both] == "relevant") - 1  # the queries of a clip follow each other, the relevant one first
 
@@ -128,13 +137,13 @@ def paired(ours: list[dict], others: list[dict], kinds: np.ndarray, weather: str
         verdict = np.array([VERDICTS[letter] for letter in run["said"][weather]["verdict"]])[both]
         return np.bincount(clip, metrics.is_right(kinds[both] == "relevant", verdict)) / np.bincount(clip)
 
+    ours, others = same_seeds(ours, others)
     a, b = (np.mean([right(run) for run in runs], 0) for runs in (ours, others))
     theirs = {run["seed"]: right(run).mean() for run in others}
-    shared = [(right(run).mean(), theirs.get(run["seed"], b.mean())) for run in ours]
     return {
         **{name: float(value) for name, value in metrics.paired_difference(b, a).items()},
-        "seeds": len(shared),
-        "seeds_won": sum(bool(x > y) for x, y in shared),
+        "seeds": len(ours),
+        "seeds_won": sum(bool(right(run).mean() > theirs.get(run["seed"], b.mean())) for run in ours),
     }
 
 

@@ -43,7 +43,10 @@ def test_arms_are_compared_clip_by_clip():
     even = paired([run(right)], [run(a_third_of_each)], kinds, "rough")
     assert abs(even["difference"] - 1 / 3) < 1e-9 and abs(even["high"] - even["low"]) < 1e-9
     assert found["high"] - found["low"] > 0.5
-    assert paired([run(right)], [run(right, 1), run(half_of_clips)], kinds, "rough")["difference"] == 0.25
+    several = paired([run(right), run(right, 2)], [run(right, 1), run(half_of_clips)], kinds, "rough")
+    assert several["difference"] == 0.5 and several["seeds"] == 1, "only the seed that both have"
+    base = [{**run(half_of_clips), "arm": "base"}]
+    assert paired([run(right), run(right, 2)], base, kinds, "rough")["seeds_won"] == 2
 
 
 def test_a_list_of_numbers_takes_one_line_and_reads_the_same(tmp_path):
