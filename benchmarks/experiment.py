@@ -3,7 +3,8 @@
     python benchmarks/experiment.py --seeds 0 1 2 3 4          # 3 to 5 minutes an arm and seed on two cores; resumes
 
 Every run is added to data/results/experiment.json as soon as it is measured: what it said to each of the same queries,
-with its own probability of refusing. `experiment_tables.py` makes the tables out of them, which chapter 11 shows.
+with its own probability of refusing. `experiment_tables.py` makes the tables out of them, which chapter 11 shows;
+run it at the end, for README's table.
 """
 
 from __future__ import annotations
