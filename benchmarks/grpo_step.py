@@ -48,11 +48,11 @@ WAYS = ("shared", "plain")
 class PlainTrainer(GRPOTrainer):
     """TRL's trainer, and the shortest way to hand it video: what its code does for images."""
 
-    fps: float
+    video: dict  # arguments of `read_video`
 
     def _tokenize_prompts(self, prompts):
         paths = [video_part(prompt)["video"] for prompt in prompts]
-        clips = {path: read_video(path, fps=self.fps) for path in dict.fromkeys(paths)}
+        clips = {path: read_video(path, **self.video) for path in dict.fromkeys(paths)}
         chat = self.processing_class.apply_chat_template
         texts = [chat(prompt, add_generation_prompt=True, tokenize=False) for prompt in prompts]
         fields = dict(self.processing_class(text=texts, **video_kwargs([clips[path] for path in paths])))
@@ -63,23 +63,23 @@ class PlainTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
-        output["video_row"] = torch.arange(len(inputs))
+        output["video_row"] = torch.arange(len(inputs), device=self.accelerator.device)
         return output
 
     def _compute_loss(self, model, inputs):
-        self._rows = inputs["video_row"]
+        self._rows = inputs["video_row"].cpu()
         return super()._compute_loss(model, inputs)
 
     def _get_per_token_logps_and_entropies(self, model, *args, mm_token_type_ids=None, **kwargs):
         video = self.processing_class.video_token_id
 
         def forward(input_ids, **inputs):
-            pixels = torch.cat([self._pixels[row] for row in self._rows])
+            pixels = torch.cat([self._pixels[row] for row in self._rows]).to(input_ids.device)
             types = 2 * (input_ids == video).int()
             return model(
                 input_ids=input_ids,
                 pixel_values_videos=pixels,
-                video_grid_thw=self._grids[self._rows],
+                video_grid_thw=self._grids[self._rows].to(input_ids.device),
                 mm_token_type_ids=types,
                 **inputs,
             )
@@ -135,7 +135,7 @@ def make_trainer(way: str, name: str):
         trainer = PlainTrainer(
             model=model, reward_funcs=[alternating], args=config, train_dataset=data, processing_class=processor
         )
-        trainer.fps = setting["fps"]
+        trainer.video = {"fps": setting["fps"]}
         # TRL's own list has the image token only, and a sampled video token ends the training pass
         trainer.generation_config.suppress_tokens = model.generation_config.suppress_tokens
     trainer.current_gradient_accumulation_steps = 1  # `train()` would set it

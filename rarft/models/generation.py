@@ -5,15 +5,18 @@ completions: with a group of G completions that is a G-th of the plain way's vis
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 
+from rarft.models.decoding_graph import can_record, sample_with_graph
 from rarft.models.families import encode_clips, family_of, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.load import max_new_tokens as model_limit
 from rarft.models.load import prompt_style
-from rarft.models.shared_prefix import SharedPrefixCache, share_prefixes
+from rarft.models.shared_cache import Place, SharedPrefixCache
+from rarft.models.shared_prefix import share_prefixes
 from rarft.prompts import build_prompt
 from rarft.upstream.of_transformers import cache_argument
 from rarft.video import Clip
@@ -112,6 +115,7 @@ def generate_from_shared_prefix(
     model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int
 ) -> torch.Tensor:
     """`model.generate` for several completions of each prompt, each prompt read once, its keys and values kept once.
+    On a GPU the forward pass of a token is a CUDA graph.
 
     Args:
         inputs: of (B, L) left-padded prompts, as `tokenize_with_features` makes them.
@@ -129,8 +133,12 @@ def generate_from_shared_prefix(
 
     if family_of(inner).mrope:
         inner.model.rope_deltas = repeat(position_offsets(inner, inputs))
+    how: dict[str, Any] = {}
     if sharing:
-        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens)
+        place = Place(inputs["attention_mask"], config.max_new_tokens) if can_record(model) else None
+        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens, place=place)
+        if place is not None:
+            how["custom_generate"] = sample_with_graph
     else:
         cache = prefill
         cache.batch_repeat_interleave(num_generations)
@@ -140,4 +148,5 @@ def generate_from_shared_prefix(
         **{name: repeat(inputs[name]) for name in passed if name in inputs},
         **{argument: cache},
         generation_config=config,
+        **how,
     )

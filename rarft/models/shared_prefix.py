@@ -4,8 +4,8 @@ A group of G completions shares one prompt, and with a video the prompt is nearl
 before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for
 transformers' "sdpa":
 
-- `SharedPrefixCache`, in generation: the prompt's keys and values lie in memory once for G completions. (The idea:
-  Hydragen, Juravsky et al. 2024.)
+- `rarft.models.shared_cache`, in generation: the prompt's keys and values lie in memory once for G completions. (The
+  idea: Hydragen, Juravsky et al. 2024.)
 - `pack`, in the training pass: one row holds the prompt and, one after another, its completions; each attends to the
   prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) It is one forward pass over ordinary rows, so
   gradient checkpointing, LoRA, FSDP and DeepSpeed see nothing new.
@@ -20,10 +20,11 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
-from transformers import AttentionInterface, AttentionMaskInterface, Cache, DynamicCache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from rarft.models.families import without_lora
-from rarft.upstream.of_transformers import DynamicLayer, attention_of, sdpa_attention_forward, sdpa_mask
+from rarft.models.shared_cache import Shared, attend_to_shared
+from rarft.upstream.of_transformers import attention_of, sdpa_attention_forward, sdpa_mask
 
 NAME = "sdpa_shared_prefix"
 
@@ -50,7 +51,7 @@ def shared_prefix_attention(
         shared_prefix: the `Packed` of rows that `pack` made; none for ordinary rows.
     """
     if isinstance(key, Shared):
-        return _attend_to_shared(query, key, value, attention_mask, scaling), None
+        return attend_to_shared(query, key, value, attention_mask, scaling), None
     if shared_prefix is not None:
         return _attend_packed(module, query, key, value, shared_prefix, scaling=scaling, dropout=dropout), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
@@ -58,82 +59,6 @@ def shared_prefix_attention(
 
 AttentionInterface.register(NAME, shared_prefix_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
-
-
-# -- generation --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Keys or values of N = B * G completions: the prefix (B, heads, P, D), and their own (N, heads, T, D)."""
-
-    prefix: torch.Tensor
-    own: torch.Tensor
-
-
-class SharedPrefixCache(Cache):
-    """Key-value cache of G completions for each of B prompts; the prompts' part is neither copied nor repeated."""
-
-    def __init__(self, prefill: DynamicCache, num_generations: int, max_new_tokens: int):
-        """
-        Args:
-            prefill: of the prompts (B, L); their last token is left out, each completion begins with it.
-        """
-        layers = [
-            SharedPrefixLayer(layer.keys, layer.values, num_generations, max_new_tokens) for layer in prefill.layers
-        ]
-        super().__init__(layers=layers)
-
-
-class SharedPrefixLayer(DynamicLayer):
-    """One layer of a `SharedPrefixCache`. Own keys are written in place: concatenation would copy them for each
-    token."""
-
-    is_croppable = False
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, num_generations: int, max_new_tokens: int):
-        super().__init__()
-        self.prefix_keys, self.prefix_values = keys[:, :, :-1], values[:, :, :-1]
-        batch, heads, _, size = keys.shape
-        self.keys = keys.new_empty(batch * num_generations, heads, max_new_tokens, size)
-        self.values = values.new_empty(batch * num_generations, heads, max_new_tokens, values.shape[-1])
-        self.filled = 0
-        self.is_initialized = True
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[Shared, Shared]:
-        start, self.filled = self.filled, self.filled + key_states.shape[2]
-        self.keys[:, :, start : self.filled] = key_states
-        self.values[:, :, start : self.filled] = value_states
-        return (
-            Shared(self.prefix_keys, self.keys[:, :, : self.filled]),
-            Shared(self.prefix_values, self.values[:, :, : self.filled]),
-        )
-
-    def get_seq_length(self) -> int:
-        return self.prefix_keys.shape[2] + self.filled
-
-
-def _attend_to_shared(
-    query: torch.Tensor, key: Shared, value: Shared, mask: torch.Tensor | None, scaling: float
-) -> torch.Tensor:
-    """One new token (N, heads, 1, D) of each completion; the queries of a group meet their prefix together."""
-    (batch, key_heads, prefix, size), rows = key.prefix.shape, len(query)
-    group, shared_by = rows // batch, query.shape[1] // key_heads  # completions a prompt, query heads a key head
-    own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
-    queries = own_queries.reshape(batch, group, key_heads, shared_by, size).transpose(1, 2).flatten(2, 3)
-    to_prefix = queries @ key.prefix.mT
-    if mask is not None:  # of padding before the prompt; a completion's own tokens are all real
-        to_prefix = to_prefix.masked_fill(~mask[::group, :, :, :prefix], torch.finfo(query.dtype).min)
-    to_prefix = to_prefix.unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
-    scores = torch.cat([to_prefix, own_queries @ key.own.mT], -1)
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
-    on_prefix, on_own = weights.split([prefix, weights.shape[-1] - prefix], -1)
-    on_prefix = on_prefix.unflatten(0, (batch, group)).transpose(1, 2).flatten(2, 3)
-    from_prefix = (on_prefix @ value.prefix).unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
-    return (from_prefix + on_own @ value.own).reshape(rows, 1, query.shape[1], -1)
-
-
-# -- training ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
