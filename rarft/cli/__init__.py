@@ -7,7 +7,7 @@ import os
 import sys
 from types import ModuleType
 
-from rarft.cli import build_hivtg, build_ss, course, doctor, evaluate, infer, lint, statistics, train, world
+from rarft.cli import build_hivtg, build_ss, course, demo, doctor, evaluate, infer, lint, statistics, train, world
 from rarft.errors import RarftError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -20,6 +20,7 @@ COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "infer": infer,
     "evaluate": evaluate,
+    "demo": demo,
     "course": course,
 }
 

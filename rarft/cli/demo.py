@@ -1,0 +1,64 @@
+"""`rarft demo`"""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rarft.errors import InputError
+from rarft.files import BASE
+
+HELP = "Open a page on this machine that asks models about a clip and shows their answers side by side."
+TRAINED = Path("build/rarft/model")  # what chapter 09 leaves
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "--model",
+        action="append",
+        help=f"NAME=FOLDER or FOLDER; more than once for several. By default the base, and {TRAINED} where it is",
+    )
+    add("--data", type=Path, help="what to choose clips from, as for `evaluate`; by default the course's samples")
+    add("--videos", type=Path, help="with --data: the folder of its videos")
+    add("--host", default="127.0.0.1", help="the address to listen on; another one opens the page to a network")
+    add("--port", type=int, default=8765, help="0 takes a free one")
+    add("--device", default="auto", help="cpu, cuda, …")
+
+
+def run(options: Namespace) -> int:
+    try:
+        import uvicorn
+
+        from rarft.demo.app import make_app
+    except ImportError as error:
+        raise InputError(f"the demo needs the package {error.name}: pip install 'rarft[serve]'") from error
+    if not 0 <= options.port < 65536:
+        raise InputError(f"--port {options.port}: a port is a number from 0 to 65535")
+    from rarft.demo.answers import Model
+    from rarft.demo.clips import videos_of
+    from rarft.video import GuardedReader
+
+    videos = videos_of(options.data, options.videos)
+    reader = GuardedReader()
+    models = [Model(name, path, reader, options.device) for name, path in chosen_models(options.model)]
+    app = make_app(models, videos, reader, hosts=sorted({"127.0.0.1", "localhost", options.host}))
+    print(f"asking {', '.join(model.name for model in models)}; stop with Ctrl+C", file=sys.stderr)
+    try:
+        uvicorn.run(app, host=options.host, port=options.port, log_level="info", access_log=False)
+    finally:
+        reader.close()
+    return 0
+
+
+def chosen_models(chosen: list[str] | None) -> list[tuple[str, str]]:
+    """Names and folders. Raises InputError for a name that is given twice."""
+    if not chosen:
+        trained = [("after RA-RFT", str(TRAINED))] if TRAINED.exists() else []
+        return [("the base", str(BASE)), *trained]
+    pairs = [(name, path) if path else (name, name) for name, _, path in (item.partition("=") for item in chosen)]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise InputError(f"--model: a name is given twice: {', '.join(names)}")
+    return pairs

@@ -1,0 +1,32 @@
+"""The clips that the demo offers, each with its queries as suggestions."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+from rarft.course import sample_world
+from rarft.demo.app import Video
+from rarft.evaluation.test_set import read_test_set
+from rarft.schema import Crop, Sample
+
+MOST_CLIPS = 200
+
+
+def videos_of(data: Path | None, folder: Path | None) -> dict[str, Video]:
+    """Clips by name: of a data set (`rarft.evaluation.test_set.read_test_set`), or the course's samples.
+
+    Raises InputError or MissingFileError for data that cannot be read.
+    """
+    samples = read_test_set(data, folder).samples if data else [s for clip in sample_world() for s in clip.samples]
+    asked: dict[Crop, list[Sample]] = {}
+    for sample in samples:
+        asked.setdefault(sample.crop, []).append(sample)
+    return {
+        str(number): Video(crop, _title(crop, queries), [(query.query, query.relevant) for query in queries])
+        for number, (crop, queries) in enumerate(islice(asked.items(), MOST_CLIPS))
+    }
+
+
+def _title(crop: Crop, queries: list[Sample]) -> str:
+    return f"{Path(crop.video).stem}, {queries[0].duration:g} s"
