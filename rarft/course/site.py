@@ -44,6 +44,8 @@ STYLE = (
     "td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:left}"
     "li ul{font-size:.9rem;color:#444}input{font:inherit;width:100%;padding:.3rem;box-sizing:border-box}"
 )
+PAGE_STYLE = STYLE + DARK
+GLANCE, API = "glance.html", "api/rarft.html"  # pages beside the chapters; the index lists those that are there
 NAVIGATION_STYLE = (
     "nav.chapters{display:flex;justify-content:space-between;gap:1rem;max-width:60rem;margin:1rem auto;"
     "padding:0 2rem;font:15px/1.4 system-ui,sans-serif}nav.chapters span{flex:1;text-align:center}"
@@ -101,7 +103,9 @@ def write_site(executed: Path, folder: Path, report: dict) -> Path:
     pages = [_convert(path, report["chapters"][path.name[:2]], words) for path in listed]
     for page, before, after in zip(pages, [None, *pages], [*pages[1:], None], strict=False):
         write_text(folder / page.file, _with_navigation(page, before, after))
-    return write_text(folder / "index.html", _index(pages, report))
+    beside = {GLANCE: "The result at a glance", "glossary.html": "Glossary", API: "Reference of the library"}
+    there = {file: title for file, title in beside.items() if (folder / file).exists()}
+    return write_text(folder / "index.html", _index(pages, report, there))
 
 
 def _convert(path: Path, chapter: dict, words: dict[str, str]) -> Page:
@@ -211,7 +215,7 @@ def _with_navigation(page: Page, before: Page | None, after: Page | None) -> str
     return f"{styled}{body_tag}{attributes}{end}{bar}{content.replace('</body>', f'{bar}</body>')}"
 
 
-def _index(pages: list[Page], report: dict) -> str:
+def _index(pages: list[Page], report: dict, beside: dict[str, str]) -> str:
     chapters, searched = [], []
     for page in pages:
         inner = [(anchor, title) for anchor, title, _ in page.sections[1:] if title != "Summary"]
@@ -227,12 +231,13 @@ def _index(pages: list[Page], report: dict) -> str:
             {"href": f"{page.file}#{anchor}", "title": f"{page.number} · {title}", "text": text}
             for anchor, title, text in page.sections
         ]
+    links = " · ".join(f'<a href="{file}">{html.escape(title)}</a>' for file, title in beside.items())
     data = json.dumps(searched, ensure_ascii=False).replace("<", "\\u003c")
     body = (
         "<h1>Learning to Refuse</h1>"
         f"<p>Built at SCALE={html.escape(report['scale'])} on {html.escape(report['machine'])}.</p>"
         '<p><label>Search <input id="query" type="search" autocomplete="off"></label></p><ul id="found"></ul>'
-        f'<ul>{"".join(chapters)}</ul><p><a href="glossary.html">Glossary</a></p>'
+        f"<ul>{''.join(chapters)}</ul><p>{links}</p>"
         f"<script>const SECTIONS = {data};{SEARCH}</script>"
     )
     return _page("Learning to Refuse", body)
@@ -241,6 +246,6 @@ def _index(pages: list[Page], report: dict) -> str:
 def _page(title: str, body: str) -> str:
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}{DARK}</style>"
+        f"<title>{html.escape(title)}</title><style>{PAGE_STYLE}</style>"
     )
     return f'<!doctype html><html lang="en">{head}{body}</html>'
