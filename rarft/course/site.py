@@ -52,6 +52,10 @@ NAVIGATION_STYLE = (
     "math[display=block]{margin:.8em 0;font-size:1.1em;overflow-x:auto}"
     "details{margin:.4em 0}details .highlight{margin:.6em 0;padding:.6em;background:#f7f7f7;overflow-x:auto}"
     "a[title]{text-decoration-style:dotted}img{max-width:100%}"
+    # Jupyter's own colours have too little contrast for small text.
+    ":root{--jp-mirror-editor-number-color:#006b00;--jp-mirror-editor-operator-color:#8a15cf;"
+    "--jp-mirror-editor-comment-color:#2b6b6b}.jp-InputPrompt,.jp-OutputPrompt{color:#595959!important;opacity:1!important}"
+    ".jp-RenderedHTMLCommon a:link,.jp-RenderedHTMLCommon a:visited{text-decoration:underline}"
     ".jp-RenderedHTMLCommon table{display:block;overflow-x:auto}"
     # A phone: no column for prompts, code that scrolls within its box.
     "@media (max-width:600px){.jp-InputPrompt,.jp-OutputPrompt,.jp-OutputArea-prompt{display:none!important}"
@@ -120,6 +124,7 @@ def _convert(path: Path, chapter: dict, words: dict[str, str]) -> Page:
     body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
     for mark, formula in formulae.items():
         body = body.replace(mark, formula)
+    body = body.replace("<table>", '<table tabindex="0">')  # wide ones scroll, also by keyboard
     body = _with_meanings(body, words)
     return Page(path.name[:2], f"{path.stem}.html", title, chapter["minutes"], body, _sections(body))
 
@@ -206,13 +211,14 @@ def _with_navigation(page: Page, before: Page | None, after: Page | None) -> str
         )
 
     bar = (
-        f'<nav class="chapters"><span>{link(before, "← {}")}</span><span><a href="index.html">Contents</a></span>'
+        f'<span>{link(before, "← {}")}</span><span><a href="index.html">Contents</a></span>'
         f"<span>{link(after, '{} →')}</span></nav>"
     )
+    above, below = (f'<nav class="chapters" aria-label="chapters, {place}">{bar}' for place in ("above", "below"))
     head, body_tag, rest = page.body.partition("<body")
     attributes, end, content = rest.partition(">")
     styled = head.replace("</head>", f"<style>{NAVIGATION_STYLE}{DARK}</style></head>")
-    return f"{styled}{body_tag}{attributes}{end}{bar}{content.replace('</body>', f'{bar}</body>')}"
+    return f"{styled}{body_tag}{attributes}{end}{above}{content.replace('</body>', f'{below}</body>')}"
 
 
 def _index(pages: list[Page], report: dict, beside: dict[str, str]) -> str:
@@ -248,4 +254,4 @@ def _page(title: str, body: str) -> str:
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{PAGE_STYLE}</style>"
     )
-    return f'<!doctype html><html lang="en">{head}{body}</html>'
+    return f'<!doctype html><html lang="en">{head}<main>{body}</main></html>'

@@ -1,4 +1,4 @@
-"""The sentences of chapter 11 and README's table follow from the results file."""
+"""The sentences of chapters 11 and 12 and README's table follow from the results files."""
 
 import importlib.util
 import json
@@ -64,3 +64,29 @@ def test_the_table_of_the_readme_is_that_of_the_results():
     spec.loader.exec_module(module)
     readme = (ROOT / "README.md").read_text()
     assert module.with_table(readme, module.readme_table(EXPERIMENT)) == readme
+
+
+AT_SIZE = json.loads((ROOT / "data" / "results" / "step_at_size.json").read_text())
+SEVEN, THREE = (AT_SIZE[f"qwen2.5-vl-{size}b"] for size in (7, 3))
+
+
+def seconds(row, part):
+    return min(row["parts"][part]["seconds"]) - row["parts"][part].get("prefill", 0)
+
+
+def test_naming_kernels_takes_longer_than_running_them():
+    assert seconds(THREE, "sampling") > seconds(SEVEN, "sampling") > 2 * seconds(SEVEN, "sampling, graph")
+    assert seconds(SEVEN, "sampling, graph") > 2 * SEVEN["sampling_floor_seconds"]
+
+
+@pytest.mark.parametrize("row", [SEVEN, THREE])
+def test_checkpoints_trade_time_for_memory(row):
+    parts = row["parts"]
+    assert 1.2 < seconds(row, "training, checkpoints") / seconds(row, "training") < 1.45
+    assert parts["training, checkpoints"]["peak_gb"] < parts["training"]["peak_gb"] / 2
+
+
+@pytest.mark.parametrize("row", [SEVEN, THREE])
+def test_vision_takes_longest(row):
+    assert sum(row["parts"]["vision"].values()) > seconds(row, "sampling")
+    assert sum(row["parts"]["vision"].values()) > seconds(row, "training")
