@@ -23,7 +23,7 @@ ALLOWED = {
 }
 NUMBER = re.compile(r"(?<![\w.,])(\d+\.\d+(?: ?%)?|\d+ ?%)(?![\w.]*\d)")
 NOT_PROSE = re.compile(
-    r"```.*?```|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|arXiv:? ?\d+\.\d+|\d{4}\.\d{5}|section [\d.]+|\*?Figure \d+\.\d+|<details>.*?</details>",
+    r"```.*?```|\$[^$]*\$|`[^`]*`|\]\([^)]*\)|\d{4}\.\d{5}|section [\d.]+|\*?Figure \d+\.\d+|<details>.*?</details>",
     re.DOTALL,
 )
 
