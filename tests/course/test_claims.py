@@ -47,6 +47,21 @@ def test_supervised_fine_tuning_does_as_well():
     assert mean("SFT on HI-VTG", "miou") >= mean(RA_RFT, "miou")
 
 
+@pytest.mark.parametrize(
+    "arm", ["GRPO, relevant queries only", "GRPO, format + refuse-IoU", "GRPO, + explain", "RA-RFT, official rewards"]
+)
+def test_no_reward_stands_out(arm):
+    found = TABLES["against_ours"][arm]["rough"]
+    assert found["low"] <= 0 <= found["high"] and found["seeds"] >= 3
+
+
+def test_shuffled_negatives_teach_to_refuse_and_not_to_say_why():
+    shuffled, shown = "SFT on shuffled negatives", "SFT on HI-VTG"
+    for kind in ("refused_absent", "refused_bound"):
+        assert mean(shuffled, kind) > mean(shown, kind) - 0.05
+    assert mean(shuffled, "explanation_true") < mean(shown, "explanation_true") - 0.15
+
+
 def test_whoever_learns_to_refuse_pays_in_a_storm():
     assert mean("base", "over_refusal", "storm") == 0
     for arm in (arm for arm in TRAINED if mean(arm, "refused_absent") > 0.5):

@@ -29,6 +29,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "length": [("max(0.0, end - start)", wrong) for wrong in ("end - start", "abs(end - start)", "max(0, start)")],
     },
     "01": {
+        "average_precision": [
+            ("-scores[i]", "scores[i]"),
+            ("        free.remove(best)\n", ""),
+            ("best_iou < limit", "best_iou <= limit"),
+            ("total / len(truth)", "total / max(1, hits)"),
+            ("hits / seen", "1 / seen"),
+        ],
         "keep": [
             ("<= limit", "< limit"),
             ("-scores[i]", "scores[i]"),
@@ -60,6 +67,14 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "02": {
+        "continuations": [
+            ("[top:]", "[top + 1 :]"),
+            (" / temperature", " * temperature"),
+            ("tokens[len(prompt) :]", "tokens"),
+            ("draws[row][t]", "draws[t % len(draws)][row]"),
+            ("            if token == end:\n                break\n", ""),
+            ("tokens = list(prompt)", "tokens = prompt"),
+        ],
         "mrope": [
             ("at + max(height, width)", "at + height * width"),
             ("at + inside // width", "at"),
@@ -228,6 +243,15 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "08": {
+        "compute_loss": [
+            ("advantage = advantage[:, None]", "advantage = advantage.mean()"),
+            ("torch.minimum(ratio * advantage, limited * advantage)", "(limited * advantage)"),
+            ("torch.minimum(", "torch.maximum("),
+            ("    loss = loss * mask\n", ""),
+            ("difference = reference - now", "difference = now - reference"),
+            ("(len(loss) * longest)", "real"),
+            ("((limited * advantage < ratio * advantage) * mask)", "((limited != ratio) * mask)"),
+        ],
         "grpo_loss": [
             ("loss + beta * distance", "loss - beta * distance"),
             ("clipped_loss(logp, old,", "clipped_loss(logp, logp.detach(),"),
@@ -272,6 +296,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "09": {
+        "filled_batch": [
+            ("> least", ">= 0"),
+            ("flat[::-1][:missing]", "flat[:missing]"),
+            (" and sampled < most", " and sampled < len(prompts)"),
+            ("flat[::-1][:missing], sampled", "flat[::-1], sampled"),
+            ("flat[::-1][:missing], sampled", "flat[::-1][:missing], len(good)"),
+        ],
         "epoch_rows": [
             ("[seed, epoch, video]", "[seed, video]"),
             ("[seed, epoch, video]", "[seed, epoch]"),
@@ -295,6 +326,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         "lost": [(" and a != t", ""), ("b == t and ", ""), ("b == t", "b != t")],
     },
     "10": {
+        "selective": [
+            ("sure >= limit", "sure > limit"),
+            (", reverse=True", ""),
+            ("wrong / len(kept)", "wrong / len(right)"),
+            ("(coverage - before) * risk", "risk / len(right)"),
+            ("sum(not answer for answer in kept)", "sum(kept)"),
+        ],
         "clustered": [
             ("hits[drawn].sum() / answers[drawn].sum()", "(hits[drawn] / answers[drawn]).mean()"),
             ("[2.5, 97.5]", "[5, 95]"),
@@ -359,6 +397,14 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
         ],
     },
     "12": {
+        "in_two_parts": [
+            ("    own = own.masked_fill(empty, -torch.inf)\n", ""),
+            ("torch.sigmoid(sums - own_sums)", "torch.sigmoid(own_sums - sums)"),
+            ("share * of_prompt + (1 - share) * of_answer", "(of_prompt + of_answer) / 2"),
+            ("scores.logsumexp(1)", "scores.exp().sum(1).log()"),
+            (">= torch.tensor(written)", "> torch.tensor(written)"),
+            ("queries @ keys.T / root", "queries @ keys.T"),
+        ],
         "windows": [
             ("duration - length))", "duration))"),
             ("- overlap, duration", ", duration"),
