@@ -34,7 +34,7 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
     """
     count = 0
     for case in cases:
-        arguments = f"{yours.__name__}({', '.join(repr(argument) for argument in case)})"
+        arguments = f"{yours.__name__}({', '.join(map(_brief, case))})"
         expected = reference(*copy.deepcopy(case))
         try:
             got = yours(*case)
@@ -48,9 +48,9 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
             where = _line_of(yours, error)
             what = f"{type(error).__name__}: {error}"
             message = f"{arguments}\n  raised {what}\n  in line {where.lineno} of {where.name}: {where.line}"
-            raise CheckFailedError(f"{message}\n  expected {expected!r}") from error
+            raise CheckFailedError(f"{message}\n  expected {_brief(expected)}") from error
         if not _same(got, expected, tolerance):
-            raise CheckFailedError(f"{arguments}\n  returned {got!r}\n  expected {expected!r}")
+            raise CheckFailedError(f"{arguments}\n  returned {_brief(got)}\n  expected {_brief(expected)}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
 
@@ -78,6 +78,12 @@ def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == function.__code__.co_filename]
     return (own or list(frames))[-1]
+
+
+def _brief(value: Any) -> str:
+    """A value on one line, the middle of a long one left out: eight lines are read, eighty are not."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 400 else f"{text[:300]} … {text[-80:]}"
 
 
 def _same(got: Any, expected: Any, tolerance: float) -> bool:

@@ -7,6 +7,7 @@ import shutil
 
 import nbformat
 import pytest
+import torch
 import yaml
 from bs4 import BeautifulSoup
 from packaging.requirements import Requirement
@@ -89,6 +90,13 @@ def test_an_error_in_a_students_function_shows_its_case_and_line():
         check_equal(divides, lambda x: x, [(1,), (0,)])
     with pytest.raises(CheckFailedError, match=r"in line \d+ of reads: return json.loads\(text\)"):
         check_equal(reads, lambda text: 1, [("not JSON",)])
+
+
+def test_a_message_stays_short_whatever_the_arguments():
+    rows = torch.zeros(40, 40)
+    with pytest.raises(AssertionError) as caught:
+        check_equal(lambda x, words: x, lambda x, words: x + 1, [(rows, ["word"] * 1000)])
+    assert len(str(caught.value).splitlines()) == 3 and len(str(caught.value)) < 2000
 
 
 def test_a_function_that_changes_its_arguments_is_compared_on_the_same_case():
