@@ -323,7 +323,11 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
             ("< 1e-8", "> 1e-8"),
             ("rewards[i : i + group]", "rewards[i : i + 2]"),
         ],
-        "lost": [(" and a != t", ""), ("b == t and ", ""), ("b == t", "b != t")],
+        "turned": [
+            ("if b == t and a != t", "if a != t"),
+            ("if b != t and a == t", "if a == t"),
+            ("return lost, won", "return won, lost"),
+        ],
     },
     "10": {
         "selective": [
@@ -433,7 +437,13 @@ WRONG: dict[str, dict[str, list[tuple[str, str]]]] = {
             ("positions[None, :] <= positions[:, None]", "positions[None, :] >= positions[:, None]"),
             ("prompt - 1, answer + 1", "prompt, answer"),
         ],
-        "state_gb": [("10 * trained", "8 * trained"), ("1e9", "1024**3"), ("2 * parameters", "4 * parameters")],
+        "state_gb": [
+            ("10 * trained", "8 * trained"),
+            ("2 * parameters", "4 * parameters"),
+            ("2 * parameters / 1e9", "2 * parameters / 1024**3"),
+            ("if stage >= 2", "if stage == 2"),
+            ("if stage == 3", "if stage >= 2"),
+        ],
         "tokens": [("// 2", ""), ("round(height / 28)", "(height // 28)"), ("round(width / 28)", "(width / 28)")],
         "row_tokens": [
             ("prompt - 1 + group * (answer + 1)", wrong)
