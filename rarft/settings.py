@@ -13,7 +13,7 @@ from typing import Any
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
 
-FILE = "rarft_settings.json"
+FILE, CONFIG = "rarft_settings.json", "config.json"
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,22 @@ def save_settings(folder: str | Path, settings: Settings) -> Path:
 
 
 def read_settings(folder: str | Path) -> Settings | None:
-    """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; None if there are none.
+    """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; else those in its
+    config.json, where `save_pretrained` leaves them; None if there are none.
 
     Raises InputError that names the file and the field if one is unknown.
     """
     folder = Path(folder)
     places = (folder, folder.parent) if folder.name.startswith("checkpoint-") else (folder,)
-    path = next((place / FILE for place in places if (place / FILE).exists()), None)
-    if path is None:
-        return None
-    values = read_json(path)
-    unknown = set(values) - {field.name for field in fields(Settings)}
-    if unknown:
-        raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
-    return Settings(**values)
+    paths = [place / name for name in (FILE, CONFIG) for place in places]
+    for path in (path for path in paths if path.exists()):
+        values = read_json(path)
+        if path.name == CONFIG:
+            values = values.get("rarft_settings")
+        if values is None:
+            continue
+        unknown = set(values) - {field.name for field in fields(Settings)}
+        if unknown:
+            raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
+        return Settings(**values)
+    return None

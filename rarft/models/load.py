@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,12 +149,12 @@ def apply_settings(settings: Settings, model: PreTrainedModel, processor: Proces
     if settings.style:
         model.config.rarft_prompt_style = settings.style
     model.generation_config.max_new_tokens = settings.max_new_tokens
-    without_lora(model).rarft_settings = settings
+    without_lora(model).config.rarft_settings = asdict(settings)  # so `save_pretrained` writes them into config.json
 
 
 def settings_in_use(model: PreTrainedModel) -> Settings:
     """The settings that `apply_settings` gave a model; the defaults if it was built without any."""
-    return getattr(without_lora(model), "rarft_settings", Settings())
+    return Settings(**getattr(without_lora(model).config, "rarft_settings", {}))
 
 
 def max_new_tokens(model: PreTrainedModel) -> int:

@@ -19,8 +19,9 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from rarft.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.course import ROOT
+from rarft.files import BASE
 from rarft.models import PRESETS, keep_frame_sizes, load_model, open_model, video_kwargs
-from rarft.models.load import settings_of
+from rarft.models.load import settings_in_use, settings_of
 from rarft.models.presets import preset_of, revision_of
 from rarft.prompts import STYLES, build_prompt
 from rarft.schema import Crop
@@ -114,12 +115,17 @@ def test_a_preset_without_a_commit_warns_unless_one_is_given(caplog):
     assert revision_of(free) is None and "time-r1-7b" in caplog.text
 
 
-def test_a_model_saved_without_its_settings_says_so(tmp_path, caplog):
+def test_a_model_that_is_saved_takes_its_settings_along(tmp_path, caplog):
     """Read in full size, the timelines of the tiny base lose a fifth of their slots, and nothing else shows why."""
     model, processor = load_model()
-    assert not caplog.records
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
+    again, _ = load_model(tmp_path)
+    assert settings_of(tmp_path) == settings_in_use(again) == settings_in_use(model) == settings_of(BASE)
+    assert not caplog.records
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["rarft_settings"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
     load_model(tmp_path)
     assert "no rarft_settings.json" in caplog.text and str(tmp_path) in caplog.text
 
