@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+PATIENCE = 0.3  # seconds
 STUB = "your turn"  # what a function raises that is left to the reader
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 
@@ -25,17 +27,30 @@ class CheckFailedError(AssertionError):
         return [f"✗ {self}"]
 
 
-def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *, tolerance: float = 1e-6) -> None:
+def check_equal(
+    yours: Callable,
+    reference: Callable,
+    cases: Iterable[tuple],
+    *,
+    tolerance: float = 1e-6,
+    notebook: Path | None = None,
+) -> None:
     """Compare two functions on cases (tuples of arguments).
 
     Where yours is still a stub, says so, and puts the chapter's solution in its place, so that the cells below can run.
-    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises; prints a line if
-    there is none.
+    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises, and names the
+    mistake where it is a known one; prints a line if there is none.
+
+    Args:
+        notebook: whose mistakes are known; the chapter that runs by default.
     """
+    notebook = notebook or _notebook()
     count = 0
     for case in cases:
+        kept = copy.deepcopy(case)
         arguments = f"{yours.__name__}({', '.join(map(_brief, case))})"
         expected = reference(*copy.deepcopy(case))
+        begin = time.perf_counter()
         try:
             got = yours(*case)
         except NotImplementedError as error:
@@ -48,9 +63,11 @@ def check_equal(yours: Callable, reference: Callable, cases: Iterable[tuple], *,
             where = _line_of(yours, error)
             what = f"{type(error).__name__}: {error}"
             message = f"{arguments}\n  raised {what}\n  in line {where.lineno} of {where.name}: {where.line}"
-            raise CheckFailedError(f"{message}\n  expected {_brief(expected)}") from error
+            named = _named(yours, kept, error, tolerance, notebook, begin)
+            raise CheckFailedError(f"{message}\n  expected {_brief(expected)}{named}") from error
         if not _same(got, expected, tolerance):
-            raise CheckFailedError(f"{arguments}\n  returned {_brief(got)}\n  expected {_brief(expected)}")
+            named = _named(yours, kept, got, tolerance, notebook, begin)
+            raise CheckFailedError(f"{arguments}\n  returned {_brief(got)}\n  expected {_brief(expected)}{named}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
 
@@ -63,14 +80,37 @@ def _put_in_solution(error: NotImplementedError) -> str | None:
     assert error.__traceback__ is not None
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     name = frame.f_code.co_name
-    if chapter is None or str(error) != STUB:
+    source = _notebook()
+    if str(error) != STUB:
         return None
-    source = next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"), None)
     solution = solutions(source).get(name) if source else None
     if solution is None:
         return None
     exec(compile(solution.code, f"<solution of {name}>", "exec"), frame.f_globals)
     return name
+
+
+def _notebook() -> Path | None:
+    """The notebook of the chapter that runs; None outside of one."""
+    return None if chapter is None else next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"), None)
+
+
+def _named(yours: Callable, case: tuple, outcome: Any, tolerance: float, notebook: Path | None, begin: float) -> str:
+    """A line that names the mistake, or nothing: also where a single case, which began at `begin`, takes long, for each
+    known mistake takes as long again."""
+    if notebook is None or time.perf_counter() - begin > PATIENCE:
+        return ""
+    from rarft.course.mistakes import diagnosis  # reads notebooks, as above
+
+    says = diagnosis(yours, case, outcome, lambda a, b: _alike(a, b, tolerance), notebook)
+    return f"\n  perhaps: {says}" if says else ""
+
+
+def _alike(a: Any, b: Any, tolerance: float) -> bool:
+    """Whether two outcomes are the same: results, or exceptions."""
+    if isinstance(a, Exception) or isinstance(b, Exception):
+        return type(a) is type(b) and str(a) == str(b)
+    return _same(a, b, tolerance)
 
 
 def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import symtable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class Exercise:
         stubs = _code_cells(nbformat.read(chapter, as_version=4))
         solved = _code_cells(solved_notebook(chapter))
         at = next(position for position, cell in enumerate(stubs) if exercise_of(cell) == name)
-        self.name = name
+        self.chapter, self.name = chapter, name
         self._check = _checking(stubs[at + 1])
         before = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
         own = next(one for one in before if isinstance(one, ast.FunctionDef) and one.name == name)
@@ -41,7 +42,7 @@ class Exercise:
         namespace: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
         _run(self._before, namespace)
         exec(compile(answer, f"<{self.name}>", "exec"), namespace)
-        namespace["check_equal"] = check_equal
+        namespace["check_equal"] = functools.partial(check_equal, notebook=self.chapter)
         _run([_Shift(shift).visit(copy.deepcopy(one)) for one in self._check], namespace)
 
 
