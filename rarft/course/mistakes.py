@@ -52,13 +52,14 @@ def diagnosis(
     """What is wrong with a function, in a few words; None if it does as no known mistake does.
 
     Args:
-        yours: the reader's function, or a wrapper that looks it up by its name.
+        yours: the reader's function, or a wrapper that looks it up by its name; of other wrappers nothing is known.
         case: the arguments on which it failed. outcome: what it returned, or the exception that it raised.
     """
     if not isinstance(yours, FunctionType):
         return None
-    known = mistakes(notebook)
-    called = [name for name in (yours.__name__, *yours.__code__.co_names) if name in known]
+    known, name = mistakes(notebook), yours.__name__
+    own = yours.__globals__.get(name) is yours
+    called = [name for name in ([name] if own else yours.__code__.co_names) if name in known]
     return next(
         (one.says for name in called[:1] for one in known[name] if same(_tried(yours, one, case), outcome)), None
     )
@@ -69,11 +70,10 @@ def _tried(yours: Callable, mistake: Mistake, case: Sequence[Any]) -> Any:
     space = yours.__globals__
     made = dict(space)
     exec(compile(mistake.code, f"<a mistake in {mistake.name}>", "exec"), made)
-    is_wrapper = space.get(mistake.name) is not yours
-    kept = space.get(mistake.name)
+    kept = space[mistake.name]
+    space[mistake.name] = made[mistake.name]
     try:
-        space[mistake.name] = made[mistake.name]
-        return (yours if is_wrapper else made[mistake.name])(*copy.deepcopy(case))
+        return (made[mistake.name] if kept is yours else yours)(*copy.deepcopy(case))
     except Exception as error:
         return error
     finally:
