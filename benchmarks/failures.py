@@ -36,7 +36,7 @@ RUNS: dict[str, dict[str, Any]] = {
     **{f"KL weight {beta}": {"beta": beta} for beta in (0.04, 0.1)},
     **{f"groups of {size}": {"num_generations": size} for size in (2, 4, 16)},
     **{f"temperature {t}": {"temperature": t} for t in (0.5, 1.5)},
-    **{f"{share:.0%} irrelevant": {"share": share} for share in (0.1, 0.9)},
+    **{f"{100 * share:.0f} % irrelevant": {"share": share} for share in (0.1, 0.9)},
     "all tokens trained": {"top_entropy_quantile": 1.0},
     "no division by the spread": {"scale_rewards": "none"},
 }

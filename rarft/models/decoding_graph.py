@@ -1,7 +1,8 @@
 """Sampling on a GPU without Python between two kernels: the forward pass of one token, recorded once as a CUDA graph.
 
-A 7B model needs four milliseconds to read its weights for the next token of every completion. PyTorch takes ten times
-as long to name the thousand kernels that do it; a graph names them once, and is replayed.
+A GPU reads the weights of a 7B model in a few milliseconds, once for the next token of every completion. Python takes
+several times as long to name the thousand kernels that do it (benchmarks/step_at_size.py). A graph names them once, and
+is replayed.
 
 Tensors of a graph stay where they are, so the cache has its full length from the start (`shared_cache.Place`).
 """
