@@ -81,6 +81,43 @@ def test_the_table_of_the_readme_is_that_of_the_results():
     assert module.with_table(readme, module.readme_table(EXPERIMENT)) == readme
 
 
+BROKEN = json.loads((ROOT / "data" / "results" / "failures.json").read_text())["runs"]
+USUAL = "as it is"
+MOSTLY_IRRELEVANT = [name for name in BROKEN if name.endswith("90 % irrelevant")]
+
+
+def figure(run, name):
+    return BROKEN[run]["figures"][name]
+
+
+def mean_of(run, curve):
+    values = BROKEN[run]["curves"][curve]
+    return sum(values) / len(values)
+
+
+def test_nothing_breaks():
+    assert len(BROKEN) >= 9
+    for run in BROKEN:
+        assert abs(figure(run, "f1") - figure(USUAL, "f1")) < 0.04 and figure(run, "over_refusal") < 0.1, run
+
+
+def test_mostly_irrelevant_prompts_teach_no_grounding():
+    begun = figure("before", "miou")
+    others = [run for run in BROKEN if run not in [*MOSTLY_IRRELEVANT, "before"]]
+    assert len(MOSTLY_IRRELEVANT) == 3 and len(others) >= 5
+    assert max(figure(run, "miou") for run in MOSTLY_IRRELEVANT) < begun + 0.02
+    assert min(figure(run, "miou") for run in others) > begun + 0.02
+
+
+def test_a_difference_in_reward_is_not_yet_a_lesson():
+    flat = "frac_reward_zero_std"
+    assert 1.7 < mean_of("groups of 2", flat) / mean_of(USUAL, flat) < 2.5
+    assert mean_of("temperature 1.5", flat) < 0.02
+    assert mean_of("90 % irrelevant", flat) < 0.05
+    alike = ["KL weight 0.04", "KL weight 0.1", "groups of 2", USUAL]
+    assert mean_of("temperature 1.5", "reward") < min(mean_of(run, "reward") for run in alike) - 0.5
+
+
 AT_SIZE = json.loads((ROOT / "data" / "results" / "step_at_size.json").read_text())
 SEVEN, THREE = (AT_SIZE[f"qwen2.5-vl-{size}b"] for size in (7, 3))
 
