@@ -98,15 +98,18 @@ def mean_of(run, curve):
 def test_nothing_breaks():
     assert len(BROKEN) >= 9
     for run in BROKEN:
-        assert abs(figure(run, "f1") - figure(USUAL, "f1")) < 0.04 and figure(run, "over_refusal") < 0.1, run
+        assert abs(figure(run, "f1") - figure("before", "f1")) < 0.04 and figure(run, "over_refusal") < 0.1, run
 
 
-def test_mostly_irrelevant_prompts_teach_no_grounding():
-    begun = figure("before", "miou")
-    others = [run for run in BROKEN if run not in [*MOSTLY_IRRELEVANT, "before"]]
-    assert len(MOSTLY_IRRELEVANT) == 3 and len(others) >= 5
-    assert max(figure(run, "miou") for run in MOSTLY_IRRELEVANT) < begun + 0.02
-    assert min(figure(run, "miou") for run in others) > begun + 0.02
+def test_only_an_even_mix_wins_back_grounding():
+    begun, mostly_relevant = figure("before", "miou"), "10 % irrelevant"
+    uneven = [*MOSTLY_IRRELEVANT, mostly_relevant]
+    even = [run for run in BROKEN if run not in [*uneven, "before"]]
+    assert len(MOSTLY_IRRELEVANT) == 3 and len(even) >= 5
+    assert max(figure(run, "miou") for run in uneven) < begun + 0.015 < min(figure(run, "miou") for run in even)
+    trained = [run for run in BROKEN if run != "before"]
+    assert max(trained, key=lambda run: mean_of(run, "frac_reward_zero_std")) == mostly_relevant
+    assert min(BROKEN, key=lambda run: figure(run, "f1")) == mostly_relevant
 
 
 def test_a_difference_in_reward_is_not_yet_a_lesson():
