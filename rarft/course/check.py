@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-PATIENCE = 0.3  # seconds
+PATIENCE = 1.0  # seconds
 STUB = "your turn"  # what a function raises that is left to the reader
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

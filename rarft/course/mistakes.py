@@ -58,8 +58,8 @@ def diagnosis(
     if not isinstance(yours, FunctionType):
         return None
     known, name = mistakes(notebook), yours.__name__
-    own = yours.__globals__.get(name) is yours
-    called = [name for name in ([name] if own else yours.__code__.co_names) if name in known]
+    is_exercise = name in known and yours.__globals__.get(name) is yours
+    called = [name] if is_exercise else [called for called in yours.__code__.co_names if called in known]
     return next(
         (one.says for name in called[:1] for one in known[name] if same(_tried(yours, one, case), outcome)), None
     )

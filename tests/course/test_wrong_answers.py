@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rarft.course import check
 from rarft.course.check import CheckFailedError
 from rarft.course.checking import Exercise
 from rarft.course.grade import HIDDEN
@@ -16,12 +17,14 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 EXERCISES = [(path, name) for path in CHAPTERS for name in mistakes(path)]
 
-UNNAMED = {"grpo_step", "sampled_refusals"}  # one case takes too long to try mistakes on it; a closure holds the other
+# Not tried: cases of the first two take long; a closure holds the third.
+UNNAMED = {"grpo_step", "edit", "sampled_refusals"}
 
 
 @pytest.mark.parametrize(("path", "name"), EXERCISES, ids=[f"{path.name[:2]}-{name}" for path, name in EXERCISES])
-def test_wrong_answers_are_rejected_and_named(path, name):
+def test_wrong_answers_are_rejected_and_named(path, name, monkeypatch):
     """Two mistakes may do the same on the case that is shown; then the first of them is named."""
+    monkeypatch.setattr(check, "PATIENCE", 0 if name in UNNAMED else 60)  # not the speed of this machine decides
     exercise, solution = Exercise(path, name), solutions(path)[name]
     exercise.check(solution.code)
     exercise.check(solution.code, shift=HIDDEN)
