@@ -1,6 +1,6 @@
 """Failures on purpose: what breaks RA-RFT, one change at a time, each a short run with its curve.
 
-    python benchmarks/failures.py                    # 2 to 3 minutes a run on two cores; resumes
+    python benchmarks/failures.py                    # 3 to 4 minutes a run on two cores; resumes
 
 Writes data/results/failures.json, which chapter 11 shows. All runs start from the short cold start of one seed, which
 leaves reinforcement something to gain or to lose, and are measured on the same held-out clips.

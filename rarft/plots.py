@@ -14,6 +14,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from rarft.schema import Span
 from rarft.video.reader import Clip
@@ -27,6 +28,13 @@ def data_uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def frame_uri(frame: np.ndarray, size: tuple[int, int], kind: str = "png") -> str:
+    """A frame (H, W, 3), scaled to a size (width, height), as the `src` of an <img>. kind: png or jpeg."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).resize(size).save(buffer, kind)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def show(picture: Figure | Path, alt: str) -> None:

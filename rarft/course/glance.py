@@ -5,7 +5,6 @@ One page of the site, from what chapter 09 leaves in build/."""
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections.abc import Sequence
 from itertools import islice
@@ -13,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader
-from PIL import Image
 
 from rarft.course.gallery import answer_of, right_answer
 from rarft.course.notebook import BUILD, results
 from rarft.evaluation.test_set import read_test_set
 from rarft.files import read_json_lines, write_text
+from rarft.plots import frame_uri
 from rarft.response import parse_response
 from rarft.schema import Sample
 from rarft.video import read_video
@@ -60,7 +59,7 @@ def write_glance(path: Path, style: str) -> Path | None:
         figures=_figures(live),
         systems=list(SYSTEMS.values()),
         asked=len(asked),
-        moving=_uri(picture.read_bytes(), "gif") if picture.exists() else None,
+        moving=f"data:image/gif;base64,{base64.b64encode(picture.read_bytes()).decode()}" if picture.exists() else None,
         data=json.dumps({"queries": shown, "frames": frames}).replace("<", "\\u003c"),
         titles=[row["query"] for row in shown],
     )
@@ -88,13 +87,6 @@ def _shown(sample: Sample, said: dict[str, dict[tuple[str, str], str]]) -> dict[
 
 def _frames(video: str) -> list[str]:
     """Two frames a second of a clip, as data URIs."""
-    pictures = []
-    for frame in read_video(video).frames:
-        buffer = io.BytesIO()
-        Image.fromarray(frame).resize((192, 192 * frame.shape[0] // frame.shape[1])).save(buffer, "jpeg", quality=70)
-        pictures.append(_uri(buffer.getvalue(), "jpeg"))
-    return pictures
-
-
-def _uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    frames = read_video(video).frames
+    size = (192, 192 * frames.shape[1] // frames.shape[2])
+    return [frame_uri(frame, size, "jpeg") for frame in frames]

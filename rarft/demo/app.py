@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import tempfile
 import uuid
 from collections.abc import Sequence
@@ -13,12 +11,12 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response
-from PIL import Image
 from pydantic import BaseModel, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rarft.demo.answers import Model
 from rarft.errors import VideoError
+from rarft.plots import frame_uri
 from rarft.schema import Crop
 from rarft.video import Clip, GuardedReader
 
@@ -141,12 +139,11 @@ def _known(videos: dict[str, Video], name: str) -> Video:
 
 def strip(clip: Clip) -> dict[str, Any]:
     """The frames of a clip as data URIs, with their seconds, and the duration."""
-    pictures = []
-    for frame, second in zip(clip.frames, clip.seconds, strict=True):
-        picture = Image.fromarray(frame)
-        picture.thumbnail((FRAME_PIXELS, FRAME_PIXELS))
-        buffer = io.BytesIO()
-        picture.save(buffer, "png")
-        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-        pictures.append({"second": float(second), "picture": uri})
+    height, width = clip.frames.shape[1:3]
+    scale = min(1.0, FRAME_PIXELS / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    pictures = [
+        {"second": float(second), "picture": frame_uri(frame, size)}
+        for frame, second in zip(clip.frames, clip.seconds, strict=True)
+    ]
     return {"duration": clip.duration, "frames": pictures}
