@@ -96,8 +96,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="test clips in each weather")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     folder = BUILD / "experiment"
     train = make_world(BUILD / "world" / "train", "train", TRAIN_CLIPS)
     made = {w: make_world(folder / f"test_{w}", "test", options.clips, seed=TEST_SEED, weather=w) for w in WEATHERS}

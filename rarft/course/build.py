@@ -12,12 +12,12 @@ from typing import Any
 
 import nbformat
 
-from rarft.course.api import write_api
 from rarft.course.changes import dependencies, reason
 from rarft.course.execute import run_chapter
-from rarft.course.glance import write_glance
 from rarft.course.notebook import BUILD, ROOT, results
-from rarft.course.site import GLANCE, PAGE_STYLE, write_site
+from rarft.course.site import GLANCE, write_site
+from rarft.course.site.api import write_api
+from rarft.course.site.glance import write_glance
 from rarft.course.solutions import solved_notebook, write_instructor_edition
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -62,7 +62,7 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
     write_json(BUILD / "report.json", report)
     write_instructor_edition(chapters(), BUILD / "instructor")
     site = BUILD / "site"
-    write_glance(site / GLANCE, PAGE_STYLE)
+    write_glance(site / GLANCE)
     write_api(site / "api")
     index = write_site(BUILD / "course", site, report)
     print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")

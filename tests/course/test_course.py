@@ -1,21 +1,18 @@
 """The chapters hold what they promise: parts, exercises whose solutions pass and whose stubs fail, one set of pins."""
 
-import html
 import json
 import re
-import shutil
 
 import nbformat
 import pytest
 import torch
 import yaml
-from bs4 import BeautifulSoup
 from packaging.requirements import Requirement
 
 from rarft.course import ROOT, check_equal
-from rarft.course.build import chapters, run_chapter, title_of
+from rarft.course.build import chapters, run_chapter
 from rarft.course.check import CheckFailedError
-from rarft.course.site import GLOSSARY, meaning_of, write_site
+from rarft.course.site.sources import GLOSSARY
 from rarft.course.solutions import BEGIN, exercise_of, solutions, solved_notebook, write_instructor_edition
 from rarft.plots import described
 
@@ -180,105 +177,3 @@ def test_paths_and_commands_in_the_readme_exist():
     assert f"pip install {pinned['TORCH']} {pinned['TORCHVISION']} " in (ROOT / "TROUBLESHOOTING.md").read_text()
     for target in re.findall(r"`make (\w+)", text):
         assert f"\n{target}:" in makefile, target
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site of three chapters that were not run."""
-    folder = tmp_path_factory.mktemp("site")
-    executed = folder / "executed"
-    executed.mkdir()
-    rows = {}
-    for path in (CHAPTERS[0], CHAPTERS[7], CHAPTERS[8]):
-        shutil.copy(path, executed)
-        rows[path.name[:2]] = {"title": title_of(path), "minutes": 0.1}
-    write_site(executed, folder / "site", {"chapters": rows, "scale": "smoke", "machine": "a <machine>"})
-    return {path.stem: path.read_text(encoding="utf-8") for path in (folder / "site").glob("*.html")}
-
-
-def test_the_site_has_the_glossary_that_chapters_link_to(site):
-    index, chapter, words = site["index"], site[CHAPTERS[0].stem], site["glossary"]
-    assert 'href="glossary.html"' in index and "a &lt;machine&gt;" in index
-    assert 'href="glossary.html"' in chapter and "README.md" not in chapter
-    assert "<td>zero-variance group</td>" in words and "Licence" not in words
-
-
-def test_a_word_of_the_glossary_shows_its_meaning(site):
-    chapter = site[CHAPTERS[0].stem]
-    assert re.search(r'<a href="glossary.html" title="finding the segment[^"]+">grounds</a>', chapter)
-    readme = (ROOT / "README.md").read_text().partition("## Glossary")[2]
-    words = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", readme, re.MULTILINE))
-    linked = {
-        text.strip("`")
-        for path in CHAPTERS
-        for text in re.findall(rf"\[([^\]]+)\]\({re.escape(GLOSSARY)}\)", "\n".join(cells(path, "markdown")))
-    }
-    assert {text for text in linked if meaning_of(text, words) is None} == {"glossary"}
-    assert meaning_of("irrelevant", words) == words["relevant, irrelevant query"]
-    assert meaning_of("hard-irrelevant", words) == words["hard-irrelevant"]
-
-
-def test_pages_follow_the_readers_theme_and_width(site):
-    for name, page in site.items():
-        assert "prefers-color-scheme:dark" in page and 'name="viewport"' in page, name
-
-
-def test_the_site_asks_nothing_of_a_network(site):
-    for name, page in site.items():
-        fetched = re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["'](?!data:)([^"']+)""", page)
-        assert not [address for address in fetched if "//" in address], name
-
-
-def test_a_widget_of_the_site_is_its_saved_picture(tmp_path):
-    """Its own code would be fetched from a network."""
-    models = {
-        "box": {"model_name": "VBoxModel", "state": {"children": ["IPY_MODEL_picture"]}},
-        "picture": {
-            "model_name": "ImageModel",
-            "state": {},
-            "buffers": [{"path": ["value"], "encoding": "base64", "data": "UE5H"}],
-        },
-    }
-    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "box"}, "text/plain": "VBox()"}
-    cell = nbformat.v4.new_code_cell("player", outputs=[nbformat.v4.new_output("display_data", view)])
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 00 · Start"), cell])
-    notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {"state": models}}
-    nbformat.write(notebook, tmp_path / "00_start.ipynb")
-    rows = {"00": {"title": "Start", "minutes": 0.1}}
-    write_site(tmp_path, tmp_path / "site", {"chapters": rows, "scale": "smoke", "machine": "one"})
-    page = (tmp_path / "site" / "00_start.html").read_text(encoding="utf-8")
-    assert 'src="data:image/png;base64,UE5H"' in page and "unpkg" not in page
-
-
-def test_solutions_are_folded_below_their_checks(tmp_path):
-    source = next(p for p in CHAPTERS if p.name.startswith("05"))
-    nbformat.write(solved_notebook(source), tmp_path / source.name)
-    rows = {"05": {"title": title_of(source), "minutes": 0.1}}
-    write_site(tmp_path, tmp_path / "site", {"chapters": rows, "scale": "smoke", "machine": "one"})
-    page = BeautifulSoup((tmp_path / "site" / f"{source.stem}.html").read_text(encoding="utf-8"), "html.parser")
-    assert page.get_text().count("your turn") == len(solutions(source))
-    folded = [part for part in page.find_all("details") if part.find("summary").get_text() == "Solution"]
-    assert len(folded) == len(solutions(source)) and "return 1 - p > p * q" in page.get_text()
-    assert all(part.find("pre") for part in folded), "the code of a solution is shown as code"
-
-
-def test_formulae_of_the_site_are_mathml(site):
-    page = site[CHAPTERS[8].stem]
-    assert page.count("<math") > 20 and '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in page
-    text = BeautifulSoup(re.sub(r"<math.*?</math>", "", page, flags=re.DOTALL), "html.parser").get_text()
-    assert "FORMULA" not in text and "\\nabla" not in text and "$$" not in text
-
-
-def test_pages_lead_to_their_neighbours_by_title_and_the_index_to_every_section(site):
-    middle = site[CHAPTERS[7].stem]
-    assert f'<a href="{CHAPTERS[0].stem}.html">← Start here</a>' in middle
-    assert f'<a href="{CHAPTERS[8].stem}.html">GRPO from first principles →</a>' in middle
-    assert "08 · GRPO from first principles" in site["index"]
-    for page, anchor in re.findall(r'href="([^"#]+)#([^"]+)"', site["index"]):
-        assert f'id="{html.unescape(anchor)}"' in html.unescape(site[page.removesuffix(".html")]), (page, anchor)
-
-
-def test_the_index_searches_the_text_of_sections(site):
-    data = json.loads(re.search(r"const SECTIONS = (\[.*?\]);\n", site["index"], re.DOTALL)[1])
-    assert [s["title"] for s in data if "finite differences" in s["text"]]
-    assert all(s["href"].split("#")[0].removesuffix(".html") in site for s in data)

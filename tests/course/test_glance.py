@@ -4,7 +4,8 @@ import json
 import re
 import shutil
 
-from rarft.course import ROOT, glance, sample_world
+from rarft.course import ROOT, sample_world
+from rarft.course.site import glance
 from rarft.evaluation import Prediction
 from rarft.evaluation.predictions import write_predictions
 from rarft.evaluation.tables import oracle
@@ -33,7 +34,7 @@ def test_the_first_queries_with_every_answer(tmp_path, monkeypatch):
     figures = {"f1": 0.5, "miou": None}
     monkeypatch.setattr(glance, "BUILD", tmp_path)
     monkeypatch.setattr(glance, "results", lambda chapter: {name: figures for name in glance.SYSTEMS})
-    page = glance.write_glance(tmp_path / "glance.html", "").read_text()
+    page = glance.write_glance(tmp_path / "glance.html").read_text()
     assert page.count("<script") == 1 and "<td>0.50</td>" in page
     data = json.loads(re.search(r"const DATA = (.*);\n", page)[1])
     assert [row["query"] for row in data["queries"]] == [s.query for s in samples[: glance.QUERIES]]
@@ -47,4 +48,4 @@ def test_the_first_queries_with_every_answer(tmp_path, monkeypatch):
 def test_no_page_before_chapter_09(tmp_path, monkeypatch):
     monkeypatch.setattr(glance, "BUILD", tmp_path)
     monkeypatch.setattr(glance, "results", lambda chapter: None)
-    assert glance.write_glance(tmp_path / "glance.html", "") is None
+    assert glance.write_glance(tmp_path / "glance.html") is None

@@ -34,12 +34,8 @@ FIGURES = {
 SYSTEMS = {"before": "the base", "cold_start": "after the cold start", "after": "after RA-RFT"}
 
 
-def write_glance(path: Path, style: str) -> Path | None:
-    """Write the page. None where chapter 09 has not run in this build.
-
-    Args:
-        style: CSS that the site's pages share.
-    """
+def write_glance(path: Path) -> Path | None:
+    """Write the page. None where chapter 09 has not run in this build."""
     live, data = results("09"), BUILD / "world" / "test"
     files = {name: BUILD / "predictions" / f"{name}.jsonl" for name in SYSTEMS}
     if live is None or not data.exists() or not all(file.exists() for file in files.values()):
@@ -53,9 +49,8 @@ def write_glance(path: Path, style: str) -> Path | None:
     shown = [_shown(sample, said) for sample in islice(asked, QUERIES)]
     frames = {sample.video: _frames(sample.video) for sample in asked[:QUERIES]}
     picture = BUILD / "before_and_after.gif"
-    page = Environment(loader=PackageLoader("rarft.course", "."), autoescape=True).get_template("glance.html")
+    page = Environment(loader=PackageLoader("rarft.course.site", "."), autoescape=True).get_template("glance.html")
     text = page.render(
-        style=style,
         figures=_figures(live),
         systems=list(SYSTEMS.values()),
         asked=len(asked),
