@@ -9,9 +9,11 @@ leaves reinforcement something to gain or to lose, and are measured on the same 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from experiment_arms import Bench, short_start
 from resume import digest, resumed
@@ -19,15 +21,21 @@ from transformers import PreTrainedModel
 
 from rarft.course import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
+from rarft.evaluation.probes import ChangingReader, frames_shuffled
 from rarft.files import write_json
 from rarft.machine import machine
-from rarft.models import VisionCache, freeze_vision, load_model
-from rarft.rewards import NAMES, make_rewards
+from rarft.models import VisionCache, freeze_vision, generate, load_model
+from rarft.models.load import prompt_style
+from rarft.rewards import NAMES, Reward, make_rewards
+from rarft.schema import Sample
 from rarft.training import grpo_config, train_rarft
+from rarft.training.dataset import row_of
+from rarft.video import read_video
 from rarft.world.dataset import make_world
 
 RESULTS = ROOT / "data" / "results" / "failures.json"
-# name → what is changed: `share`, `variant`, `names` of the run, anything else of `trl.GRPOConfig`.
+# name → what is changed: `share`, `variant`, `names` of the run, `scrambled` frames, only prompts `differing` in
+# reward; anything else is of `trl.GRPOConfig`.
 RUNS: dict[str, dict[str, Any]] = {
     "before": {"max_steps": 0},
     "as it is": {},
@@ -39,8 +47,18 @@ RUNS: dict[str, dict[str, Any]] = {
     **{f"{100 * share:.0f} % irrelevant": {"share": share} for share in (0.1, 0.9)},
     "all tokens trained": {"top_entropy_quantile": 1.0},
     "no division by the spread": {"scale_rewards": "none"},
+    "prompts whose answers differ": {"differing": True},
+    # Eyes that cannot tell when: the segment is missed nearly always, as by a model that has just begun to learn.
+    "frames in random order, before": {"max_steps": 0, "scrambled": True},
+    "frames in random order, robust": {"scrambled": True},
+    "frames in random order, official without explain": {
+        "variant": "official",
+        "names": ["format", "refuse_iou", "correction"],
+        "scrambled": True,
+    },
 }
 CURVES = ("reward", "reward_std", "frac_reward_zero_std", "completions/mean_length")
+DRAWN = 320  # clips that the filter of prompts looks at
 FIGURES = ("f1", "miou", "refused", "over_refusal", "explanation_true", "correction_true", "auroc")
 
 
@@ -48,20 +66,43 @@ def trained_with(changes: dict[str, Any], bench: Bench, options: argparse.Namesp
     """The model after one run, and the entries of its log."""
     model = short_start(bench, options.seed)
     settings = {"max_steps": options.steps, "seed": options.seed, **changes}
-    if settings["max_steps"] == 0:
-        return model, []
     share, variant = settings.pop("share", 0.5), settings.pop("variant", "robust")
     rewards = make_rewards(variant, settings.pop("names", NAMES))
+    groups: list[Sequence[Sample]] = [clip.samples for clip in bench.train]
+    if settings.pop("differing", False):
+        groups = differing(model, bench, rewards, options.seed)
+    if settings["max_steps"] == 0:
+        return model, []
     trainer = train_rarft(
         model,
         bench.model()[1],
-        [clip.samples for clip in bench.train],
+        groups,
         grpo_config(bench.folder / "grpo", **settings),
         rewards=rewards,
         irrelevant_share=share,
         vision_cache=bench.cache,
     )
     return model, [entry for entry in trainer.state.log_history if "reward" in entry]
+
+
+def differing(model: PreTrainedModel, bench: Bench, rewards: list[Reward], seed: int) -> list[Sequence[Sample]]:
+    """Pairs of a relevant and an irrelevant query whose groups of eight sampled answers both differ in reward before
+    training: a filter on prompts, as an offline stand-in for drawing new ones during the run."""
+    rng, (_, processor) = np.random.default_rng(seed), bench.model()
+    pairs = [(clip.samples[0], clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in bench.train]
+    torch.manual_seed(seed)
+    kept: list[Sequence[Sample]] = []
+    for start in range(0, DRAWN, 8):
+        chunk = pairs[start : start + 8]
+        asked = [sample for pair in chunk for sample in pair]
+        features = bench.cache.get([sample.crop for sample in asked])
+        texts = generate(model, processor, features, [s.query for s in asked], num_generations=8, temperature=1.0)
+        rows = [row_of(*couple, prompt_style(model)) for pair in chunk for couple in (pair, pair[::-1])]
+        columns = {name: [row[name] for row in rows for _ in range(8)] for name in rows[0] if name != "prompt"}
+        sums = np.sum([reward(texts, **columns) for reward in rewards], axis=0).reshape(len(chunk), 2, 8)
+        kept += [pair for pair, spread in zip(chunk, sums.std(-1), strict=True) if (spread > 1e-6).all()]
+    print(f"{len(kept)} of {DRAWN} pairs differ", flush=True)
+    return kept
 
 
 def main() -> None:
@@ -71,8 +112,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     folder = BUILD / "experiment"
     train = make_world(BUILD / "world" / "train", "train", 800)
     test = make_world(folder / "failures", "test", options.clips, seed=13)
@@ -80,15 +122,19 @@ def main() -> None:
     stories = [clip.story for clip in test for _ in clip.samples]
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
-    cache = VisionCache(model, processor, folder=folder / "features")
-    bench = Bench(train, folder, cache)
+    benches = {
+        False: Bench(train, folder, VisionCache(model, processor, folder=folder / "features")),
+        True: Bench(train, folder, VisionCache(model, processor, reader=ChangingReader(read_video, frames_shuffled))),
+    }
     setting = {"base": digest(), "steps": options.steps, "clips": options.clips, "seed": options.seed}
     stored = {**resumed(options.out, setting, {"runs": {}}), "machine": machine()}
     for name in options.runs:
         if name in stored["runs"]:
             continue
-        trained, history = trained_with(RUNS[name], bench, options)
-        row = summary(scores(world_judge(predict(trained, processor, samples, vision_cache=cache), stories)))
+        changes = dict(RUNS[name])
+        bench = benches[changes.pop("scrambled", False)]
+        trained, history = trained_with(changes, bench, options)
+        row = summary(scores(world_judge(predict(trained, processor, samples, vision_cache=bench.cache), stories)))
         stored["runs"][name] = {
             "figures": {figure: row.get(figure) for figure in FIGURES},
             "curves": {curve: [round(entry[curve], 4) for entry in history] for curve in CURVES},

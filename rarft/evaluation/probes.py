@@ -79,7 +79,7 @@ def probe(
     rows = {}
     for name, change in CHANGES.items():
         given = swapped(samples) if name == "another video" else samples
-        cache = VisionCache(model, processor, reader=_Changing(reader, change) if change else reader)
+        cache = VisionCache(model, processor, reader=ChangingReader(reader, change) if change else reader)
         predictions = predict(model, processor, given, vision_cache=cache, batch_size=batch_size, desc=name)
         row = summary(scores(predictions))
         rows[name] = {figure: row[figure] for figure in FIGURES if figure in row}
@@ -89,7 +89,7 @@ def probe(
     return rows
 
 
-class _Changing:
+class ChangingReader:
     """A reader of videos that changes what it has read."""
 
     def __init__(self, reader: Callable[..., Clip], change: Change):
