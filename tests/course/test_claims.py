@@ -27,7 +27,7 @@ def test_a_threshold_does_not_do_it():
 @pytest.mark.parametrize("weather", WEATHERS)
 def test_reinforcement_repairs_a_weak_start(weather):
     found = REINFORCED["short cold start alone"][weather]
-    assert found["low"] > 0 and found["seeds_won"] == found["seeds"] >= 3
+    assert found["low"] > 0 and found["seeds_won"] == found["seeds"] >= 5
 
 
 def test_reinforcement_nearly_makes_up_for_demonstrations_and_adds_little_to_them():
@@ -52,13 +52,13 @@ def test_supervised_fine_tuning_does_as_well():
 )
 def test_no_reward_stands_out(arm):
     found = TABLES["against_ours"][arm]["rough"]
-    assert found["low"] <= 0 <= found["high"] and found["seeds"] >= 3
+    assert found["low"] <= 0 <= found["high"] and found["seeds"] >= 5
 
 
 def test_shuffled_negatives_teach_to_refuse_and_not_to_say_why():
     shuffled, shown = "SFT on shuffled negatives", "SFT on HI-VTG"
-    for kind in ("refused_absent", "refused_bound"):
-        assert mean(shuffled, kind) > mean(shown, kind) - 0.05
+    assert mean(shuffled, "refused_absent") > mean(shown, "refused_absent") - 0.05
+    assert 0 < mean(shown, "refused_bound") - mean(shuffled, "refused_bound") < 0.1
     assert mean(shuffled, "explanation_true") < mean(shown, "explanation_true") - 0.15
 
 
