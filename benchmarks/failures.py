@@ -34,6 +34,7 @@ from rarft.video import read_video
 from rarft.world.dataset import make_world
 
 RESULTS = ROOT / "data" / "results" / "failures.json"
+WITHOUT_EXPLAIN = {"variant": "official", "names": ["format", "refuse_iou", "correction"]}
 # name → what is changed: `share`, `variant`, `names` of the run, `scrambled` frames, only prompts `differing` in
 # reward; anything else is of `trl.GRPOConfig`.
 RUNS: dict[str, dict[str, Any]] = {
@@ -50,11 +51,14 @@ RUNS: dict[str, dict[str, Any]] = {
     "prompts whose answers differ": {"differing": True},
     # Eyes that cannot tell when: the segment is missed nearly always, as by a model that has just begun to learn.
     "frames in random order, before": {"max_steps": 0, "scrambled": True},
-    "frames in random order, robust": {"scrambled": True},
-    "frames in random order, official without explain": {
-        "variant": "official",
-        "names": ["format", "refuse_iou", "correction"],
-        "scrambled": True,
+    **{
+        f"frames in random order, {rewards}, {100 * share:.0f} % irrelevant": {
+            **changes,
+            "scrambled": True,
+            "share": share,
+        }
+        for share in (0.5, 0.9)
+        for rewards, changes in (("robust", {}), ("official without explain", WITHOUT_EXPLAIN))
     },
 }
 CURVES = ("reward", "reward_std", "frac_reward_zero_std", "completions/mean_length")

@@ -48,7 +48,8 @@ def check_equal(
     count = 0
     for case in cases:
         kept = copy.deepcopy(case)
-        arguments = f"{yours.__name__}({', '.join(map(_brief, case))})"
+        room = max(60, 600 // max(1, len(case)))
+        arguments = f"{yours.__name__}({', '.join(_brief(value, room) for value in case)})"
         expected = reference(*copy.deepcopy(case))
         begin = time.perf_counter()
         try:
@@ -120,10 +121,10 @@ def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:
     return (own or list(frames))[-1]
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, room: int = 400) -> str:
     """A value on one line, the middle of a long one left out: eight lines are read, eighty are not."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= 400 else f"{text[:300]} … {text[-80:]}"
+    return text if len(text) <= room else f"{text[: 3 * room // 4]} … {text[-room // 5 :]}"
 
 
 def _same(got: Any, expected: Any, tolerance: float) -> bool:

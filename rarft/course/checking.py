@@ -26,10 +26,8 @@ class Exercise:
         at = next(position for position, cell in enumerate(stubs) if exercise_of(cell) == name)
         self.chapter, self.name = chapter, name
         self._check = _checking(stubs[at + 1])
-        before = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
-        own = next(one for one in before if isinstance(one, ast.FunctionDef) and one.name == name)
-        names = set().union(*map(_used, [*self._check, own])) - {name}
-        self._before = [one for one in _needed(before, names) if "SCALE" not in _bound(one)]
+        self._chapter = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
+        self._own = next(one for one in self._chapter if isinstance(one, ast.FunctionDef) and one.name == name)
 
     def check(self, answer: str, *, shift: int = 0) -> None:
         """Run the chapter's check on code that defines the function. Raises what the check or the code raises:
@@ -40,10 +38,16 @@ class Exercise:
                 whose cases are written out stays as it is.
         """
         namespace: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
-        _run(self._before, namespace)
+        _run(self._before(answer), namespace)
         exec(compile(answer, f"<{self.name}>", "exec"), namespace)
         namespace["check_equal"] = functools.partial(check_equal, notebook=self.chapter)
         _run([_Shift(shift).visit(copy.deepcopy(one)) for one in self._check], namespace)
+
+    def _before(self, answer: str) -> list[ast.stmt]:
+        """What the check, the solution and the answer need of the chapter: an answer may call any function above it."""
+        needing = [*self._check, self._own, *ast.parse(answer).body]
+        names = set().union(*map(_used, needing)) - {self.name}
+        return [one for one in _needed(self._chapter, names) if "SCALE" not in _bound(one)]
 
 
 class _Shift(ast.NodeTransformer):

@@ -95,3 +95,18 @@ def test_an_answer_that_knows_the_shown_cases_by_heart_is_wrong(tmp_path):
     marks = {m.exercise: m for m in grade(tmp_path, tmp_path / "out", seconds=60, gigabytes=8)}
     assert marks["grounding"].result == "wrong"
     assert marks["grounding"].message.startswith("on cases that the chapter does not show: grounding(")
+
+
+def test_an_answer_may_call_what_stands_above_it():
+    """The solution of the last exercise of chapter 08 averages by itself; a reader calls the function of exercise 7."""
+    answer = """
+def compute_loss(now, old, reference, mask, advantage, kind, longest, epsilon, beta):
+    ratio, advantage = (now - old).exp(), advantage[:, None]
+    limited = ratio.clamp(1 - epsilon, 1 + epsilon)
+    kl = kl_estimate(now, now if reference is None else reference)
+    loss = clipped_loss(now, old, advantage, epsilon) + beta * kl
+    clipped = ((limited * advantage < ratio * advantage) * mask).sum() / mask.sum()
+    mean_kl = (kl * mask).sum() / mask.sum() if beta else 0.0
+    return average(loss, mask, kind, longest), float(clipped), float(mean_kl)
+"""
+    Exercise(next(CHAPTER.parent.glob("08_*.ipynb")), "compute_loss").check(answer)
