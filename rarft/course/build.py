@@ -1,4 +1,4 @@
-"""Run every chapter in order, with its solutions, then make the site, the instructor edition and the report.
+"""Run every chapter in order, with its solutions, then make site, slides, instructor edition and report.
 
 A chapter that ran already is run again only if something that it depends on has changed, and the build says what.
 """
@@ -18,6 +18,7 @@ from rarft.course.notebook import BUILD, ROOT, results
 from rarft.course.site import GLANCE, write_site
 from rarft.course.site.api import write_api
 from rarft.course.site.glance import write_glance
+from rarft.course.site.slides import write_slides
 from rarft.course.solutions import solved_notebook, write_instructor_edition
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -64,6 +65,7 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
     site = BUILD / "site"
     write_glance(site / GLANCE)
     write_api(site / "api")
+    write_slides(BUILD / "course", BUILD / "slides", report)
     index = write_site(BUILD / "course", site, report)
     print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")
     return report

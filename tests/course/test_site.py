@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup
 from rarft.course import ROOT
 from rarft.course.build import chapters, title_of
 from rarft.course.site import write_site
+from rarft.course.site.slides import slides, write_slides
 from rarft.course.site.sources import GLOSSARY, glossary, meaning_of, write_chapter
 from rarft.course.solutions import solutions, solved_notebook
 from rarft.errors import InputError
@@ -138,3 +139,28 @@ def test_all_of_the_notebooks_can_be_taken_along(site, tmp_path):
     taken = {path.name for path in (tmp_path / "notebooks").glob("*.ipynb")}
     assert taken == {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert not any((tmp_path / "notebooks").rglob("solutions"))
+
+
+def test_slides_have_sections_formulae_and_questions(tmp_path):
+    source = CHAPTERS[8]
+    nbformat.write(nbformat.read(source, as_version=4), tmp_path / source.name)
+    index = write_slides(tmp_path, tmp_path / "slides", report([source]))
+    assert f"{source.stem}.html" in index.read_text(encoding="utf-8")
+    shown = BeautifulSoup((index.parent / f"{source.stem}.html").read_text(encoding="utf-8"), "html.parser")
+    titles = [heading.get_text().rstrip("#") for heading in shown.select("section > h2")]
+    assert "What is maximised" in titles and "Summary" in titles
+    assert shown.find_all("math", display="block") and shown.get_text().count("Question") == 4
+    assert "raise NotImplementedError" not in shown.get_text() and "Solution" not in shown.get_text()
+
+
+def test_a_figure_is_a_slide_of_its_section():
+    cells = [
+        nbformat.v4.new_markdown_cell(
+            "# 00 · Start\n\n## What comes out\nThis. And that. No more.\n\n- **Look.** It is small."
+        )
+    ]
+    picture = {"text/html": '<img alt="a plot" src="data:image/png;base64,UE5H">'}
+    cells.append(nbformat.v4.new_code_cell("show()", outputs=[nbformat.v4.new_output("display_data", picture)]))
+    made = list(slides(nbformat.v4.new_notebook(cells=cells)))
+    assert made[1] == "## What comes out\n\nThis. And that." and made[2] == "### What comes out\n\n- Look."
+    assert made[3].startswith('### What comes out\n\n```{raw} html\n<img alt="a plot"')

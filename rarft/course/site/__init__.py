@@ -4,8 +4,6 @@ no network for anything."""
 from __future__ import annotations
 
 import html
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -14,10 +12,9 @@ from typing import Any
 
 from rarft.course.notebook import ROOT
 from rarft.course.site.sources import glossary, glossary_page, write_chapter
-from rarft.errors import InputError
+from rarft.course.site.sphinx import run_sphinx
 from rarft.files import read_text, write_text
 
-SETTINGS = Path(__file__).parent  # of conf.py
 TEACHING = ("plans", "questions", "capstone")
 # Pages that others write beside Sphinx's: file → title.
 GLANCE = "glance.html"
@@ -48,16 +45,7 @@ def write_site(executed: Path, folder: Path, report: Mapping[str, Any]) -> Path:
             for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
                 packed.write(path, f"notebooks/{path.name}")
         write_text(sources / "index.md", _index([path.stem for path in chapters], report, beside))
-        command = ["--builder", "html", "--quiet", "--fail-on-warning", "--keep-going", "--conf-dir", str(SETTINGS)]
-        made = subprocess.run(
-            [sys.executable, "-m", "sphinx", *command, "--doctree-dir", f"{place}/doctrees", place, str(folder)],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-        )
-    if made.returncode:
-        raise InputError(f"the site has faults:\n{made.stderr}")
+        run_sphinx("html", sources, folder)
     return folder / "index.html"
 
 

@@ -1,7 +1,7 @@
 """Settings of Sphinx for the course's site: https://www.sphinx-doc.org/en/master/usage/configuration.html."""
 
 project = "Learning to Refuse"
-extensions = ["myst_nb", "sphinx_copybutton", "rarft.course.site.mathml"]
+# `extensions` are those of the builder: see run_sphinx in sphinx.py
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 # Chapters come executed.
 nb_execution_mode = "off"
@@ -33,3 +33,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
+revealjs_static_path = ["static"]
+revealjs_css_files = ["slides.css"]
+revealjs_style_theme = "white"
+revealjs_script_conf = {"hash": True, "slideNumber": True, "width": 1200, "height": 750}
