@@ -82,8 +82,11 @@ def test_the_table_of_the_readme_is_that_of_the_results():
 
 
 BROKEN = json.loads((ROOT / "data" / "results" / "failures.json").read_text())["runs"]
-USUAL = "as it is"
-MOSTLY_IRRELEVANT = [name for name in BROKEN if name.endswith("90 % irrelevant")]
+USUAL, FLAT = "as it is", "frac_reward_zero_std"
+SCRAMBLED = "frames in random order, "
+SIGHTED = [name for name in BROKEN if not name.startswith(SCRAMBLED)]
+UNEVEN = [name for name in SIGHTED if name.endswith("0 % irrelevant")]
+EVEN = [name for name in SIGHTED if name not in [*UNEVEN, "before"]]
 
 
 def figure(run, name):
@@ -96,29 +99,47 @@ def mean_of(run, curve):
 
 
 def test_nothing_breaks():
-    assert len(BROKEN) >= 9
-    for run in BROKEN:
+    assert len(SIGHTED) == 16
+    for run in SIGHTED:
         assert abs(figure(run, "f1") - figure("before", "f1")) < 0.04 and figure(run, "over_refusal") < 0.1, run
-
-
-def test_only_an_even_mix_wins_back_grounding():
-    begun, mostly_relevant = figure("before", "miou"), "10 % irrelevant"
-    uneven = [*MOSTLY_IRRELEVANT, mostly_relevant]
-    even = [run for run in BROKEN if run not in [*uneven, "before"]]
-    assert len(MOSTLY_IRRELEVANT) == 3 and len(even) >= 5
-    assert max(figure(run, "miou") for run in uneven) < begun + 0.015 < min(figure(run, "miou") for run in even)
-    trained = [run for run in BROKEN if run != "before"]
-    assert max(trained, key=lambda run: mean_of(run, "frac_reward_zero_std")) == mostly_relevant
-    assert min(BROKEN, key=lambda run: figure(run, "f1")) == mostly_relevant
+    for run in ("KL weight 0.04", "KL weight 0.1", "no division by the spread", "all tokens trained"):
+        assert abs(figure(run, "f1") - figure(USUAL, "f1")) < 0.02, run
 
 
 def test_a_difference_in_reward_is_not_yet_a_lesson():
-    flat = "frac_reward_zero_std"
-    assert 1.7 < mean_of("groups of 2", flat) / mean_of(USUAL, flat) < 2.5
-    assert mean_of("temperature 1.5", flat) < 0.02
-    assert mean_of("90 % irrelevant", flat) < 0.05
-    alike = ["KL weight 0.04", "KL weight 0.1", "groups of 2", USUAL]
-    assert mean_of("temperature 1.5", "reward") < min(mean_of(run, "reward") for run in alike) - 0.5
+    flat = [mean_of(run, FLAT) for run in ("groups of 2", "groups of 4", USUAL, "groups of 16")]
+    assert all(after < 0.75 * before for before, after in zip(flat, flat[1:], strict=False))
+    assert 1.7 < mean_of("temperature 0.5", FLAT) / mean_of(USUAL, FLAT) < 2
+    assert mean_of("temperature 1.5", FLAT) < 0.02 and mean_of("90 % irrelevant", FLAT) < 0.05
+    same_rewards = [run for run in EVEN if run != "temperature 1.5"]
+    assert mean_of("temperature 1.5", "reward") < min(mean_of(run, "reward") for run in same_rewards) - 0.5
+
+
+def test_a_filter_made_before_the_run_ages():
+    assert 0.75 < mean_of("prompts whose answers differ", FLAT) / mean_of(USUAL, FLAT) < 1
+
+
+def test_what_is_not_sampled_is_not_learned():
+    assert figure("temperature 0.5", "explanation_true") < 0.3 * figure("before", "explanation_true")
+    assert min(SIGHTED, key=lambda run: figure(run, "explanation_true")) == "temperature 0.5"
+
+
+def test_an_uneven_mix_does_not_win_grounding_back():
+    begun = figure("before", "miou") + 0.015
+    assert len(UNEVEN) == 4 and max(figure(run, "miou") for run in UNEVEN) < begun
+    assert sum(figure(run, "miou") > begun for run in EVEN) >= 0.75 * len(EVEN)
+    assert min(SIGHTED, key=lambda run: figure(run, "f1")) == "10 % irrelevant"
+
+
+def test_the_hole_of_chapter_07_is_not_found():
+    begun, *runs = [name for name in BROKEN if name.startswith(SCRAMBLED)]
+    assert begun == f"{SCRAMBLED}before" and len(runs) == 6
+    assert 0.35 < figure(begun, "over_refusal") < 0.45 and figure(begun, "miou") < 0.1
+    for run in runs:
+        assert 0.35 < figure(run, "over_refusal") < 0.55 and figure(run, "miou") < 0.2, run
+    pairs = [(run, run.replace("robust", "official without explain")) for run in runs if "robust" in run]
+    higher = [figure(robust, "over_refusal") - figure(official, "over_refusal") for robust, official in pairs]
+    assert min(higher) < 0 < max(higher)
 
 
 AT_SIZE = json.loads((ROOT / "data" / "results" / "step_at_size.json").read_text())
