@@ -28,7 +28,7 @@ def write_site(executed: Path, folder: Path, report: Mapping[str, Any]) -> Path:
         executed: folder of the executed notebooks.
         folder: of the site; the pages of BESIDE that lie there are linked.
 
-    Raises InputError with Sphinx's own words if it warns of anything: a link that leads nowhere, say.
+    Raises InputError with Sphinx's own words if it makes no pages.
     """
     chapters = [path for path in sorted(executed.glob("*.ipynb")) if path.name[:2] in report["chapters"]]
     beside = {file: title for file, title in BESIDE.items() if (folder / file).exists()}

@@ -27,7 +27,7 @@ SENTENCES = 2  # of a section, on its slide
 def write_slides(executed: Path, folder: Path, report: Mapping[str, Any]) -> Path:
     """Make slides of all executed chapters of a report, a file each. Returns their index's path.
 
-    Raises InputError with Sphinx's own words if it warns of anything.
+    Raises InputError with Sphinx's own words if it makes no pages.
     """
     chapters = [path for path in sorted(executed.glob("*.ipynb")) if path.name[:2] in report["chapters"]]
     with tempfile.TemporaryDirectory() as place:

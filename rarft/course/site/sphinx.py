@@ -17,10 +17,10 @@ EXTENSIONS = {
 
 
 def run_sphinx(builder: str, sources: Path, folder: Path) -> None:
-    """Build a folder of sources. Raises InputError with Sphinx's own words if it warns of anything: a link that leads
-    nowhere, say."""
+    """Build a folder of sources; prints what Sphinx warns of, a link that leads nowhere, say. Raises InputError with
+    Sphinx's own words if it makes no pages."""
     with tempfile.TemporaryDirectory() as doctrees:
-        command = ["--builder", builder, "--quiet", "--fail-on-warning", "--keep-going", "--conf-dir", str(SETTINGS)]
+        command = ["--builder", builder, "--quiet", "--conf-dir", str(SETTINGS)]
         command += ["--define", f"extensions={','.join(EXTENSIONS[builder])}"]
         made = subprocess.run(
             [sys.executable, "-m", "sphinx", *command, "--doctree-dir", doctrees, str(sources), str(folder)],
@@ -29,5 +29,8 @@ def run_sphinx(builder: str, sources: Path, folder: Path) -> None:
             encoding="utf-8",
             check=False,
         )
+    said = made.stderr.replace(f"{sources}/", "")
     if made.returncode:
-        raise InputError(f"{folder}: the pages have faults:\n{made.stderr}")
+        raise InputError(f"{folder}: Sphinx made no pages:\n{said}")
+    if said:
+        print(f"{folder.name}: {said}", file=sys.stderr)
