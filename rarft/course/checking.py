@@ -6,14 +6,17 @@ import ast
 import copy
 import functools
 import symtable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 
 from rarft.course.check import check_equal
 from rarft.course.solutions import exercise_of, solved_notebook
 
+CHANGING = (list, dict, set, np.random.Generator)  # types of which a check gets a copy
 SEEDED = ("default_rng", "manual_seed", "draw_clip")  # their first argument is a seed
 
 
@@ -27,6 +30,7 @@ class Exercise:
         self.chapter, self.name = chapter, name
         self._check = _checking(stubs[at + 1])
         self._chapter = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
+        self._made: dict[frozenset[str], dict[str, Any]] = {}
         self._own = next(one for one in self._chapter if isinstance(one, ast.FunctionDef) and one.name == name)
 
     def check(self, answer: str, *, shift: int = 0) -> None:
@@ -37,17 +41,22 @@ class Exercise:
             shift: added to every seed of the check, which so draws other cases than the student has seen. A check
                 whose cases are written out stays as it is.
         """
-        namespace: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
-        _run(self._before(answer), namespace)
+        namespace = self._after_what_stands_before(answer)
         exec(compile(answer, f"<{self.name}>", "exec"), namespace)
         namespace["check_equal"] = functools.partial(check_equal, notebook=self.chapter)
         _run([_Shift(shift).visit(copy.deepcopy(one)) for one in self._check], namespace)
 
-    def _before(self, answer: str) -> list[ast.stmt]:
-        """What the check, the solution and the answer need of the chapter: an answer may call any function above it."""
+    def _after_what_stands_before(self, answer: str) -> dict[str, Any]:
+        """The names of the chapter that the check, the solution and the answer need: an answer may call any function
+        above it. The statements run once; what a check may change in place is copied for each."""
         needing = [*self._check, self._own, *ast.parse(answer).body]
-        names = set().union(*map(_used, needing)) - {self.name}
-        return [one for one in _needed(self._chapter, names) if "SCALE" not in _bound(one)]
+        names = frozenset().union(*map(_used, needing)) - {self.name}
+        if names not in self._made:
+            made: dict[str, Any] = {"__name__": "chapter", "SCALE": "smoke"}
+            _run([one for one in _needed(self._chapter, names) if "SCALE" not in _bound(one)], made)
+            self._made[names] = made
+        made = {name: value for name, value in self._made[names].items() if name != "__builtins__"}
+        return {name: copy.deepcopy(value) if isinstance(value, CHANGING) else value for name, value in made.items()}
 
 
 class _Shift(ast.NodeTransformer):
@@ -98,7 +107,7 @@ def _used(statement: ast.stmt) -> set[str]:
     return names | {target.id for target in changed if isinstance(target, ast.Name)}
 
 
-def _needed(statements: list[ast.stmt], names: set[str]) -> list[ast.stmt]:
+def _needed(statements: list[ast.stmt], names: Collection[str]) -> list[ast.stmt]:
     """Those statements that the names depend on, in order."""
     kept, wanted = [], set(names)
     for statement in reversed(statements):
