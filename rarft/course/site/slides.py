@@ -65,9 +65,7 @@ def _slide(heading: str, text: str) -> Iterator[str]:
             options = re.findall(r"<summary>(.+?)</summary>", answers)
             yield "\n".join(["### Question", "", _plain(question), "", *(f"- {_plain(option)}" for option in options)])
         return
-    prose = [
-        block for block in text.split("\n\n") if block.strip() and not block.startswith(("<", "|", "```", "- ", "1. "))
-    ]
+    prose = [block for block in text.split("\n\n") if block.strip() and not block.startswith(("<", "|", "- ", "1. "))]
     first = " ".join(_SENTENCES.split(" ".join(_DISPLAY.sub("", "".join(prose[:1])).split()))[:SENTENCES])
     yield "\n\n".join([heading, *filter(None, [_plain(first)]), *_DISPLAY.findall(text)])
     yield from _statements(heading.lstrip("# "), text)
