@@ -26,24 +26,13 @@ from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, generate, load_model
 from rarft.response import parse_response
 from rarft.schema import Sample
-from rarft.world.dataset import WorldClip, make_world, shuffled
+from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
 
 RESULTS = ROOT / "data" / "results" / "experiment.json"
 TRAIN_CLIPS, TEST_SEED, VALIDATION_SEED = 800, 11, 12
 VALIDATION = {"rough": 40, "storm": 16}  # clips: a threshold reads their relevant queries
 VOTES, VOTING = 8, ("base",)
 WEATHERS = ("calm", "rough", "storm")
-
-
-def kind_of(sample: Sample) -> str:
-    """relevant, shuffled, order (only the order of actions is wrong), bound, or absent."""
-    if sample.relevant:
-        return "relevant"
-    if "bound" not in sample.extra:
-        return "shuffled"
-    if [category.short for category in sample.categories] == ["ActionSequence"]:
-        return "order"
-    return "bound" if sample.extra["bound"] else "absent"
 
 
 def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:

@@ -23,7 +23,7 @@ from rarft.schema import Sample
 from rarft.settings import read_settings, save_settings
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
-from rarft.world.dataset import WorldClip, shuffled
+from rarft.world.dataset import WorldClip, make_world, shuffled
 
 if TYPE_CHECKING:  # rarft comes first: see TROUBLESHOOTING.md on torchvision
     from transformers import PreTrainedModel, ProcessorMixin
@@ -81,10 +81,14 @@ def short_start(bench: Bench, seed: int) -> PreTrainedModel:
     return started(bench, seed, **SHORT)
 
 
-def sft_on_hi_vtg(bench: Bench, seed: int) -> PreTrainedModel:
-    rng = np.random.default_rng(seed)
-    irrelevant = [(clip, clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in bench.train]
-    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in bench.train), *irrelevant])
+def sft_on_hi_vtg(bench: Bench, seed: int, clips: Sequence[WorldClip] | None = None) -> PreTrainedModel:
+    rng, clips = np.random.default_rng(seed), clips or bench.train
+    irrelevant = [(clip, clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in clips]
+    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in clips), *irrelevant])
+
+
+def sft_in_storms(bench: Bench, seed: int) -> PreTrainedModel:
+    return sft_on_hi_vtg(bench, seed, in_storms(bench))
 
 
 def sft_on_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
@@ -93,10 +97,16 @@ def sft_on_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
     return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in bench.train), *irrelevant])
 
 
+def in_storms(bench: Bench) -> list[WorldClip]:
+    """As many training clips as ever, in the weather that else is for tests only."""
+    return make_world(bench.folder / "train_storm", "train", len(bench.train), weather="storm")
+
+
 def _reinforced(
     bench: Bench,
     seed: int,
     *,
+    clips: Sequence[WorldClip] | None = None,
     names: Sequence[str] = NAMES,
     variant: str = "robust",
     irrelevant_share: float = 0.5,
@@ -105,7 +115,7 @@ def _reinforced(
 ) -> PreTrainedModel:
     model = started(bench, seed, **start)
     _, processor = bench.model()
-    groups: list[Sequence[Sample]] = [clip.samples for clip in bench.train]
+    groups: list[Sequence[Sample]] = [clip.samples for clip in clips or bench.train]
     if with_shuffled:
         others = shuffled(bench.train, np.random.default_rng(seed))
         groups = [(clip.samples[0], other) for clip, other in zip(bench.train, others, strict=True)]
@@ -150,6 +160,10 @@ def ra_rft_official(bench: Bench, seed: int) -> PreTrainedModel:
     return _reinforced(bench, seed, variant="official")
 
 
+def ra_rft_in_storms(bench: Bench, seed: int) -> PreTrainedModel:
+    return _reinforced(bench, seed, clips=in_storms(bench))
+
+
 ARMS: dict[str, Callable[[Bench, int], PreTrainedModel]] = {
     "base": base,
     "cold start alone": started,
@@ -163,4 +177,6 @@ ARMS: dict[str, Callable[[Bench, int], PreTrainedModel]] = {
     "RA-RFT, official rewards": ra_rft_official,
     "short cold start alone": short_start,
     "RA-RFT after the short cold start": ra_rft_after_short,
+    "SFT on HI-VTG, in storms": sft_in_storms,
+    "RA-RFT, in storms": ra_rft_in_storms,
 }

@@ -22,6 +22,7 @@ HARD = ("bound", "absent", "order")
 VERDICTS = {verdict.value[0]: verdict.value for verdict in Verdict}
 OURS = "GRPO, + correction (RA-RFT)"
 REINFORCED = {"cold start alone": OURS, "short cold start alone": "RA-RFT after the short cold start"}
+IN_STORMS = {OURS: "RA-RFT, in storms", "SFT on HI-VTG": "SFT on HI-VTG, in storms"}
 BUDGET = 0.05  # of relevant queries that a threshold may refuse
 
 
@@ -96,6 +97,13 @@ def tables(stored: dict[str, Any]) -> dict[str, Any]:
         ordered = np.sort(votes[relevant])
         return np.array(run["votes"][weather]) > ordered[len(ordered) - 1 - int(BUDGET * len(ordered))]
 
+    def pairs(ends: dict[str, str]) -> dict[str, dict[str, dict[str, float]]]:
+        return {
+            start: {weather: paired(runs[end], runs[start], kinds[weather], weather) for weather in WEATHERS}
+            for start, end in ends.items()
+            if start in runs and end in runs and all(same_seeds(runs[end], runs[start]))
+        }
+
     return {
         "arms": {arm: {weather: spread(rows(arm, weather)) for weather in WEATHERS} for arm in arms},
         "threshold": {
@@ -109,11 +117,8 @@ def tables(stored: dict[str, Any]) -> dict[str, Any]:
             for arm in arms
             if arm != OURS and OURS in runs and all(same_seeds(runs[OURS], runs[arm]))
         },
-        "reinforcement": {
-            start: {weather: paired(runs[end], runs[start], kinds[weather], weather) for weather in WEATHERS}
-            for start, end in REINFORCED.items()
-            if start in runs and end in runs and all(same_seeds(runs[end], runs[start]))
-        },
+        "reinforcement": pairs(REINFORCED),
+        "in_storms": pairs(IN_STORMS),
     }
 
 

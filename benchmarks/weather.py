@@ -51,8 +51,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["data/base", "build/rarft/model"])
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "weather.json")
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     models = digest(*(ROOT / name for name in options.models))
     setting = {"models": models, "seed": SEED, "clips": options.clips}
     measured = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}

@@ -176,6 +176,18 @@ def _write_clip(job: tuple[Path, str, int, int, str]) -> None:
     write_video(frames, _clip_path(folder, index), weather.fps, crf=weather.crf)
 
 
+def kind_of(sample: Sample) -> str:
+    """relevant, shuffled, or of a hard-irrelevant query: order (only the order of actions is wrong), bound (each new
+    word is true of something else in the clip), or absent."""
+    if sample.relevant:
+        return "relevant"
+    if "bound" not in sample.extra:
+        return "shuffled"
+    if [category.short for category in sample.categories] == ["ActionSequence"]:
+        return "order"
+    return "bound" if sample.extra["bound"] else "absent"
+
+
 def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
     """Simply-shuffled queries (SS-VTG): for each clip, the relevant query of another one that does not happen here."""
     samples = []

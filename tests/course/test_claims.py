@@ -12,7 +12,7 @@ TABLES = EXPERIMENT["tables"]
 ARMS, REINFORCED = TABLES["arms"], TABLES["reinforcement"]
 RA_RFT, AFTER_SHORT = "GRPO, + correction (RA-RFT)", "RA-RFT after the short cold start"
 WEATHERS = ("calm", "rough", "storm")
-TRAINED = [arm for arm in ARMS if arm != "base"]
+TRAINED = [arm for arm in ARMS if arm != "base" and "in storms" not in arm]
 
 
 def mean(arm, figure, weather="rough"):
@@ -66,6 +66,15 @@ def test_whoever_learns_to_refuse_pays_in_a_storm():
     assert mean("base", "over_refusal", "storm") == 0
     for arm in (arm for arm in TRAINED if mean(arm, "refused_absent") > 0.5):
         assert mean(arm, "over_refusal", "storm") > mean(arm, "over_refusal"), arm
+
+
+@pytest.mark.parametrize("arm, end", [(RA_RFT, "RA-RFT, in storms"), ("SFT on HI-VTG", "SFT on HI-VTG, in storms")])
+def test_training_in_storms_is_not_enough(arm, end):
+    found = TABLES["in_storms"][arm]["storm"]
+    assert found["low"] <= 0 <= found["high"] and found["seeds"] >= 5
+    assert mean(end, "over_refusal", "storm") > 0.1
+    gain = mean(end, "miou", "storm") - mean(arm, "miou", "storm")
+    assert 0 < gain < 2 * max(ARMS[row]["storm"]["miou"]["sd"] for row in (arm, end))
 
 
 def test_a_limit_gives_up_refusing():
