@@ -9,6 +9,7 @@ from collections import OrderedDict
 from functools import lru_cache
 
 import numpy as np
+import torch
 
 MINILM = "all-MiniLM-L6-v2"
 _BUNDLED = {MINILM, f"sentence-transformers/{MINILM}"}
@@ -50,6 +51,24 @@ class SentenceEncoder:
         while len(self._cache) > self.cache_size:
             self._cache.popitem(last=False)
         return embeddings
+
+    @property
+    def word_size(self) -> int:
+        """Dimensions of a vector of `words`."""
+        return int(self._word_table.shape[1])
+
+    @property
+    def _word_table(self) -> torch.Tensor:
+        return self._model[0].auto_model.get_input_embeddings().weight
+
+    def words(self, sentences: list[str]) -> list[np.ndarray]:
+        """The encoder's own vector of each word piece, before it reads the sentence: (pieces, dimensions) for each.
+
+        A piece has the same vector wherever it stands, so that what a model makes of its neighbours is its own.
+        """
+        pieces = self._model.tokenizer(sentences, add_special_tokens=False)["input_ids"]
+        table = self._word_table.detach().float().cpu().numpy()
+        return [table[np.asarray(ids, int)] for ids in pieces]
 
     def cosine(self, left: list[str], right: list[str]) -> np.ndarray:
         """Cosine similarity of each pair: (n,) in [-1, 1]."""

@@ -160,3 +160,17 @@ def bars(
     axis.set(ylabel=ylabel, title=title, ylim=(low, high))
     axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the bars, not on them
     return figure
+
+
+def places(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, title: str = "") -> Figure:
+    """Named points, each with its number in the plot and its name in a list beside it."""
+    figure = Figure(figsize=(8, 0.22 * len(points) + 2))
+    axis = figure.subplots()
+    for number, (name, (x, y)) in enumerate(points.items(), start=1):
+        axis.scatter(x, y, s=130, color=COLOURS[number % len(COLOURS)], alpha=0.85, label=f"{number}  {name}")
+        axis.annotate(str(number), (x, y), ha="center", va="center", fontsize=7, color="white")
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.legend(
+        fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), handlelength=0, handletextpad=0.2, markerscale=0
+    )
+    return figure

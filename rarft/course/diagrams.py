@@ -305,3 +305,45 @@ def verdicts() -> Figure:
             text, colour = cells[kind, k]
             box(axis, 1.4 + 2.2 * k, 0.4 + 0.9 * row, 2.1, 0.75, text, colour, 9)
     return figure
+
+
+def related_systems() -> Figure:
+    """Five ways to ground: what each computes, how it finds a segment, and what could be read as doubt."""
+    rows = {
+        "UniVTG": (
+            "steps and words\nread each other",
+            "f, d, s\non every step",
+            "segment of the\nbest step",
+            "1 − max f,\nor saliency",
+        ),
+        "cycle": (
+            "the query points\nat regions",
+            "what they hold,\ndescribed again",
+            "segment heads",
+            "description\n≠ query",
+        ),
+        "evidential": ("two pointers\nin time", "a distribution\nfor each end", "its middle", "its width"),
+        "phrases": (
+            "each phrase\nmeets each region",
+            "the place that\nfits all of them",
+            "segment around\nthat place",
+            "the weakest\nphrase",
+        ),
+        "VTG-GPT": (
+            "a caption for\neach second",
+            "similarity with\nthe query",
+            "longest run of\nhigh scores",
+            "nothing left\nafter scaling",
+        ),
+    }
+    figure, axis = canvas(0.5 + 0.82 * len(rows))
+    for x, head in zip((1.15, 2.85, 4.55, 6.25), ("reads", "computes", "answers", "doubt"), strict=True):
+        axis.text(x + 0.75, 0.25, head, ha="center", fontsize=9, color=GREY)
+    for number, (name, texts) in enumerate(rows.items()):
+        y = 0.42 + 0.82 * number
+        axis.text(0.05, y + 0.33, name, va="center", fontsize=10)
+        for x, text, colour in zip((1.15, 2.85, 4.55, 6.25), texts, (SKY, BLUE, GREEN, RED), strict=True):
+            box(axis, x, y, 1.5, 0.66, text, colour, 8.5)
+        arrow(axis, (2.65, y + 0.33), (2.85, y + 0.33))
+        arrow(axis, (4.35, y + 0.33), (4.55, y + 0.33))
+    return figure

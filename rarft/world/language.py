@@ -90,6 +90,18 @@ class Slots:
         number = 0 if plain else self.form.order
         return wordings.ORDERS[word][number].format(neighbour=worded(wordings.ACTIONS[action], self.form.action))
 
+    def phrases(self) -> dict[str, str]:
+        """Each mentioned slot in the query's words: {"colour": "red", "order": "before it grows"}."""
+        said = {slot: _worded(slot, self, self.form) for slot in self.filled}
+        for slot in ("place", "size"):
+            if slot in said:
+                said[slot] += " the other" if slot == "place" else " than the other"
+        if self.scene or self.transition:
+            said["scene" if self.scene else "transition"] = self._setting()
+        if self.order:
+            said["order"] = self._order(plain=FRONTS[self.form.front] == "order")
+        return said
+
 
 SLOTS = tuple(f.name for f in fields(Slots) if f.name != "form")
 

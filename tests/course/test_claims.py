@@ -175,3 +175,87 @@ def test_checkpoints_trade_time_for_memory(row):
 def test_vision_takes_longest(row):
     assert sum(row["parts"]["vision"].values()) > seconds(row, "sampling")
     assert sum(row["parts"]["vision"].values()) > seconds(row, "training")
+
+
+RELATED = json.loads((ROOT / "data" / "results" / "related.json").read_text())
+
+
+def related(system, figure, negatives="none", reading="", features="regions", weather="rough"):
+    """The mean over seeds of one row of chapter 13's table."""
+    key = (system, negatives, reading, features)
+    runs = [r for r in RELATED["rows"] if (r["system"], r["negatives"], r["reading"], r["features"]) == key]
+    assert runs, key
+    return sum(run["figures"][weather][figure] for run in runs) / len(runs)
+
+
+WRONG = ("auroc_shuffled", "auroc_absent", "auroc_bound")
+SETTINGS = ("none", "shuffled", "all")
+
+
+def test_who_has_never_been_shown_a_wrong_query_does_not_know_one():
+    for figure in WRONG:
+        assert related("UniVTG", figure, reading="foreground") < 0.6
+        for kind in ("geom", "original"):
+            for width in ("epistemic", "aleatoric"):
+                assert related(f"evidential, {kind}", figure, reading=width) < 0.6
+
+
+def test_contrast_is_a_negative_in_disguise():
+    assert related("UniVTG", "auroc_shuffled", reading="saliency") > 0.9
+    assert min(related(system, "auroc_shuffled") for system in ("cycle", "phrase alignment")) > 0.9
+
+
+def test_a_whole_sentence_score_cannot_bind():
+    for negatives in SETTINGS:
+        assert related("UniVTG", "auroc_bound", negatives, "saliency") < 0.65
+        assert min(related(s, "auroc_bound", negatives) for s in ("cycle", "phrase alignment")) > 0.75
+
+
+def test_one_vector_a_second_is_not_enough():
+    for system in ("cycle", "phrase alignment"):
+        bound, shuffled = (
+            related(system, figure, "all") - related(system, figure, "all", features="one vector")
+            for figure in ("auroc_bound", "auroc_shuffled")
+        )
+        assert bound > 0.1 and bound > 2 * shuffled
+
+
+def test_scaling_costs_vtg_gpt_everything():
+    for figure in WRONG:
+        assert related("VTG-GPT", figure, reading="scaled", features="captions") == 0.5
+        before = related("VTG-GPT", figure, reading="before scaling", features="captions")
+        assert before > max(related("UniVTG", figure, negatives, "foreground") for negatives in SETTINGS)
+
+
+def test_finding_and_refusing_are_two_skills():
+    for figure in WRONG:
+        assert related("cycle", figure) > related("UniVTG", figure, reading="saliency")
+    assert related("cycle", "miou") < related("UniVTG", "miou", reading="saliency")
+    assert (
+        related("data/base", "miou", features="tokens") > 0.95 > 0.7 > related("data/base", "auroc", features="tokens")
+    )
+    trained = {f: related("build/rarft/model", f, features="tokens") for f in ("miou", *WRONG)}
+    assert min(trained.values()) > 0.9
+    heads = [r for r in RELATED["rows"] if r["features"] in ("regions", "one vector")]
+    assert max(row["figures"]["rough"]["miou"] for row in heads) < 0.85
+
+
+def test_a_reason_is_worth_more_than_a_correction_if_only_one_phrase_is_named():
+    phrases = {f: related("phrase alignment", f, "all") for f in ("explanation_true", "correction_true")}
+    others = [r for r in RELATED["rows"] if r["system"] != "phrase alignment"]
+    assert phrases["explanation_true"] > max(r["figures"]["rough"]["explanation_true"] or 0 for r in others)
+    assert phrases["correction_true"] < 0.3
+
+
+def test_more_negatives_are_not_always_better():
+    for system, reading in (("UniVTG", "foreground"), ("cycle", ""), ("phrase alignment", "")):
+        found = [related(system, "miou", negatives, reading) for negatives in SETTINGS]
+        assert found[0] > max(found[1:])
+    gain = {
+        f: related("UniVTG", f, "shuffled", "foreground") - related("UniVTG", f, "none", "foreground") for f in WRONG
+    }
+    assert gain["auroc_shuffled"] > 0.1 > abs(gain["auroc_bound"])
+
+
+def test_queries_of_order_are_too_few_for_a_column():
+    assert RELATED["queries"]["rough"]["order"] < 20 <= min(RELATED["queries"]["rough"][k] for k in ("bound", "absent"))

@@ -1,0 +1,29 @@
+"""Other systems of the field, small but true to their mechanism, under one protocol: what does each say to a query
+that the video does not show?
+
+One file a system (`univtg`, `cycle`, `evidential`, `phrases`, `vtg_gpt`); `protocol` says what a system has to do and
+measures it, `bank` holds what all read of videos and texts, `blocks` what most are built of.
+"""
+
+from rarft.related.bank import Bank
+from rarft.related.cycle import Cycle
+from rarft.related.evidential import Evidential
+from rarft.related.phrases import PhraseAlignment
+from rarft.related.protocol import Answer, System, choose_threshold, measure
+from rarft.related.univtg import UniVTG
+from rarft.related.vtg_gpt import VTGGPT, rewritten, timeline_captions
+
+__all__ = [
+    "VTGGPT",
+    "Answer",
+    "Bank",
+    "Cycle",
+    "Evidential",
+    "PhraseAlignment",
+    "System",
+    "UniVTG",
+    "choose_threshold",
+    "measure",
+    "rewritten",
+    "timeline_captions",
+]

@@ -1,0 +1,186 @@
+"""What every related system has to keep to, on the shipped clips and the shipped base's features."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rarft.errors import InputError
+from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
+from rarft.related.data import training_groups
+from rarft.related.policies import Constant, QueryOnly
+from rarft.schema import Span
+from rarft.world.dataset import kind_of, make_world, shuffled
+from rarft.world.language import parse
+from rarft.world.truth import happens, spans_of
+
+STEPS = 6
+SYSTEMS = {
+    "UniVTG": lambda: UniVTG(steps=STEPS),
+    "UniVTG, saliency": lambda: UniVTG(refuse_by="saliency", steps=STEPS),
+    "cycle": lambda: Cycle(steps=STEPS),
+    "evidential": lambda: Evidential(steps=STEPS),
+    "evidential, original": lambda: Evidential(regulariser="original", refuse_by="aleatoric", steps=STEPS),
+    "phrases": lambda: PhraseAlignment(steps=STEPS),
+    "query only": QueryOnly,
+}
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("train"), "train", 8)
+
+
+@pytest.fixture(scope="module")
+def bank():
+    model, processor = load_model(dtype="float32")
+    freeze_vision(model)
+    return Bank(VisionCache(model, processor))
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def fitted(request, clips, bank):
+    system = SYSTEMS[request.param]()
+    system.fit(training_groups(clips, negatives="all", queries=2), bank)
+    return system
+
+
+def asked(clips):
+    return [sample for clip in clips for sample in clip.samples]
+
+
+def test_answers_lie_in_the_video_and_scores_in_0_1(fitted, clips, bank):
+    samples = asked(clips)
+    for sample, answer in zip(samples, fitted.answer(samples, bank), strict=True):
+        assert 0 <= answer.span.start <= answer.span.end <= sample.duration
+        assert 0 <= answer.refusal <= 1
+    assert fitted.parameters > 0
+
+
+def test_nothing_but_video_and_query_is_read(fitted, clips, bank):
+    samples = asked(clips)
+    hidden = [replace(s, spans=[Span(0.0, 1.0)], answer="", correction="", categories=[], extra={}) for s in samples]
+    assert fitted.answer(samples, bank) == fitted.answer(hidden, bank)
+
+
+def test_a_query_is_answered_alike_alone_and_among_others(fitted, clips, bank):
+    samples = asked(clips)
+    together = fitted.answer(samples, bank)
+    for sample, answer in list(zip(samples, together, strict=True))[::7]:
+        [alone] = fitted.answer([sample], bank)
+        assert alone.refusal == pytest.approx(answer.refusal, abs=1e-4)
+        assert alone.span == pytest.approx(answer.span, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["UniVTG", "phrases"])
+def test_the_same_seed_gives_the_same_system(name, clips, bank):
+    groups = training_groups(clips, negatives="shuffled", queries=1)
+    first, second = SYSTEMS[name](), SYSTEMS[name]()
+    first.fit(groups, bank)
+    torch.randn(5)
+    second.fit(groups, bank)
+    assert first.losses == second.losses
+
+
+@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment])
+@pytest.mark.parametrize("negatives", ["none", "all"])
+def test_training_lowers_the_loss(make, negatives, clips, bank):
+    system = make(steps=25)
+    system.fit(training_groups(clips, negatives=negatives, queries=1), bank)
+    assert np.mean(system.losses[-5:]) < np.mean(system.losses[:5])
+
+
+@pytest.mark.parametrize("make", [Cycle, PhraseAlignment])
+def test_explanations_and_corrections_are_of_the_worlds_language(make, clips, bank):
+    system = make(steps=STEPS)
+    system.fit(training_groups(clips, negatives="all", queries=2), bank)
+    for sample, answer in zip(asked(clips), system.answer(asked(clips), bank), strict=True):
+        assert answer.explanation.startswith("no such segment : ") and " not " in answer.explanation
+        assert parse(answer.correction) is not None and parse(answer.correction) != parse(sample.query)
+
+
+@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, QueryOnly])
+def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank):
+    def plain(sample, number):
+        return replace(sample, query=f"person {number} opens the door with a key")
+
+    groups = [[plain(sample, n) for sample in clip.samples[:2]] for n, clip in enumerate(clips)]
+    system = make() if make is QueryOnly else make(steps=3)
+    system.fit(groups, bank)
+    for answer in system.answer([group[0] for group in groups], bank):
+        assert 0 <= answer.refusal <= 1 and answer.correction is None
+        assert answer.explanation is None or answer.explanation.startswith("not ")
+
+
+def test_one_vector_a_step_is_the_mean_of_its_regions(clips, bank):
+    mean = Bank(bank.cache, regions=False)
+    for sample in asked(clips)[::4]:
+        [regions], [one] = bank.videos([sample]), mean.videos([sample])
+        assert regions.shape[1:] == (4, bank.video_size) and one.shape[1:] == (1, bank.video_size)
+        assert torch.allclose(regions.mean(1, keepdim=True), one, atol=1e-5)
+        assert len(one) == sample.duration
+
+
+def test_a_sample_without_a_duration_is_named(clips, bank):
+    with pytest.raises(InputError, match="00000.mp4: its duration"):
+        bank.batch([replace(asked(clips)[0], duration=None)])
+
+
+def test_unknown_settings_are_errors(clips):
+    with pytest.raises(InputError, match="none, shuffled, all"):
+        training_groups(clips, negatives="some")
+    with pytest.raises(InputError, match="original, geom"):
+        Evidential(regulariser="l2")
+
+
+@pytest.mark.parametrize("negatives, length", [("none", 1), ("shuffled", 2), ("all", 5)])
+def test_groups_have_the_negatives_of_their_setting(clips, negatives, length):
+    groups = training_groups(clips, negatives=negatives, queries=3)
+    assert len(groups) == 3 * len(clips)
+    stories = [clip.story for clip in clips for _ in range(3)]
+    for group, story in zip(groups, stories, strict=True):
+        assert len(group) == length and len({sample.video for sample in group}) == 1
+        assert group[0].spans == spans_of(story, parse(group[0].query))
+        assert not any(happens(story, sample.query) for sample in group[1:])
+
+
+def vtg_gpt(clips, **options):
+    crops = {clip.samples[0].crop: clip for clip in clips}
+    captions = {crop: timeline_captions(c.samples[0].think, c.story.duration) for crop, c in crops.items()}
+    return VTGGPT(captions, **options)
+
+
+def test_vtg_gpt_grounds_by_captions_and_its_scaled_score_refuses_nothing(clips, bank):
+    samples = asked(clips)
+    scaled, raw = vtg_gpt(clips).answer(samples, bank), vtg_gpt(clips, scaled=False).answer(samples, bank)
+    assert [answer.refusal for answer in scaled] == [0.0] * len(samples)
+    assert [answer.span for answer in scaled] == [answer.span for answer in raw]
+    kinds = [kind_of(sample) for sample in samples]
+    assert measure(samples, raw, kinds, 0.5)["miou"] > 0.5
+    others = shuffled(clips, np.random.default_rng(0))
+    doubt = [answer.refusal for answer in vtg_gpt(clips, scaled=False).answer(others, bank)]
+    mine = [answer.refusal for answer, kind in zip(raw, kinds, strict=True) if kind == "relevant"]
+    assert np.mean(doubt) > np.mean(mine)
+
+
+def test_measures_of_an_oracle_and_of_always_refusing(clips, bank):
+    samples = asked(clips) + shuffled(clips, np.random.default_rng(0))
+    kinds, stories = (
+        [kind_of(s) for s in samples],
+        [c.story for c in clips for _ in c.samples] + [c.story for c in clips],
+    )
+    oracle = [
+        Answer(
+            s.spans[0] if s.relevant else Span(0.0, 1.0), float(not s.relevant), s.answer or None, s.correction or None
+        )
+        for s in samples
+    ]
+    figures = measure(samples, oracle, kinds, 0.5, stories)
+    assert figures["miou"] == figures["f1"] == figures["ra_iou"] == figures["auroc"] == figures["R@0.7"] == 1
+    assert figures["explanation_true"] == figures["correction_true"] == 1
+    assert figures["over_refusal"] == figures["fpr95_shuffled"] == 0
+    always = measure(samples, Constant(1.0).answer(samples, bank), kinds, 0.5)
+    assert always["over_refusal"] == 1 and always["auroc"] == 0.5 and always["fpr95_shuffled"] == 1
+    assert always["ra_iou"] == pytest.approx(np.mean([not s.relevant for s in asked(clips)]))
