@@ -61,7 +61,7 @@ class _Network(nn.Module):
         """Logits (B, T), offsets (B, T, 2), the object (B, WIDTH), its description and the query, both of length 1."""
         fused = self.fusion(batch.video, batch.steps, batch.words, batch.word_mask)
         logits, offsets = self.heads(fused.steps)
-        content = self.content(batch.video)
+        content = self.content(batch.video, batch.steps)
         weights = torch.einsum("btd,btrd->btr", self.pointer(fused.steps), content) / WIDTH**0.5
         weights = weights + F.logsigmoid(logits)[..., None]
         weights = weights.masked_fill(~batch.steps[..., None], -torch.inf).flatten(1).softmax(1)

@@ -71,7 +71,7 @@ class _Network(nn.Module):
         """phrases (B, P, E) → step logits (B, T), offsets (B, T, 2), alignment of phrases and steps (B, P, T), and the
         vector of the place where all phrases meet (B, WIDTH), of length 1."""
         size, length, regions, _ = batch.video.shape
-        cells = self.cell(batch.video).flatten(1, 2)
+        cells = self.cell(batch.video, batch.steps).flatten(1, 2)
         exists = batch.steps.repeat_interleave(regions, 1)
         asked = self.phrase(phrases)
         asked = asked + self.read(asked, cells, cells, key_padding_mask=~exists, need_weights=False)[0]
