@@ -153,7 +153,13 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     folder = BUILD / "related"
-    setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "queries": QUERIES, "tests": TEST_CLIPS}
+    setting = {
+        "base": digest(),
+        "steps": options.steps,
+        "clips": TRAIN_CLIPS,
+        "queries_per_clip": QUERIES,
+        "tests": TEST_CLIPS,
+    }
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}
     protocol = Protocol(folder)
     stored["queries"] = {w: dict(Counter(kind_of(s) for s, _ in pairs)) for w, pairs in protocol.tests.items()}

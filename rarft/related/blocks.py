@@ -51,8 +51,10 @@ class Content(nn.Module):
         self.along = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
 
     def forward(self, video: Tensor, steps: Tensor) -> Tensor:
-        """video (B, T, R, D), steps (B, T) → (B, T, R, WIDTH). Steps beyond the end of a clip are zero, or its last step
-        would depend on the longest clip of the batch."""
+        """video (B, T, R, D), steps (B, T) → (B, T, R, WIDTH).
+
+        Steps beyond the end of a clip are zero, or its last step would depend on the longest clip of the batch.
+        """
         seen = self.project(video) * steps[..., None, None]
         size, length, regions, _ = seen.shape
         near = self.along(seen.permute(0, 2, 3, 1).flatten(0, 1)).view(size, regions, WIDTH, length)
