@@ -98,7 +98,7 @@ def sft_on_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
 
 
 def in_storms(bench: Bench) -> list[WorldClip]:
-    """As many training clips as ever, in the weather that else is for tests only."""
+    """As many training clips as ever, in the weather that is otherwise for tests only."""
     return make_world(bench.folder / "train_storm", "train", len(bench.train), weather="storm")
 
 
@@ -115,10 +115,11 @@ def _reinforced(
 ) -> PreTrainedModel:
     model = started(bench, seed, **start)
     _, processor = bench.model()
-    groups: list[Sequence[Sample]] = [clip.samples for clip in clips or bench.train]
+    clips = clips or bench.train
+    groups: list[Sequence[Sample]] = [clip.samples for clip in clips]
     if with_shuffled:
-        others = shuffled(bench.train, np.random.default_rng(seed))
-        groups = [(clip.samples[0], other) for clip, other in zip(bench.train, others, strict=True)]
+        others = shuffled(list(clips), np.random.default_rng(seed))
+        groups = [(clip.samples[0], other) for clip, other in zip(clips, others, strict=True)]
     torch.manual_seed(seed)
     train_rarft(
         model,

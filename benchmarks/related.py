@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,34 +44,25 @@ WEATHERS = ("calm", "rough", "storm")
 
 @dataclass(frozen=True)
 class Training:
-    """One network to train. readings: settings of the trained system that are each measured as a row: name → value of
-    `refuse_by`."""
+    """One network to train. make: called with `seed` and `steps`. readings: values of `refuse_by`, each measured as a
+    row of its own."""
 
     name: str
-    make: Callable[[int, int], System]
+    make: Callable[..., System]
     negatives: str
     regions: bool = True
     readings: tuple[str, ...] = ("",)
 
 
 def trainings() -> Iterator[Training]:
-    for negatives in ("none", "shuffled", "all"):
-        yield Training("phrase alignment", lambda seed, steps: PhraseAlignment(seed=seed, steps=steps), negatives)
-        yield Training("cycle", lambda seed, steps: Cycle(seed=seed, steps=steps), negatives)
-        readings = ("foreground", "saliency")
-        yield Training("UniVTG", lambda s, steps: UniVTG(seed=s, steps=steps), negatives, readings=readings)
-    yield Training(
-        "phrase alignment", lambda seed, steps: PhraseAlignment(seed=seed, steps=steps), "all", regions=False
-    )
-    yield Training("cycle", lambda seed, steps: Cycle(seed=seed, steps=steps), "all", regions=False)
-    readings = ("foreground", "saliency")
-    yield Training("UniVTG", lambda s, steps: UniVTG(seed=s, steps=steps), "all", regions=False, readings=readings)
+    scores, widths = ("foreground", "saliency"), ("epistemic", "aleatoric")
+    for negatives, regions in (("none", True), ("shuffled", True), ("all", True), ("all", False)):
+        yield Training("phrase alignment", PhraseAlignment, negatives, regions)
+        yield Training("cycle", Cycle, negatives, regions)
+        yield Training("UniVTG", UniVTG, negatives, regions, scores)
     for regulariser, negatives in (("geom", "none"), ("original", "none"), ("geom", "all")):
-
-        def evidential(seed: int, steps: int, regulariser: str = regulariser) -> System:
-            return Evidential(regulariser=regulariser, seed=seed, steps=steps)
-
-        yield Training(f"evidential, {regulariser}", evidential, negatives, readings=("epistemic", "aleatoric"))
+        make = partial(Evidential, regulariser=regulariser)
+        yield Training(f"evidential, {regulariser}", make, negatives, readings=widths)
     yield Training("query only", lambda seed, steps: QueryOnly(), "all")
 
 
@@ -165,10 +157,15 @@ def main() -> None:
     stored["queries"] = {w: dict(Counter(kind_of(s) for s, _ in pairs)) for w, pairs in protocol.tests.items()}
     done = {(row["system"], row["negatives"], row["features"], row["seed"]) for row in stored["rows"]}
 
-    def keep(**row: object) -> None:
-        stored["rows"].append(row)
+    def keep(*rows: dict) -> None:
+        """All rows of a training at once: what is done is done whole."""
+        stored["rows"] += rows
         write_json(options.out, stored)
-        rough = row["figures"]["rough"]  # type: ignore[index]
+        for row in rows:
+            tell(row)
+
+    def tell(row: dict) -> None:
+        rough = row["figures"]["rough"]
         kinds = ("shuffled", "absent", "bound", "order")
         print(
             row["system"], row["reading"], row["negatives"], row["features"], row["seed"], f"mIoU {rough['miou']:.2f}"
@@ -180,20 +177,21 @@ def main() -> None:
     cache = VisionCache(model, processor, folder=folder / "features")
     nothing = {"reading": "", "negatives": "none", "parameters": 0, "minutes": 0.0, "seed": 0}
     if ("never refuses", "none", "none", 0) not in done:
-        for name, refusal in (("never refuses", 0.0), ("always refuses", 1.0)):
+        for name, refusal in (("always refuses", 1.0), ("never refuses", 0.0)):
             row = protocol.row(lambda samples, r=refusal: Constant(r).answer(samples, Bank(cache)), 0.5)
-            keep(system=name, features="none", **nothing, **row)
+            keep({"system": name, "features": "none", **nothing, **row})
     for path in options.models:
         if (path, "none", "tokens", 0) in done:
             continue
         answer, said = language_model(path, folder / "features")
-        keep(system=path, features="tokens", **nothing, **protocol.row(answer))
+        rows = [{"system": path, "features": "tokens", **nothing, **protocol.row(answer)}]
         if path == "data/base":
             captions = {crop: timeline_captions(think, _seconds(protocol, crop)) for crop, think in said.items()}
             for scaled, reading in ((True, "scaled"), (False, "before scaling")):
                 system, bank = VTGGPT(captions, scaled=scaled), Bank(cache)
                 row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
-                keep(system="VTG-GPT", features="captions", **{**nothing, "reading": reading}, **row)
+                rows.append({"system": "VTG-GPT", "features": "captions", **nothing, "reading": reading, **row})
+        keep(*rows)
     world = make_world(folder / "train", "train", TRAIN_CLIPS)
     for seed in options.seeds:
         for training in trainings():
@@ -203,16 +201,18 @@ def main() -> None:
             bank = Bank(cache, regions=training.regions)
             groups = training_groups(world, negatives=training.negatives, queries=QUERIES, seed=seed)
             bank.videos([group[0] for group in groups])
-            system, started = training.make(seed, options.steps), time.perf_counter()
+            system, started = training.make(seed=seed, steps=options.steps), time.perf_counter()
             system.fit(groups, bank)
             minutes = (time.perf_counter() - started) / 60
-            shared = {"negatives": training.negatives, "features": features, "seed": seed}
+            cost = {"parameters": system.parameters, "minutes": round(minutes, 2)}
+            shared = {"negatives": training.negatives, "features": features, "seed": seed, **cost}
+            rows = []
             for reading in training.readings:
                 if reading:
                     system.refuse_by = reading  # type: ignore[attr-defined]
                 row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
-                cost = {"parameters": system.parameters, "minutes": round(minutes, 2)}
-                keep(system=training.name, reading=reading, **shared, **cost, **row)
+                rows.append({"system": training.name, "reading": reading, **shared, **row})
+            keep(*rows)
 
 
 def _seconds(protocol: Protocol, crop: object) -> int:

@@ -37,11 +37,11 @@ from rarft.related.blocks import (
     train,
 )
 from rarft.related.protocol import Answer, System
+from rarft.related.slots import values_of_slots
 from rarft.schema import Sample
-from rarft.world.language import SLOTS, Slots, parse, refusal
+from rarft.world.language import parse, refusal
 
 TEMPERATURE = 0.07
-COMPARED = tuple(slot for slot in SLOTS if slot != "order")  # an order is not a property of the object
 
 
 class _Network(nn.Module):
@@ -147,10 +147,3 @@ class Cycle(System):
         wrong = [slot for slot, (value, _) in odds.items() if value > 0] or [max(odds, key=lambda slot: odds[slot][0])]
         shown = replace(query, **{slot: odds[slot][1] for slot in wrong})
         return refusal(query, shown, wrong), shown.sentence()
-
-
-def values_of_slots(queries: Sequence[str]) -> dict[str, list]:
-    """The values of each slot that these queries mention; no slots for queries that are not of the world."""
-    parsed: list[Slots] = [slots for slots in map(parse, queries) if slots]
-    found = {slot: {getattr(q, slot) for q in parsed} - {None} for slot in COMPARED}
-    return {slot: sorted(values) for slot, values in found.items() if len(values) > 1}

@@ -1,16 +1,16 @@
 """Alignment of phrases: a query holds if each of its phrases does (after content-conditioned queries for grounding
 and phrase-level alignment in moment retrieval).
 
-Mechanism: the query is cut into phrases. Each reads the video, and the other phrases, and comes out as a vector
-conditioned on the content; that vector says how likely the phrase holds, and is aligned with the steps. A moment is
-where phrases agree, on average; the query's presence is that of its *weakest* phrase, which so is named as the one
-that is wrong.
+Mechanism: the query is cut into phrases. Each reads the video, and is compared with every region of every step; where
+all of them fit best, they meet. What is there, without a word of the query, is compared with each phrase again: the
+query's presence is that of its *weakest* phrase, which is so named as the one that is wrong.
 
-Kept: conditioning on content, alignment of phrase and moment, the minimum. Scaled down: phrases are cut by the
-world's grammar, or else at function words; no parser.
+Kept: conditioning on content, alignment of phrase and moment, the minimum. Scaled down: phrases are cut by the world's
+grammar, or else at function words; no parser. Ours: the phrase of the same slot that fits the place best becomes the
+correction.
 
-Does it refuse? With negatives in training: a sentence that is wrong in one word has one phrase to say so. It is told
-only that the *sentence* is irrelevant; which phrase is wrong it has to find out.
+Does it refuse? The other phrases of the batch are contrast enough to learn what fits; negatives calibrate the minimum. It
+is told only that a *sentence* is irrelevant; which phrase is wrong it has to find out.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from rarft.related.blocks import (
     segment_loss,
     train,
 )
-from rarft.related.cycle import values_of_slots
 from rarft.related.protocol import Answer, System
+from rarft.related.slots import values_of_slots
 from rarft.schema import Sample
 from rarft.world.language import parse, refusal
 
