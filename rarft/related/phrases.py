@@ -9,8 +9,8 @@ Kept: conditioning on content, alignment of phrase and moment, the minimum. Scal
 grammar, or else at function words; no parser. Ours: the phrase of the same slot that fits the place best becomes the
 correction.
 
-Does it refuse? The other phrases of the batch are contrast enough to learn what fits; negatives calibrate the minimum. It
-is told only that a *sentence* is irrelevant; which phrase is wrong it has to find out.
+Does it refuse? The other phrases of the batch are contrast enough to learn what fits; negatives calibrate the
+minimum. It is told only that a *sentence* is irrelevant; which phrase is wrong it has to find out.
 """
 
 from __future__ import annotations
