@@ -13,7 +13,7 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -22,17 +22,21 @@ import torch
 from resume import digest, resumed
 
 from rarft.course import BUILD, ROOT
-from rarft.evaluation import predict
+from rarft.encoder import default_encoder
 from rarft.files import write_json
 from rarft.machine import machine
+from rarft.metrics import auroc
 from rarft.models import VisionCache, freeze_vision, load_model, open_model
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
 from rarft.related.blocks import STEPS
-from rarft.related.data import training_groups
+from rarft.related.data import order_pairs, training_groups
+from rarft.related.grounder import Grounder, Remembering
 from rarft.related.policies import Constant, QueryOnly
 from rarft.related.protocol import choose_threshold, measure
+from rarft.related.retrieval import Index
+from rarft.related.vgent import Vgent
 from rarft.related.vtg_gpt import timeline_captions
-from rarft.schema import Sample, Span
+from rarft.schema import Crop, Sample
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
 from rarft.world.scenes import Story
 
@@ -66,7 +70,10 @@ def trainings() -> Iterator[Training]:
     yield Training("query only", lambda seed, steps: QueryOnly(), "all")
 
 
+WITH_RA_RFT = Training("phrase alignment", PhraseAlignment, "all")  # what is combined with the trained model
+TRAINED = "build/rarft/model"
 Queries = list[tuple[Sample, Story]]
+Answers = Callable[[list[Sample]], list[Answer]]
 
 
 def queries_of(world: Sequence[WorldClip], *, edits: int | None = None) -> Queries:
@@ -82,25 +89,36 @@ class Protocol:
     def __init__(self, folder: Path):
         validation = make_world(folder / "validation", "train", VALIDATION_CLIPS, seed=VALIDATION_SEED)
         self.validation = queries_of(validation, edits=1)
-        self.tests = {
-            weather: queries_of(
-                make_world(folder / f"test_{weather}", "test", TEST_CLIPS, seed=TEST_SEED, weather=weather)
-            )
+        self.asked = [sample for sample, _ in self.validation if kind_of(sample) != "shuffled"]
+        worlds = {
+            weather: make_world(folder / f"test_{weather}", "test", TEST_CLIPS, seed=TEST_SEED, weather=weather)
             for weather in WEATHERS
         }
+        self.tests = {weather: queries_of(world) for weather, world in worlds.items()}
+        self.turned = {
+            weather: [sample for pair in order_pairs(world) for sample in pair] for weather, world in worlds.items()
+        }
 
-    def row(self, answer: Callable[[list[Sample]], list[Answer]], threshold: float | None = None) -> dict:
+    def samples(self) -> list[Sample]:
+        """Every query of validation and tests."""
+        pairs = [*self.validation, *(pair for pairs in self.tests.values() for pair in pairs)]
+        return [sample for sample, _ in pairs]
+
+    def row(self, answer: Answers, threshold: float | None = None) -> dict:
         """The figures in each weather at a threshold, from validation where none is given, and the seconds a query
-        takes."""
+        takes. auroc_turned: of queries with an order against the same with the order turned round."""
         if threshold is None:
-            asked = [sample for sample, _ in self.validation if kind_of(sample) != "shuffled"]
-            threshold = choose_threshold([s.relevant for s in asked], [a.refusal for a in answer(asked)])
+            doubts = [found.refusal for found in answer(self.asked)]
+            threshold = choose_threshold([sample.relevant for sample in self.asked], doubts)
         figures, started, count = {}, time.perf_counter(), 0
         for weather, pairs in self.tests.items():
             samples = [sample for sample, _ in pairs]
             kinds = [kind_of(sample) for sample in samples]
             figures[weather] = measure(samples, answer(samples), kinds, threshold, [story for _, story in pairs])
-            count += len(samples)
+            turned = self.turned[weather]
+            doubts = [found.refusal for found in answer(turned)]
+            figures[weather]["auroc_turned"] = auroc([not sample.relevant for sample in turned], doubts)
+            count += len(samples) + len(turned)
         seconds = (time.perf_counter() - started) / count
         return {"threshold": threshold, "seconds_per_query": seconds, "figures": _rounded(figures)}
 
@@ -112,34 +130,52 @@ def _rounded(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float 
     }
 
 
-def language_model(path: str, folder: Path) -> tuple[Callable[[list[Sample]], list[Answer]], dict]:
-    """How a video language model answers, and the timelines that it wrote: crop → think.
-
-    Where it refuses, its segment is empty, so that mIoU counts refused relevant queries as 0. Its refusal score is its
-    own probability of refusing."""
+def grounder(path: str, folder: Path) -> Remembering:
+    """A video language model of the course."""
     model, processor, _ = open_model(ROOT / path)
     freeze_vision(model)
-    cache, said = VisionCache(model, processor, folder=folder), {}
+    return Remembering(model, processor, VisionCache(model, processor, folder=folder))
+
+
+def combined(first: Answers, second: Answers, known: list[Sample]) -> Answers:
+    """What the first answers, with the doubt of both: each score becomes the share of `known` queries that it doubts
+    less, and the mean of the two shares is the score."""
+    scales = [np.sort([found.refusal for found in answer(known)]) for answer in (first, second)]
+
+    def shares(answers: list[Answer], scale: np.ndarray) -> np.ndarray:
+        return np.searchsorted(scale, [found.refusal for found in answers]) / len(scale)
 
     def answer(samples: list[Sample]) -> list[Answer]:
-        answers = []
-        for prediction in predict(model, processor, samples, vision_cache=cache, desc=path):
-            response = prediction.response
-            said.setdefault(prediction.sample.crop, response.think or "")
-            span = response.spans[0] if response.spans else Span(0.0, 0.0)
-            doubt = prediction.refusal_probability
-            texts = (response.answer, response.correction) if response.refused else (None, None)
-            answers.append(Answer(span, 0.5 if doubt is None else doubt, *texts))
-        return answers
+        answers = first(samples)
+        doubts = (shares(answers, scales[0]) + shares(second(samples), scales[1])) / 2
+        return [replace(found, refusal=float(doubt)) for found, doubt in zip(answers, doubts, strict=True)]
 
-    return answer, said
+    return answer
+
+
+def of_captions(base: Grounder, protocol: Protocol) -> Iterator[tuple[str, str, System]]:
+    """The systems that read what the base writes of a clip, none of which is trained: name, reading and system."""
+    clips = {sample.video: sample for sample in protocol.samples()}
+    timelines = base.describe([sample.crop for sample in clips.values()])
+    captions = {
+        sample.crop: timeline_captions(text, round(sample.duration or 0))
+        for sample, text in zip(clips.values(), timelines, strict=True)
+    }
+    yield "VTG-GPT", "scaled", VTGGPT(captions)
+    yield "VTG-GPT", "before scaling", VTGGPT(captions, scaled=False)
+    encoder = default_encoder()
+    indexes = {
+        video: Index([Crop(video, 0.0, sample.duration)], [text], encoder)
+        for (video, sample), text in zip(clips.items(), timelines, strict=True)
+    }
+    yield "sub-questions", "", Vgent(indexes)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="none: what needs no training")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
-    parser.add_argument("--models", nargs="*", default=["data/base", "build/rarft/model"])
+    parser.add_argument("--models", nargs="*", default=["data/base", TRAINED])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
@@ -166,12 +202,13 @@ def main() -> None:
 
     def tell(row: dict) -> None:
         rough = row["figures"]["rough"]
-        kinds = ("shuffled", "absent", "bound", "order")
+        kinds = ("shuffled", "absent", "bound", "turned")
         print(
             row["system"], row["reading"], row["negatives"], row["features"], row["seed"], f"mIoU {rough['miou']:.2f}"
         )
         print("   ", {kind: rough[f"auroc_{kind}"] for kind in kinds}, "F1", rough["f1"], flush=True)
 
+    trained = grounder(TRAINED, folder / "features")
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
     cache = VisionCache(model, processor, folder=folder / "features")
@@ -181,16 +218,15 @@ def main() -> None:
             row = protocol.row(lambda samples, r=refusal: Constant(r).answer(samples, Bank(cache)), 0.5)
             keep({"system": name, "features": "none", **nothing, **row})
     for path in options.models:
-        if (path, "none", "tokens", 0) in done:
-            continue
-        answer, said = language_model(path, folder / "features")
-        rows = [{"system": path, "features": "tokens", **nothing, **protocol.row(answer)}]
-        if path == "data/base":
-            captions = {crop: timeline_captions(think, _seconds(protocol, crop)) for crop, think in said.items()}
-            for scaled, reading in ((True, "scaled"), (False, "before scaling")):
-                system, bank = VTGGPT(captions, scaled=scaled), Bank(cache)
-                row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
-                rows.append({"system": "VTG-GPT", "features": "captions", **nothing, "reading": reading, **row})
+        if (path, "none", "tokens", 0) not in done:
+            asked = trained if path == TRAINED else grounder(path, folder / "features")
+            model_row = protocol.row(asked.answer)
+            keep({"system": path, "features": "tokens", **nothing, **model_row})
+    if ("VTG-GPT", "none", "captions", 0) not in done:
+        rows, bank = [], Bank(cache)
+        for name, reading, system in of_captions(grounder("data/base", folder / "features"), protocol):
+            row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
+            rows.append({"system": name, "features": "captions", **nothing, "reading": reading, **row})
         keep(*rows)
     world = make_world(folder / "train", "train", TRAIN_CLIPS)
     for seed in options.seeds:
@@ -212,12 +248,10 @@ def main() -> None:
                     system.refuse_by = reading  # type: ignore[attr-defined]
                 row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
                 rows.append({"system": training.name, "reading": reading, **shared, **row})
+            if training == WITH_RA_RFT:
+                both = combined(trained.answer, lambda samples: system.answer(samples, bank), protocol.asked)  # noqa: B023
+                rows.append({"system": "RA-RFT and phrases", "reading": "", **shared, **protocol.row(both)})
             keep(*rows)
-
-
-def _seconds(protocol: Protocol, crop: object) -> int:
-    pairs = [*protocol.validation, *(pair for pairs in protocol.tests.values() for pair in pairs)]
-    return next(round(sample.duration or 0) for sample, _ in pairs if sample.crop == crop)
 
 
 if __name__ == "__main__":

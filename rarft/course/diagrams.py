@@ -9,6 +9,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 
+import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -346,4 +347,26 @@ def related_systems() -> Figure:
             box(axis, x, y, 1.5, 0.66, text, colour, 8.5)
         arrow(axis, (2.65, y + 0.33), (2.85, y + 0.33))
         arrow(axis, (4.35, y + 0.33), (4.55, y + 0.33))
+    return figure
+
+
+def part_graph(graph: nx.Graph, entities: Sequence[str], limit: int) -> Figure:
+    """Entities on the left, the first `limit` parts in which any of them appears on the right."""
+    left = [("entity", name) for name in entities if ("entity", name) in graph]
+    right = sorted({part for name in left for part in graph[name]})[:limit]
+    drawn = graph.subgraph([*left, *right])
+    figure = Figure(figsize=(7, 0.4 * max(len(right), 4)))
+    axis = figure.subplots()
+    nx.draw_networkx(
+        drawn,
+        pos=nx.bipartite_layout(drawn, left),
+        ax=axis,
+        labels={node: f"part {node[1]}" if node[0] == "part" else node[1] for node in drawn},
+        node_color=[SKY if node[0] == "part" else ORANGE for node in drawn],
+        node_size=2200,
+        font_size=8,
+        edge_color=GREY,
+    )
+    axis.margins(0.15)
+    axis.axis("off")
     return figure

@@ -2,7 +2,9 @@
 that the video does not show?
 
 One file a system (`univtg`, `cycle`, `evidential`, `phrases`, `vtg_gpt`); `protocol` says what a system has to do and
-measures it, `bank` holds what all read of videos and texts, `blocks` what most are built of.
+measures it, `bank` holds what all read of videos and texts, `blocks` what most are built of. For videos of minutes
+(`long_video`), `retrieval` holds what is known before anyone asks; by it `expansion`, `vgent` and `ada_video_rag`
+choose where a grounder looks (`looking`).
 """
 
 from rarft.related.bank import Bank
@@ -11,6 +13,7 @@ from rarft.related.evidential import Evidential
 from rarft.related.phrases import PhraseAlignment
 from rarft.related.protocol import Answer, System, choose_threshold, measure
 from rarft.related.univtg import UniVTG
+from rarft.related.vgent import Vgent
 from rarft.related.vtg_gpt import VTGGPT, rewritten, timeline_captions
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "PhraseAlignment",
     "System",
     "UniVTG",
+    "Vgent",
     "choose_threshold",
     "measure",
     "rewritten",

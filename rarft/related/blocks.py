@@ -8,7 +8,7 @@ start and end of the segment that it lies in. DETR-like decoders need more data 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from rarft.schema import Sample, Span
 WIDTH, HEADS, LAYERS = 128, 4, 3
 STEPS = 1500  # of training
 LONGEST = 512  # steps that have a position of their own
+T = TypeVar("T")
 
 
 class Pooled(nn.Module):
@@ -214,6 +215,6 @@ def parameters_of(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-def in_batches(samples: Sequence[Sample], size: int = 64) -> list[list[Sample]]:
-    """Samples in lists of at most `size`."""
-    return [list(samples[i : i + size]) for i in range(0, len(samples), size)]
+def in_batches(items: Sequence[T], size: int = 64) -> list[list[T]]:
+    """Samples or crops in lists of at most `size`."""
+    return [list(items[i : i + size]) for i in range(0, len(items), size)]

@@ -11,14 +11,15 @@ import numpy as np
 
 from rarft.errors import InputError
 from rarft.progress import progress
-from rarft.schema import Sample
+from rarft.schema import Category, Sample
 from rarft.world.dataset import LEVELS, WorldClip, samples_of, shuffled
-from rarft.world.edits import edit_query, sample_query
+from rarft.world.edits import edit_query, sample_query, turned_round
 from rarft.world.language import Slots
 from rarft.world.scenes import held_out
 from rarft.world.truth import spans_of
 from rarft.world.wordings import draw_form
 
+ORDER_TRIES = 200  # draws of a query until one with an order is found
 NEGATIVES = ("none", "shuffled", "all")  # all: hard-irrelevant ones of three levels, and a shuffled one
 
 
@@ -66,3 +67,26 @@ def _drawn_group(clip: WorldClip, rng: np.random.Generator) -> list[Sample]:
 
 def _names_held_out(queries: Iterable[Slots]) -> bool:
     return any(held_out(query.colour, query.shape, query.action) for query in queries)
+
+
+def order_pairs(world: Sequence[WorldClip], *, seed: int = 0) -> list[tuple[Sample, Sample]]:
+    """For each clip whose story allows one: a relevant query with an order, and the same with the order turned round,
+    which happens nowhere in the clip. Every word of the two but one is the same."""
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for clip in world:
+        for _ in range(ORDER_TRIES):
+            query = replace(sample_query(clip.story, rng)[0], form=draw_form(rng))
+            if query.order is None:
+                continue
+            turned = replace(query, order=turned_round(query.order))
+            if len(spans_of(clip.story, query)) == 1 and not spans_of(clip.story, turned):
+                relevant = replace(clip.samples[0], query=query.sentence(), spans=spans_of(clip.story, query))
+                pairs.append((relevant, _irrelevant(relevant, turned)))
+                break
+    return pairs
+
+
+def _irrelevant(relevant: Sample, query: Slots) -> Sample:
+    categories = [Category.ACTION_SEQUENCE]
+    return replace(relevant, query=query.sentence(), spans=[], correction=relevant.query, categories=categories)

@@ -42,17 +42,33 @@ from rarft.related.blocks import (
 from rarft.related.protocol import Answer, System
 from rarft.related.slots import values_of_slots
 from rarft.schema import Sample
-from rarft.world.language import parse, refusal
+from rarft.world.language import Slots, parse, refusal
 
 TEMPERATURE = 0.1
+ABSENT = 2.0  # above every cosine: a phrase that is not there is never the weakest
 SOFTNESS = 0.1  # of the minimum in training: all phrases of an irrelevant query get some gradient
 _BORDERS = re.compile(r"\s+(?=(?:in|on|at|with|from|into|onto|by|near|before|after|while|then|and|as)\b)")
 
 
 def phrases_of(query: str) -> list[str]:
-    """The phrases of a query: one a slot for queries of the world, else the parts between function words."""
+    """The phrases of a query: one a slot for queries of the world, else the parts between function words.
+
+    An order is none: "before it grows" is not true of a place, but of two. See `neighbour_of`.
+    """
     slots = parse(query)
-    return list(slots.phrases().values()) if slots else _BORDERS.split(query.strip())
+    if slots is None:
+        return _BORDERS.split(query.strip())
+    return [phrase for slot, phrase in slots.phrases().items() if slot != "order"]
+
+
+def neighbour_of(query: str) -> tuple[str, list[str]] | None:
+    """The order that a query of the world asks for, as ("before" or "after", the phrases of the other event)."""
+    slots = parse(query)
+    if slots is None or slots.order is None:
+        return None
+    word, action = slots.order
+    other = Slots(slots.colour, slots.shape, action, form=slots.form)
+    return word, list(other.phrases().values())
 
 
 class _Network(nn.Module):
@@ -67,17 +83,27 @@ class _Network(nn.Module):
         self.holds = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, WIDTH))
         self.scale = nn.Parameter(torch.tensor([5.0, 0.0]))
 
+    def fit(self, cells: Tensor, exists: Tensor, phrases: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """cells (B, N, WIDTH), phrases (B, P, E) → how well each phrase fits each cell (B, P, N), and how well all of
+        them fit it together (B, N)."""
+        asked = self.phrase(phrases)
+        asked = asked + self.read(asked, cells, cells, key_padding_mask=~exists, need_weights=False)[0]
+        fit = self.ask(asked) @ self.key(cells).mT / WIDTH**0.5
+        return fit, (fit * mask[..., None]).sum(1).masked_fill(~exists, -torch.inf)
+
+    def when(self, batch: Batch, phrases: Tensor, mask: Tensor) -> Tensor:
+        """The step at which all phrases of a query meet, as probabilities (B, T)."""
+        cells = self.cell(batch.video, batch.steps).flatten(1, 2)
+        together = self.fit(cells, batch.steps.repeat_interleave(batch.video.shape[2], 1), phrases, mask)[1]
+        return together.softmax(1).view(*batch.video.shape[:3]).sum(2)
+
     def forward(self, batch: Batch, phrases: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """phrases (B, P, E) → step logits (B, T), offsets (B, T, 2), alignment of phrases and steps (B, P, T), and the
         vector of the place where all phrases meet (B, WIDTH), of length 1."""
         size, length, regions, _ = batch.video.shape
         cells = self.cell(batch.video, batch.steps).flatten(1, 2)
         exists = batch.steps.repeat_interleave(regions, 1)
-        asked = self.phrase(phrases)
-        asked = asked + self.read(asked, cells, cells, key_padding_mask=~exists, need_weights=False)[0]
-        # How well each phrase fits each cell, and how well all of them fit it together.
-        fit = self.ask(asked) @ self.key(cells).mT / WIDTH**0.5
-        together = (fit * mask[..., None]).sum(1).masked_fill(~exists, -torch.inf)
+        fit, together = self.fit(cells, exists, phrases, mask)
         meeting = torch.einsum("bn,bnd->bd", together.softmax(1), cells)
         per_step = together.view(size, length, regions).logsumexp(2).masked_fill(~batch.steps, 0)
         logits, offsets = self.heads(self.fusion(batch.video, batch.steps, phrases, mask).steps)
@@ -128,13 +154,36 @@ class PhraseAlignment(System):
         return (torch.logaddexp(own, others) - own)[chosen].mean()
 
     @torch.inference_mode()
+    def ordered(self, samples: Sequence[Sample], bank: Bank) -> Tensor:
+        """How well the order holds that each query asks for: (B,) in [-1, 1], `ABSENT` where it asks for none.
+
+        An order is not true of a place: both events are looked for, and what is compared is when.
+        """
+        holds = torch.full((len(samples),), ABSENT)
+        orders = {i: order for i, sample in enumerate(samples) if (order := neighbour_of(sample.query))}
+        if not orders:
+            return holds
+        some = [samples[i] for i in orders]
+        batch = bank.batch(some)
+        first = self.network.when(batch, *_vectors([phrases_of(s.query) for s in some], bank))
+        second = self.network.when(batch, *_vectors([other for _, other in orders.values()], bank))
+        later = first.cumsum(1) - first  # at each step: the first event was before it
+        earlier = 1 - first.cumsum(1)
+        wanted = torch.stack(
+            [later[k] if word == "before" else earlier[k] for k, (word, _) in enumerate(orders.values())]
+        )
+        holds[list(orders)] = 2 * (second * wanted).sum(1) - 1
+        return holds
+
+    @torch.inference_mode()
     def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
         answers = []
         for part in in_batches(samples):
             batch = bank.batch(part)
             phrases, mask = _vectors([phrases_of(sample.query) for sample in part], bank)
             logits, offsets, _, meeting = self.network(batch, phrases, mask)
-            weakest = self.network.presence(meeting, phrases).masked_fill(~mask, 2).min(1)
+            holds = self.network.presence(meeting, phrases).masked_fill(~mask, ABSENT)
+            weakest = torch.cat([holds, self.ordered(part, bank)[:, None]], 1).min(1)
             spans = best_segments(logits, offsets, batch)
             for i, sample in enumerate(part):
                 said = self._named(sample.query, int(weakest.indices[i]), meeting[i], bank)
@@ -147,7 +196,7 @@ class PhraseAlignment(System):
         query = parse(sentence)
         if query is None:
             return f"not {phrases_of(sentence)[weakest]}", None
-        slot = query.filled[weakest]
+        slot = dict(enumerate(name for name in query.filled if name != "order")).get(weakest, "order")
         asked = getattr(query, slot)
         known = [("after" if asked[0] == "before" else "before", asked[1])] if slot == "order" else self.values[slot]
         changes: list[dict[str, Any]] = [{slot: value} for value in known if value != asked]

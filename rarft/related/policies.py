@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from rarft.related.bank import Bank
-from rarft.related.protocol import Answer, System
+from rarft.related.protocol import Answer, System, Untrained
 from rarft.schema import Sample, Span
 
 
@@ -18,14 +18,11 @@ def whole_video(sample: Sample) -> Span:
     return Span(0.0, float(sample.duration or 0))
 
 
-class Constant(System):
+class Constant(Untrained):
     """The whole video, and one refusal score for every query."""
 
     def __init__(self, refusal: float):
         self.refusal = refusal
-
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
-        """Nothing to fit."""
 
     def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
         return [Answer(whole_video(sample), self.refusal) for sample in samples]

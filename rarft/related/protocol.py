@@ -47,6 +47,13 @@ class System(ABC):
         """Answer each sample's query about its video. Nothing but video, query and duration is read of it."""
 
 
+class Untrained(System):
+    """A way to ground that learns nothing."""
+
+    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+        """Nothing to fit."""
+
+
 def choose_threshold(relevant: Sequence[bool], refusal: Sequence[float]) -> float:
     """The refusal score above which to refuse that gives the highest mean F1 of "relevant" and "irrelevant" on these
     (validation) queries; of equally good ones the lowest. It is one of their scores: where all are equal, nothing is

@@ -19,9 +19,10 @@ from dataclasses import replace
 import numpy as np
 
 from rarft.related.bank import Bank
-from rarft.related.protocol import Answer, System
+from rarft.related.protocol import Answer, Untrained
 from rarft.schema import Crop, Sample, Span
 from rarft.world.language import parse
+from rarft.world.reading import lines_of_timeline
 from rarft.world.wordings import Form
 
 LIMIT = 0.6  # of scaled scores: steps above it can be part of a proposal
@@ -34,11 +35,9 @@ def timeline_captions(think: str, length: int) -> list[list[str]]:
     From `red ring with one dot ... : 0 grows 1 grows . ... scene : 0 sand` second 0 gets "the red ring with one dot ...
     grows on the sand". Seconds that it leaves out, or words that are no timeline, give no caption.
     """
-    told = think.split(" compare ")[0].removesuffix(" .")
-    lines = [line.partition(" : ") for line in told.split(" . ") if " : " in line]
-    said = [(looks.strip(), _by_second(what)) for looks, _, what in lines]
-    scene = next((seconds for looks, seconds in said if looks == "scene"), {})
-    actors = [(looks, seconds) for looks, seconds in said if looks != "scene"]
+    said = lines_of_timeline(think)
+    scene = said.get("scene", {})
+    actors = [(looks, seconds) for looks, seconds in said.items() if looks != "scene"]
     return [
         [
             f"the {looks} {seconds[t]}" + (f" on the {scene[t]}" if t in scene else "")
@@ -47,17 +46,6 @@ def timeline_captions(think: str, length: int) -> list[list[str]]:
         ]
         for t in range(length)
     ]
-
-
-def _by_second(text: str) -> dict[int, str]:
-    seconds: dict[int, str] = {}
-    for word in text.split():
-        if word.isdigit():
-            now = int(word)
-            seconds[now] = ""
-        elif seconds:
-            seconds[now] = f"{seconds[now]} {word}".strip()
-    return seconds
 
 
 def rewritten(query: str) -> list[str]:
@@ -69,7 +57,7 @@ def rewritten(query: str) -> list[str]:
     return list(dict.fromkeys([query, *(replace(slots, form=form).sentence() for form in forms)]))
 
 
-class VTGGPT(System):
+class VTGGPT(Untrained):
     """Grounding by captions; nothing is trained.
 
     captions: of each video's steps (each may have several, of which the most similar counts). rewrite: a query → the
@@ -78,9 +66,6 @@ class VTGGPT(System):
 
     def __init__(self, captions: Captions, rewrite: Callable[[str], list[str]] = rewritten, *, scaled: bool = True):
         self.captions, self.rewrite, self.scaled = captions, rewrite, scaled
-
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
-        """Nothing to fit."""
 
     def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
         return [self._answer(sample, bank) for sample in samples]

@@ -12,10 +12,11 @@ from rarft.related import choose_threshold, rewritten, timeline_captions
 from rarft.related.bank import Batch
 from rarft.related.blocks import foreground_of, generalised_iou, segments_of
 from rarft.related.evidential import NIG, nig_loss, regulariser
-from rarft.related.phrases import phrases_of
+from rarft.related.phrases import neighbour_of, phrases_of
 from rarft.related.univtg import TEMPERATURE, saliency_loss
 from rarft.related.vtg_gpt import _runs
 from rarft.schema import Span
+from rarft.world.completions import grounded
 from rarft.world.dataset import draw_clip
 from rarft.world.language import parse, timeline
 from rarft.world.truth import spans_of
@@ -192,6 +193,12 @@ def test_captions_say_of_each_second_what_the_story_shows():
                 assert text.endswith(f"{actor.size} {action} on the {scene}")
 
 
+def test_captions_know_nothing_of_the_query_that_a_thought_was_about():
+    for story, query in stories(50):
+        thought = grounded(story, query).split("<think>")[1].split("</think>")[0].strip()
+        assert timeline_captions(thought, story.duration) == timeline_captions(timeline(story), story.duration)
+
+
 def test_a_broken_timeline_gives_no_captions():
     assert timeline_captions("what ?", 3) == [[], [], []]
 
@@ -211,6 +218,11 @@ def test_phrases_are_the_words_of_their_query():
         for slots in (query, *(edit.query for edit in edits.values())):
             phrases = slots.phrases()
             assert list(phrases) == slots.filled
+            assert phrases_of(slots.sentence()) == [p for slot, p in phrases.items() if slot != "order"]
+            neighbour = neighbour_of(slots.sentence())
+            assert (neighbour is None) == (slots.order is None)
+            if neighbour:
+                assert neighbour[0] == slots.order[0] and len(neighbour[1]) == 3
             for slot, phrase in phrases.items():
                 plural = phrase + "s" if slot == "part" and slots.count != "one" else phrase
                 assert plural in slots.sentence(), (slot, phrase, slots.sentence())

@@ -1,6 +1,7 @@
 """What every related system has to keep to, on the shipped clips and the shipped base's features."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from rarft.errors import InputError
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
-from rarft.related.data import training_groups
+from rarft.related.data import order_pairs, training_groups
 from rarft.related.policies import Constant, QueryOnly
 from rarft.schema import Span
 from rarft.world.dataset import kind_of, make_world, shuffled
@@ -144,6 +145,39 @@ def test_groups_have_the_negatives_of_their_setting(clips, negatives, length):
         assert len(group) == length and len({sample.video for sample in group}) == 1
         assert group[0].spans == spans_of(story, parse(group[0].query))
         assert not any(happens(story, sample.query) for sample in group[1:])
+
+
+def test_order_pairs_differ_in_the_order_alone(clips):
+    pairs = order_pairs(clips)
+    assert len(pairs) >= len(clips) // 2
+    stories = {str(clip.path): clip.story for clip in clips}
+    for right, turned in pairs:
+        query, other, story = parse(right.query), parse(turned.query), stories[right.video]
+        assert spans_of(story, query) == right.spans and not turned.spans and not happens(story, turned.query)
+        assert query.order[1] == other.order[1] and query.order[0] != other.order[0]
+        assert replace(query, order=None) == replace(other, order=None) and kind_of(right) == "relevant"
+
+
+def test_an_order_holds_if_its_events_come_in_that_order(clips, bank):
+    """With a network that knows when everything happens, as the stories tell."""
+    stories = {str(clip.path): clip.story for clip in clips}
+    samples = [sample for pair in order_pairs(clips) for sample in pair]
+    system, sentences = PhraseAlignment(), []
+
+    def when(batch, phrases, mask):
+        times = torch.zeros(batch.steps.shape)
+        for row, (sample, action) in enumerate(sentences.pop(0)):
+            query, story = parse(sample.query), stories[sample.video]
+            actor = next(a for a in story.actors if (a.colour, a.shape) == (query.colour, query.shape))
+            event = next(e for e in actor.events if e.action == (action or query.action))
+            times[row, int((event.start + event.end) / 2 / float(batch.step_seconds[row]))] = 1.0
+        return times
+
+    system.network = SimpleNamespace(when=when)
+    sentences += [[(s, None) for s in samples], [(s, parse(s.query).order[1]) for s in samples]]
+    plain = replace(samples[0], query="the red ring grows")
+    holds = system.ordered([*samples, plain], bank).tolist()
+    assert holds[:-1] == [1.0 if sample.relevant else -1.0 for sample in samples] and holds[-1] > 1
 
 
 def vtg_gpt(clips, **options):
