@@ -7,6 +7,7 @@ meaning hangs on colour alone.
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import networkx as nx
@@ -351,22 +352,26 @@ def related_systems() -> Figure:
 
 
 def part_graph(graph: nx.Graph, entities: Sequence[str], limit: int) -> Figure:
-    """Entities on the left, the first `limit` parts in which any of them appears on the right."""
+    """Entities on the left; on the right the parts in which any of them appears, at most `limit`, those with more of
+    them first."""
     left = [("entity", name) for name in entities if ("entity", name) in graph]
-    right = sorted({part for name in left for part in graph[name]})[:limit]
-    drawn = graph.subgraph([*left, *right])
-    figure = Figure(figsize=(7, 0.4 * max(len(right), 4)))
+    shared = Counter(part for name in left for part in graph[name])
+    right = sorted(shared, key=lambda part: (-shared[part], part))[:limit]
+    heights = np.linspace(0, 1 - len(right), len(left) + 2)[1:-1].tolist()
+    places = {name: (0.0, y) for name, y in zip(left, heights, strict=True)}
+    places |= {part: (1.0, -float(row)) for row, part in enumerate(right)}
+    figure = Figure(figsize=(7, 0.45 * max(len(right), 4)))
     axis = figure.subplots()
     nx.draw_networkx(
-        drawn,
-        pos=nx.bipartite_layout(drawn, left),
+        graph.subgraph(places),
+        pos=places,
         ax=axis,
-        labels={node: f"part {node[1]}" if node[0] == "part" else node[1] for node in drawn},
-        node_color=[SKY if node[0] == "part" else ORANGE for node in drawn],
-        node_size=2200,
-        font_size=8,
+        labels={node: f"part {node[1]}" if node[0] == "part" else node[1] for node in places},
+        node_size=0,
+        font_size=9,
         edge_color=GREY,
+        bbox={"boxstyle": "round", "facecolor": "white", "edgecolor": BLUE},
     )
-    axis.margins(0.15)
+    axis.margins(0.2, 0.1)
     axis.axis("off")
     return figure
