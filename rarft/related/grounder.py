@@ -13,6 +13,7 @@ from rarft.prompts import DESCRIBE
 from rarft.related.bank import Bank
 from rarft.related.blocks import in_batches
 from rarft.related.protocol import Answer, Untrained
+from rarft.response import parse_response
 from rarft.schema import Crop, Sample, Span
 
 
@@ -39,12 +40,13 @@ class Grounder(Untrained):
         return answers
 
     def describe(self, crops: Sequence[Crop]) -> list[str]:
-        """A timeline of each crop, asked for without a query (the base's own captioning task)."""
+        """What the model thinks of each crop when it is asked to describe it, without a query: the base's captioning
+        task. Whatever it answers after its thought is left out."""
         texts: list[str] = []
         batches = in_batches(crops)
         for part in progress(batches, total=len(batches), desc="captions"):
             texts += generate(self.model, self.processor, self.cache.get(part), [DESCRIBE] * len(part))
-        return [text.replace("<think>", "").replace("</think>", "").strip() for text in texts]
+        return [parse_response(text).think or "" for text in texts]
 
 
 class Remembering(Grounder):

@@ -81,13 +81,16 @@ class VTGGPT(Untrained):
         return Answer(Span(round(first * seconds, 2), round(last * seconds, 2)), doubt)
 
     def similarity(self, sample: Sample, bank: Bank) -> np.ndarray:
-        """Of each step: the mean cosine of its caption with the rewritten queries, of the caption that is nearest. -1
-        where nothing was said."""
+        """Of each step: the mean cosine of its caption with the rewritten queries, of the caption that is nearest. A
+        step of which nothing was said is as unlike as the least similar other one; -1 if nothing was said at all."""
         queries = bank.encoder(self.rewrite(sample.query))
-        values = []
-        for said in self.captions[sample.crop]:
-            values.append(float((bank.encoder(list(said)) @ queries.T).mean(1).max()) if said else -1.0)
-        return np.array(values)
+        captions = self.captions[sample.crop]
+        values = {
+            step: float((bank.encoder(list(said)) @ queries.T).mean(1).max())
+            for step, said in enumerate(captions)
+            if said
+        }
+        return np.array([values.get(step, min(values.values(), default=-1.0)) for step in range(len(captions))])
 
 
 def scaled_to_unit(similarity: np.ndarray) -> np.ndarray:

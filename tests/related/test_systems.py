@@ -199,6 +199,17 @@ def test_vtg_gpt_grounds_by_captions_and_its_scaled_score_refuses_nothing(clips,
     assert np.mean(doubt) > np.mean(mine)
 
 
+def test_a_second_without_a_caption_does_not_stretch_the_scale(clips, bank):
+    """It was -1 once: all other seconds then scored nearly 1, and the answer was the whole video."""
+    sample = asked(clips)[0]
+    whole, gap = vtg_gpt(clips), vtg_gpt(clips)
+    gap.captions = {crop: [*said[:-1], []] for crop, said in gap.captions.items()}
+    known = whole.similarity(sample, bank)[:-1]
+    assert gap.similarity(sample, bank) == pytest.approx([*known, known.min()])
+    gap.captions = {crop: [[] for _ in said] for crop, said in gap.captions.items()}
+    assert set(gap.similarity(sample, bank)) == {-1.0}
+
+
 def test_measures_of_an_oracle_and_of_always_refusing(clips, bank):
     samples = asked(clips) + shuffled(clips, np.random.default_rng(0))
     kinds, stories = (
