@@ -71,7 +71,7 @@ def _names_held_out(queries: Iterable[Slots]) -> bool:
 
 def order_pairs(world: Sequence[WorldClip], *, seed: int = 0) -> list[tuple[Sample, Sample]]:
     """For each clip whose story allows one: a relevant query with an order, and the same with the order turned round,
-    which happens nowhere in the clip. Every word of the two but one is the same."""
+    which happens nowhere in the clip. The two differ in the words of the order alone."""
     rng = np.random.default_rng(seed)
     pairs = []
     for clip in world:

@@ -6,7 +6,7 @@ most "yes" are looked at, with what the sub-questions have told.
 
 Kept: the graph, retrieval by entities, structured sub-questions, the choice by their answers. Scaled down: entities
 with the same name are the same one; sub-questions are put to what a captioner wrote of a part, by the world's language
-(`Told`) or by a language model behind any server (`Server`). Ours: where no part answers yes to everything, the query
+(`told`) or by a language model behind any server (`Server`). Ours: where no part answers yes to everything, the query
 is refused, the "no" is the reason, and what the captioner wrote instead is the correction.
 
 Does it refuse? Nobody trained it to. But "is there a ring? is it red? does it grow, and after that blink?" has an
@@ -113,12 +113,11 @@ class Vgent(Untrained):
         indexes: by the path of the video.
         verify: answers sub-questions.
 
-    `choose` names the parts for a grounder that is to look itself, see `rarft.related.looking`. `questions` counts the
-    parts that sub-questions were asked about.
+    `choose` names the parts for a grounder that is to look itself, see `rarft.related.looking`.
     """
 
     def __init__(self, indexes: dict[str, Index], verify: Verifier = told):
-        self.indexes, self.verify, self.questions = indexes, verify, 0
+        self.indexes, self.verify = indexes, verify
 
     def checked(self, sample: Sample) -> list[Checked]:
         """The parts that retrieval brings, least doubt first."""
@@ -126,7 +125,6 @@ class Vgent(Untrained):
         similarity = index.similarity([sample.query])[0]
         shared = index.sharing(entities_of(sample.query, index))
         parts = sorted(shared, key=lambda part: (-shared[part], -similarity[part]))[:FOUND]
-        self.questions += len(parts)
         return sorted((self.verify(index, part, sample.query) for part in parts), key=lambda checked: checked.no)
 
     def choose(self, sample: Sample) -> list[Choice]:
