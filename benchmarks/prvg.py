@@ -1,0 +1,112 @@
+"""Does a paragraph help to find its sentences, and what does one wrong sentence do to the others?
+
+    python benchmarks/prvg.py --seeds 0 1 2            # 15 minutes a seed on one core; goes on where it stopped
+
+Writes data/results/prvg.json. Each network is asked for the sentences of the same paragraphs alone, in order, in
+reverse, and with one of them replaced by a hard-irrelevant or a shuffled query.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from resume import digest, resumed
+
+from rarft.course import BUILD, ROOT
+from rarft.files import write_json
+from rarft.machine import machine
+from rarft.metrics import auroc, best_iou, mean
+from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.related import Answer, Bank
+from rarft.related.blocks import STEPS
+from rarft.related.data import training_groups
+from rarft.related.prvg import MOST, PRVG, in_order
+from rarft.schema import Sample
+from rarft.world.dataset import make_world
+
+RESULTS = ROOT / "data" / "results" / "prvg.json"
+TRAIN_CLIPS, TEST_CLIPS, TEST_SEED = 2400, 200, 13
+SETTINGS = [(negatives, ordered) for negatives in ("none", "all") for ordered in (True, False)]
+Groups = list[Sequence[Sample]]
+
+
+def paragraphs(groups: Groups) -> list[Groups]:
+    """The groups of each clip in order, of which no two are about the same segment."""
+    by_clip: dict[str, dict[tuple, Sequence[Sample]]] = {}
+    for group in groups:
+        by_clip.setdefault(group[0].video, {}).setdefault(group[0].spans[0], group)
+    return [in_order(list(found.values())[:MOST]) for found in by_clip.values() if len(found) > 1]
+
+
+def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float]:
+    """Of its relevant sentences."""
+    return [best_iou([a.span], s.spans) for s, a in zip(paragraph, answers, strict=True) if s.relevant]
+
+
+def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
+    """mIoU of relevant sentences in each company, and the AUROC of the presence logit within wrong paragraphs."""
+    right = [[group[0] for group in groups] for groups in made]
+    companies = {
+        "alone": [[sentence] for paragraph in right for sentence in paragraph],
+        "in order": right,
+        "reversed": [paragraph[::-1] for paragraph in right],
+    }
+    # Of each paragraph, every sentence is wrong once; so all others are compared with themselves in right company.
+    for name, number in (("edited", 1), ("shuffled", -1)):
+        companies[name] = [
+            [*paragraph[:wrong], groups[wrong][number], *paragraph[wrong + 1 :]]
+            for paragraph, groups in zip(right, made, strict=True)
+            for wrong in range(len(paragraph))
+        ]
+    found = {}
+    for name, asked in companies.items():
+        answers = system.answer_paragraphs(asked, bank)
+        found[name] = mean([iou for p, a in zip(asked, answers, strict=True) for iou in iou_of(p, a)])
+        if name in ("edited", "shuffled"):
+            relevant = [sentence.relevant for paragraph in asked for sentence in paragraph]
+            doubts = [answer.refusal for paragraph in answers for answer in paragraph]
+            found[f"auroc {name}"] = auroc([not true for true in relevant], doubts)
+            alone = [[sentence] for paragraph in asked for sentence in paragraph]
+            doubts = [answer.refusal for [answer] in system.answer_paragraphs(alone, bank)]
+            found[f"auroc {name} alone"] = auroc([not true for true in relevant], doubts)
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    folder = BUILD / "related"
+    setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "tests": TEST_CLIPS}
+    stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}
+    model, processor = load_model(dtype="float32")
+    freeze_vision(model)
+    bank = Bank(VisionCache(model, processor, folder=folder / "features"))
+    train = make_world(folder / "train", "train", TRAIN_CLIPS)
+    test = make_world(folder / "paragraphs", "train", TEST_CLIPS, seed=TEST_SEED)
+    made = paragraphs(training_groups(test, negatives="all", queries=MOST, seed=TEST_SEED))
+    stored["paragraphs"] = {"count": len(made), "sentences": mean([len(groups) for groups in made])}
+    done = {(row["negatives"], row["ordered"], row["seed"]) for row in stored["rows"]}
+    for seed in options.seeds:
+        for negatives, ordered in SETTINGS:
+            if (negatives, ordered, seed) in done:
+                continue
+            groups = training_groups(train, negatives=negatives, queries=MOST, seed=seed)
+            bank.videos([group[0] for group in groups])
+            system = PRVG(ordered=ordered, steps=options.steps, seed=seed)
+            system.fit(groups, bank)
+            row = {"negatives": negatives, "ordered": ordered, "seed": seed, **figures(system, made, bank)}
+            stored["rows"].append(row)
+            write_json(options.out, stored)
+            print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
