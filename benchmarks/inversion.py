@@ -127,7 +127,8 @@ class Bench:
         kinds = np.array([kind_of(sample) for sample, _ in asked])
         relevant, hard = kinds == "relevant", kinds != "shuffled"
         verdicts = np.array([{"g": "grounds", "r": "refuses"}.get(letter, "unreadable") for letter in told["verdict"]])
-        doubts = np.array(told["refusal_probability"], float)
+        # An answer that says neither has no probability of refusing.
+        doubts = np.nan_to_num(np.array(told["refusal_probability"], float), nan=0.5)
         found = {
             "miou": mean(np.array(told["iou"], float)[relevant]),
             "f1": relevance_f1(relevant[hard], verdicts[hard])["f1"],

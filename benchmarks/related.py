@@ -33,6 +33,7 @@ from rarft.related.data import order_pairs, training_groups
 from rarft.related.grounder import Grounder, Remembering
 from rarft.related.policies import Constant, QueryOnly
 from rarft.related.protocol import choose_threshold, measure
+from rarft.related.prvg import PRVG
 from rarft.related.retrieval import Index
 from rarft.related.vgent import Vgent
 from rarft.related.vtg_gpt import timeline_captions
@@ -67,6 +68,8 @@ def trainings() -> Iterator[Training]:
     for regulariser, negatives in (("geom", "none"), ("original", "none"), ("geom", "all")):
         make = partial(Evidential, regulariser=regulariser)
         yield Training(f"evidential, {regulariser}", make, negatives, readings=widths)
+    for negatives in ("none", "all"):
+        yield Training("PRVG", PRVG, negatives)
     yield Training("query only", lambda seed, steps: QueryOnly(), "all")
 
 

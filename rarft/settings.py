@@ -18,7 +18,7 @@ FILE, CONFIG = "rarft_settings.json", "config.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """fps, max_pixels, min_frame_pixels, factor: see `rarft.video.reader.read_video`.
+    """fps, max_pixels, min_frame_pixels, factor, max_seconds: see `rarft.video.reader.read_video`.
 
     style: of the prompts, see `rarft.prompts`; None keeps what the checkpoint's config.json names, else "instruct".
     max_new_tokens: of an answer.
@@ -28,13 +28,14 @@ class Settings:
     max_pixels: int | None = None
     min_frame_pixels: int | None = None
     factor: int | None = None
+    max_seconds: float | None = None
     style: str | None = None
     max_new_tokens: int = 512
 
     @property
     def video(self) -> dict[str, Any]:
         """The options of `read_video` and `VisionCache`."""
-        names = ("fps", "max_pixels", "min_frame_pixels", "factor")
+        names = ("fps", "max_pixels", "min_frame_pixels", "factor", "max_seconds")
         return {name: getattr(self, name) for name in names}
 
     def changed(self, **changes: Any) -> Settings:

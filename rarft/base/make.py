@@ -23,7 +23,7 @@ from safetensors.torch import load_model
 from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
 
 from rarft.base.lessons import draw_lesson
-from rarft.base.tiny import FRAME, tiny_model, tiny_processor
+from rarft.base.tiny import FRAME, LONGEST_SECONDS, tiny_model, tiny_processor
 from rarft.base.vision import train_vision
 from rarft.errors import InputError
 from rarft.files import read_json, write_json
@@ -50,7 +50,9 @@ STAGES = {  # steps, batch, peak learning rate
 BF16_STAGES = ("captioning", "tasks", "describing")  # where the processor has units for it
 SAVE_STEPS = 200
 # Every clip is read at 64×64 pixels, whatever its size: what the tower was trained on.
-SETTINGS = Settings(max_pixels=FRAME**2, min_frame_pixels=FRAME**2, factor=32, max_new_tokens=352)
+SETTINGS = Settings(
+    max_pixels=FRAME**2, min_frame_pixels=FRAME**2, factor=32, max_seconds=LONGEST_SECONDS, max_new_tokens=352
+)
 
 
 def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:

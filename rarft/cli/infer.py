@@ -19,6 +19,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--model", default=str(BASE), help="a folder, a preset (rarft/models/presets.py) or a hub name")
     add("--video", type=Path, help="one video, with --query")
     add("--query", help="what to look for")
+    add("--start", type=float, help="with --video: look from this second on, and count from it")
+    add("--end", type=float, help="with --video: look no further than this second")
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
     add("--out", type=Path, help="with --questions: JSON Lines of answers; an interrupted run resumes")
     add("--batch", type=int, default=16, help="with --questions: how many at a time")
@@ -35,6 +37,11 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object")
 
 
+def _question(options: Namespace) -> dict:
+    part = {name: value for name in ("start", "end") if (value := getattr(options, name)) is not None}
+    return {"video": str(options.video), "query": options.query, **part}
+
+
 def run(options: Namespace) -> int:
     many = options.questions is not None
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
@@ -42,7 +49,7 @@ def run(options: Namespace) -> int:
     from rarft.inference import infer_all, read_questions
     from rarft.video import GuardedReader
 
-    questions = read_questions(options.questions) if many else [{"video": str(options.video), "query": options.query}]
+    questions = read_questions(options.questions) if many else [_question(options)]
     reader = GuardedReader()
     try:
         answer = _answerer(options, reader)

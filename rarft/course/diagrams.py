@@ -338,8 +338,39 @@ def related_systems() -> Figure:
             "nothing left\nafter scaling",
         ),
     }
+    return _mechanisms(rows, ("reads", "computes", "answers", "doubt"))
+
+
+def training_signals() -> Figure:
+    """Three ways to train a grounder on more than segments: what is shown, what is rewarded, what is answered, and what
+    could be read as doubt."""
+    rows = {
+        "IGV": (
+            "the video, and what\na mask leaves of it",
+            "the kept part answers,\nthe rest cannot",
+            "an answer",
+            "attention to\nnothing",
+        ),
+        "PRVG": (
+            "a paragraph,\nall sentences at once",
+            "each its segment;\nattention inside",
+            "a segment for\neach sentence",
+            "a presence logit\nfor each",
+        ),
+        "Invert4TVG": (
+            "whole videos, and\nsegments alone",
+            "segments, verbs,\ndescriptions",
+            "segment or words,\nas asked",
+            "own probability\nof refusing",
+        ),
+    }
+    return _mechanisms(rows, ("is shown", "is trained on", "answers", "doubt"))
+
+
+def _mechanisms(rows: Mapping[str, Sequence[str]], heads: Sequence[str]) -> Figure:
+    """A row of four boxes for each system, under four heads; the last one, doubt, stands apart."""
     figure, axis = canvas(0.5 + 0.82 * len(rows))
-    for x, head in zip((1.15, 2.85, 4.55, 6.25), ("reads", "computes", "answers", "doubt"), strict=True):
+    for x, head in zip((1.15, 2.85, 4.55, 6.25), heads, strict=True):
         axis.text(x + 0.75, 0.25, head, ha="center", fontsize=9, color=GREY)
     for number, (name, texts) in enumerate(rows.items()):
         y = 0.42 + 0.82 * number

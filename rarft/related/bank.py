@@ -20,6 +20,7 @@ from rarft.models import VisionCache, VisionFeatures
 from rarft.schema import Crop, Sample
 
 GRID = 2  # regions on each side of a frame
+LONGEST = 512  # steps that a video may have: systems have a position for each
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,14 @@ class Bank:
         return adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2).contiguous()
 
     def batch(self, samples: Sequence[Sample]) -> Batch:
-        """Samples as padded tensors. Raises InputError for a sample without a duration."""
+        """Samples as padded tensors. Raises InputError for a sample without a duration, or with too many steps."""
         lacking = next((s for s in samples if not s.duration), None)
         if lacking is not None:
             raise InputError(f"{lacking.video}: its duration is not known, and steps are counted in seconds of it")
         videos = self.videos(samples)
+        long = next((s for s, v in zip(samples, videos, strict=True) if len(v) > LONGEST), None)
+        if long is not None:
+            raise InputError(f"{long.video}: more than {LONGEST} steps of time; read fewer frames a second (fps)")
         words = [torch.from_numpy(w) for w in self.encoder.words([s.query for s in samples])]
         lengths = torch.tensor([len(v) for v in videos])
         seconds = torch.tensor([float(s.duration or 0) for s in samples]) / lengths

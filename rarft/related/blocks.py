@@ -17,12 +17,11 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from rarft.progress import progress
-from rarft.related.bank import Bank, Batch
+from rarft.related.bank import LONGEST, Bank, Batch
 from rarft.schema import Sample, Span
 
 WIDTH, HEADS, LAYERS = 128, 4, 3
 STEPS = 1500  # of training
-LONGEST = 512  # steps that have a position of their own
 T = TypeVar("T")
 
 
@@ -180,18 +179,16 @@ def train(
     rate: float = 1e-3,
     desc: str = "",
 ) -> list[float]:
-    """Train a module by AdamW, one cycle of the rate, gradients clipped at 1. Returns the loss of each step.
+    """Train a module on groups of samples; see `optimise`. Returns the loss of each step.
 
     A group gives its relevant sample and, if it has any, one irrelevant one, drawn anew; a batch has `batch_size`
     samples. Groups come in random order, each once before any comes again.
     """
     rng = np.random.default_rng(seed)
-    optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=0.01)
-    schedule = OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=max(0.1, 2 / steps))
-    module.train()
     waiting: list[int] = []
-    losses = []
-    for _ in progress(range(steps), total=steps, desc=desc):
+
+    def loss_of_batch() -> Tensor:
+        nonlocal waiting
         samples: list[Sample] = []
         while len(samples) < batch_size:
             waiting = waiting or rng.permutation(len(groups)).tolist()
@@ -199,7 +196,21 @@ def train(
             samples.append(group[0])
             if len(group) > 1:
                 samples.append(group[1 + int(rng.integers(len(group) - 1))])
-        value = loss(bank.batch(samples), samples)
+        return loss(bank.batch(samples), samples)
+
+    return optimise(module, loss_of_batch, steps=steps, rate=rate, desc=desc)
+
+
+def optimise(
+    module: nn.Module, loss_of_batch: Callable[[], Tensor], *, steps: int, rate: float = 1e-3, desc: str = ""
+) -> list[float]:
+    """Train a module by AdamW, one cycle of the rate, gradients clipped at 1. Returns the loss of each step."""
+    optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=0.01)
+    schedule = OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=max(0.1, 2 / steps))
+    module.train()
+    losses = []
+    for _ in progress(range(steps), total=steps, desc=desc):
+        value = loss_of_batch()
         optimiser.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1.0)

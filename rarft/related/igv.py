@@ -24,11 +24,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
-from torch.optim.lr_scheduler import OneCycleLR
 
-from rarft.progress import progress
 from rarft.related.bank import Bank
-from rarft.related.blocks import STEPS, WIDTH, Content, Pooled, in_batches, parameters_of
+from rarft.related.blocks import STEPS, WIDTH, Content, Pooled, in_batches, optimise, parameters_of
 from rarft.related.shortcut import ANSWERS, Question
 
 BUDGET = 0.5  # share of the cells that the mask may take without a price
@@ -120,18 +118,13 @@ class IGV:
         rng = np.random.default_rng(self.seed)
         self.network = _Network(bank.video_size, bank.word_size, len(ANSWERS))
         self.parameters = parameters_of(self.network)
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-3, weight_decay=0.01)
-        schedule = OneCycleLR(optimiser, max_lr=1e-3, total_steps=self.steps, pct_start=max(0.1, 2 / self.steps))
-        self.network.train()
-        for _ in progress(range(self.steps), total=self.steps, desc="IGV" if self.invariant else "plain"):
-            batch = [asked[i] for i in rng.choice(len(asked), min(batch_size, len(asked)), replace=False)]
-            loss = self._loss(as_tensors(batch, bank), torch.tensor([question.answer for question in batch]))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        self.network.eval()
+
+        def loss_of_batch() -> Tensor:
+            drawn = [asked[i] for i in rng.choice(len(asked), min(batch_size, len(asked)), replace=False)]
+            return self._loss(as_tensors(drawn, bank), torch.tensor([question.answer for question in drawn]))
+
+        desc = "IGV" if self.invariant else "without a mask"
+        self.losses = optimise(self.network, loss_of_batch, steps=self.steps, desc=desc)
 
     def _loss(self, asked: Asked, answers: Tensor) -> Tensor:
         cells, query = self.network.read(asked)

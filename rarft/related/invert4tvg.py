@@ -32,7 +32,7 @@ from rarft.world.scenes import Event, Setting, Story
 GROUND, VERB, ACTIONS, DESCRIPTION = "ground", "verb", "actions", "description"
 TASKS = (VERB, ACTIONS, DESCRIPTION)
 SHARE = 0.2  # of the prompts
-MASKED = "[verb]"
+MASKED = NIL  # a word that the tiny base has a token for
 QUESTIONS = {ACTIONS: "describe segment", DESCRIPTION: "describe the segment"}
 
 

@@ -104,7 +104,7 @@ def squeezed(seconds: float) -> Callable[..., Clip]:
     their times scaled down. For the `reader` of a `rarft.models.VisionCache`."""
 
     def read(path: str, *, fps: float, **video: Any) -> Clip:
-        clip = read_video(path, fps, **{**video, "max_frames": round(fps * seconds)})
+        clip = read_video(path, fps, **{**video, "max_frames": round(fps * seconds), "max_seconds": None})
         return replace(clip, seconds=clip.seconds * (seconds / clip.duration), duration=seconds, fps=fps)
 
     return read

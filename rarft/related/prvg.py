@@ -22,13 +22,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
-from rarft.progress import progress
-from rarft.related.bank import Bank, Batch
+from rarft.related.bank import LONGEST, Bank, Batch
 from rarft.related.blocks import (
     HEADS,
-    LONGEST,
     STEPS,
     WIDTH,
     Content,
@@ -36,6 +33,7 @@ from rarft.related.blocks import (
     foreground_of,
     generalised_iou,
     in_batches,
+    optimise,
     parameters_of,
 )
 from rarft.related.protocol import Answer, System
@@ -130,18 +128,12 @@ class PRVG(System):
         for group in groups:
             by_video.setdefault(group[0].crop, []).append(group)
         videos = list(by_video.values())
-        optimiser = torch.optim.AdamW(self.network.parameters(), lr=1e-3, weight_decay=0.01)
-        schedule = OneCycleLR(optimiser, max_lr=1e-3, total_steps=self.steps, pct_start=max(0.1, 2 / self.steps))
-        self.network.train()
-        for _ in progress(range(self.steps), total=self.steps, desc="PRVG"):
+
+        def loss_of_batch() -> Tensor:
             drawn = rng.choice(len(videos), min(batch_size, len(videos)), replace=False)
-            loss = self._loss(as_paragraphs([self._paragraph(videos[i], rng) for i in drawn], bank))
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-        self.network.eval()
+            return self._loss(as_paragraphs([self._paragraph(videos[i], rng) for i in drawn], bank))
+
+        self.losses = optimise(self.network, loss_of_batch, steps=self.steps, desc="PRVG")
 
     def _paragraph(self, groups: Sequence[Sequence[Sample]], rng: np.random.Generator) -> list[Sample]:
         count = int(rng.integers(1, min(MOST, len(groups)) + 1))

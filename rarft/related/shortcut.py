@@ -46,7 +46,8 @@ def questions(
 
     Args:
         rule: see `scene_by_rule`; None for none, then every other shot will do.
-        share: of the questions that follow the rule; in the others the second shot is any.
+        share: of the questions that follow the rule; in the others the second shot is any, and so follows it one time
+            in four.
 
     Raises InputError where no clip has an action of `ANSWERS`.
     """
@@ -84,9 +85,13 @@ def shows(story: Story, actor: Actor) -> bool:
 
 
 def _another(clips: Sequence[WorldClip], actor: Actor, scene: str | None, rng: np.random.Generator) -> WorldClip | None:
-    other = clips[int(rng.integers(len(clips)))]
-    fits = scene is None or other.story.settings[0].scene == scene
-    return other if fits and not shows(other.story, actor) else None
+    """A clip without this actor, in this scene or in any; drawn again until one fits, or questions with a rule would be
+    rarer than their share."""
+    for number in rng.permutation(len(clips)).tolist():
+        story = clips[number].story
+        if not shows(story, actor) and scene in (None, story.settings[0].scene):
+            return clips[number]
+    return None
 
 
 def _question(clip: WorldClip, other: WorldClip, actor: Actor, place: int) -> Question:

@@ -19,7 +19,7 @@ from PIL import Image
 from rarft.errors import VideoError
 from rarft.video.container import check_container
 
-FRAMES_AT_A_TIME = 64
+BYTES_AT_A_TIME = 2**26  # of frames at full size: two of 4K, and at most 64 of any
 LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 
 
@@ -48,6 +48,7 @@ def read_video(
     min_frame_pixels: int | None = None,
     max_frames: int | None = None,
     factor: int | None = None,
+    max_seconds: float | None = None,
 ) -> Clip:
     """Decode a video at `fps` frames a second.
 
@@ -58,6 +59,7 @@ def read_video(
         max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
+        max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
     0 or less."""
@@ -71,6 +73,11 @@ def read_video(
     if not 0 <= first < last:
         raise VideoError(f"{path}: the crop {start} to {end} s is not inside the video, which lasts {length:.2f} s")
     duration = last - first
+    if max_seconds is not None and math.floor(duration) > max_seconds:
+        raise VideoError(
+            f"{path}: lasts {duration:.0f} s, and this model can name seconds up to {max_seconds:g}; ask about a part "
+            "of it (start and end), or cut it into windows"
+        )
     count = max(1, int(np.floor(duration * fps + 1e-6)))
     if max_frames is not None and count > max_frames:
         count, fps = max_frames, max_frames / duration
@@ -172,8 +179,9 @@ def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path, size: t
     """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
     parts = []
     with _decoding(path):
-        for begin in range(0, len(indices), FRAMES_AT_A_TIME):
-            frames = reader.get_batch(indices[begin : begin + FRAMES_AT_A_TIME]).asnumpy()
+        at_a_time = min(64, max(1, BYTES_AT_A_TIME // reader[0].asnumpy().nbytes))
+        for begin in range(0, len(indices), at_a_time):
+            frames = reader.get_batch(indices[begin : begin + at_a_time]).asnumpy()
             # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
             parts.append(frames if size is None else np.stack([_scaled(frame, size) for frame in frames]))
         reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)

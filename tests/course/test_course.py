@@ -24,8 +24,8 @@ def cells(path, kind):
     return [c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == kind]
 
 
-def test_fifteen_chapters_in_order():
-    assert [path.name[:2] for path in CHAPTERS] == [f"{n:02d}" for n in range(15)]
+def test_sixteen_chapters_in_order():
+    assert [path.name[:2] for path in CHAPTERS] == [f"{n:02d}" for n in range(16)]
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)

@@ -12,6 +12,7 @@ from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
 from rarft.related.data import order_pairs, training_groups
 from rarft.related.policies import Constant, QueryOnly
+from rarft.related.prvg import PRVG
 from rarft.schema import Span
 from rarft.world.dataset import kind_of, make_world, shuffled
 from rarft.world.language import parse
@@ -25,6 +26,7 @@ SYSTEMS = {
     "evidential": lambda: Evidential(steps=STEPS),
     "evidential, original": lambda: Evidential(regulariser="original", refuse_by="aleatoric", steps=STEPS),
     "phrases": lambda: PhraseAlignment(steps=STEPS),
+    "PRVG": lambda: PRVG(steps=STEPS),
     "query only": QueryOnly,
 }
 
@@ -85,7 +87,7 @@ def test_the_same_seed_gives_the_same_system(name, clips, bank):
     assert first.losses == second.losses
 
 
-@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment])
+@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, PRVG])
 @pytest.mark.parametrize("negatives", ["none", "all"])
 def test_training_lowers_the_loss(make, negatives, clips, bank):
     system = make(steps=25)
@@ -102,7 +104,7 @@ def test_explanations_and_corrections_are_of_the_worlds_language(make, clips, ba
         assert parse(answer.correction) is not None and parse(answer.correction) != parse(sample.query)
 
 
-@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, QueryOnly])
+@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, PRVG, QueryOnly])
 def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank):
     def plain(sample, number):
         return replace(sample, query=f"person {number} opens the door with a key")
@@ -127,6 +129,12 @@ def test_one_vector_a_step_is_the_mean_of_its_regions(clips, bank):
 def test_a_sample_without_a_duration_is_named(clips, bank):
     with pytest.raises(InputError, match="00000.mp4: its duration"):
         bank.batch([replace(asked(clips)[0], duration=None)])
+
+
+def test_a_video_with_too_many_steps_is_named(clips, bank, monkeypatch):
+    monkeypatch.setattr("rarft.related.bank.LONGEST", 5)
+    with pytest.raises(InputError, match="00000.mp4: more than 5 steps.*fps"):
+        bank.batch(asked(clips)[:1])
 
 
 def test_unknown_settings_are_errors(clips):

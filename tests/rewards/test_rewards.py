@@ -262,3 +262,13 @@ def test_a_reward_from_outside(tmp_path, monkeypatch):
     for wrong in ("nowhere:reward", "my_rewards:nothing"):
         with pytest.raises(ValueError, match="module:function"):
             make_rewards("robust", [wrong])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_unpaired_surrogates_end_no_run(variant):
+    """JSON may hold them, and so may what a server answers; a tokenizer takes none."""
+    said = "<think>\ud800</think><answer>no such thing \udfff is here</answer><correction>the \ud83d ring</correction>"
+    columns = {"query": ["a \ud800"], "answer": ["no such \udc00 segment"], "contrast": ["1 to 2"]}
+    for reward in make_rewards(variant):
+        [value] = reward([said], spans=[[]], duration=[3.0], correction=["the \ud83d ring"], **columns)
+        assert value is None or 0 <= value <= 2

@@ -1,3 +1,7 @@
+import subprocess
+import sys
+
+import av
 import numpy as np
 import pytest
 
@@ -86,3 +90,37 @@ def test_no_frames_a_second_is_an_error(world):
     for fps in (0.0, -2.0):
         with pytest.raises(VideoError, match="fps"):
             read_video(world[0].path, fps=fps)
+
+
+def test_a_video_longer_than_a_model_can_name_is_an_error(video):
+    assert read_video(video, max_seconds=8).duration == pytest.approx(8.0)
+    assert read_video(video, start=1.0, end=4.0, max_seconds=3).duration == pytest.approx(3.0)
+    with pytest.raises(VideoError, match=r"video.mp4: lasts 8 s.*up to 7; ask about a part"):
+        read_video(video, max_seconds=7)
+
+
+MEMORY = """
+import resource, sys
+from rarft.video import read_video
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+clip = read_video(sys.argv[1], fps=2, max_pixels=4096, min_frame_pixels=4096, factor=32)
+print(len(clip.frames), peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_frames_of_any_size_are_scaled_while_they_are_read(tmp_path):
+    """Thirty frames of 4K, read at once, took 1.6 GB."""
+    with av.open(str(tmp_path / "large.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuv420p"
+        for number in range(30):
+            frame = av.VideoFrame.from_ndarray(np.full((2160, 3840, 3), 3 * number, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY, tmp_path / "large.mp4"], capture_output=True, text=True, check=True
+    )
+    frames, megabytes = done.stdout.split()
+    assert int(frames) == 30 and float(megabytes) < 900

@@ -1,0 +1,166 @@
+"""Inverse tasks: what is asked, what is right, and that their rows and those of grounding do not mix."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rarft.related.consistency import consistency_reward
+from rarft.related.invert4tvg import (
+    DESCRIPTION,
+    GROUND,
+    MASKED,
+    TASKS,
+    VERB,
+    cropped,
+    inverse_demonstrations,
+    inverse_reward,
+    inverted,
+    mixed_dataset,
+    only_grounding,
+    overlap,
+)
+from rarft.response import parse_response
+from rarft.rewards import NAMES, make_rewards
+from rarft.schema import Span
+from rarft.training.dataset import refusal_dataset
+from rarft.world.completions import grounded, refusal_aware
+from rarft.world.dataset import draw_clip, samples_of
+from rarft.world.language import describe, parse
+from rarft.world.truth import spans_of
+from rarft.world.wordings import ACTIONS
+
+
+def drawn(count, split="train"):
+    made = []
+    for index in range(count):
+        story, query, edits = draw_clip(0, split, index)
+        made.append((story, samples_of(f"{index}.mp4", story, query, edits)))
+    return made
+
+
+def test_a_masked_query_has_lost_its_verb_and_nothing_else():
+    tried = 0
+    for story, samples in drawn(400):
+        sample = samples[0]
+        made = inverted(sample, story, VERB)
+        assert made is not None, sample.query
+        shown, action = made
+        assert shown.query.count(MASKED) == 1 and action == parse(sample.query).action
+        assert any(shown.query.replace(MASKED, words) == sample.query for words in ACTIONS[action])
+        assert (shown.start, shown.end) == tuple(sample.spans[0]) and not shown.spans
+        tried += "before" in sample.query
+    assert tried
+
+
+def test_a_cropped_story_says_of_each_second_what_the_whole_says():
+    rng = np.random.default_rng(0)
+    for story, _ in drawn(200):
+        start, end = sorted(rng.choice(story.duration + 1, 2, replace=False).tolist())
+        part = cropped(story, start, end)
+        assert part.duration == end - start
+        for second in range(part.duration):
+            for mine, whole in zip(part.actors, story.actors, strict=True):
+                assert [e.action for e in mine.events if e.start <= second < e.end] == [
+                    e.action for e in whole.events if e.start <= second + start < e.end
+                ]
+        assert part.settings[0].start == 0 and part.settings[-1].end == part.duration
+
+
+def test_demonstrations_earn_the_full_reward():
+    for story, samples in drawn(60):
+        for task, (_, completion) in zip(TASKS, inverse_demonstrations([(story, samples[0])]), strict=True):
+            words = inverted(samples[0], story, task)[1]
+            assert inverse_reward([completion], [task], [words]) == [pytest.approx(1.0, abs=1e-5)]
+            assert parse_response(completion).well_formed
+
+
+def test_a_description_is_a_sentence_that_happens():
+    for story, samples in drawn(60):
+        assert spans_of(story, parse(inverted(samples[0], story, DESCRIPTION)[1])) == samples[0].spans
+
+
+def test_overlap_is_the_f1_of_two_sets():
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        said, true = ([str(w) for w in rng.choice(list("abcde"), rng.integers(0, 5))] for _ in range(2))
+        hits = [w for w in set(said) if w in true]
+        precision, recall = (len(hits) / len(set(s)) if s else 0.0 for s in (said, true))
+        expected = 2 * precision * recall / (precision + recall) if hits else 0.0
+        assert overlap(said, true) == pytest.approx(expected)
+
+
+def test_other_queries_are_not_inverted_for_want_of_a_verb():
+    story, samples = drawn(1)[0]
+    assert inverted(replace(samples[0], query="a person opens the door"), story, VERB) is None
+
+
+def test_rows_are_mixed_by_share_and_grounding_rows_stay():
+    world = drawn(40)
+    rows = refusal_dataset([samples for _, samples in world], "plain", epochs=5)
+    inverses = [(*inverted(samples[0], story, task), task) for story, samples in world for task in TASKS]
+    mixed = mixed_dataset(rows, inverses, "plain", share=0.25, seed=3)
+    tasks = Counter(mixed[i]["task"] for i in range(len(mixed)))
+    assert len(mixed) == len(rows) == 400 and 60 < len(rows) - tasks[GROUND] < 140
+    for i in range(len(rows)):
+        row = mixed[i]
+        assert row == mixed[i] and set(row) == {*rows[i], "task", "words"}
+        if row["task"] == GROUND:
+            assert {name: row[name] for name in rows[i]} == rows[i]
+        else:
+            [video] = [part for part in row["prompt"][-1]["content"] if part["type"] == "video"]
+            assert video["end"] - video["start"] == row["duration"] and row["words"]
+    plain = mixed_dataset(rows, inverses, "plain", share=0.0)
+    assert all(plain[i]["task"] == GROUND for i in range(len(plain)))
+
+
+def test_each_reward_sees_its_own_rows_only():
+    columns = {
+        "task": [GROUND, VERB, GROUND],
+        "words": ["", "grows", ""],
+        "query": ["the red ring grows", f"the red ring {MASKED}", "the red ring grows"],
+        "spans": [[[1.0, 3.0]], [], []],
+        "duration": [4.0, 2.0, 4.0],
+        "answer": ["1 to 3", "", "no such segment : red not blue"],
+        "contrast": ["", "", ""],
+        "correction": ["NIL", "", "the blue ring grows"],
+    }
+    completions = [
+        "<think>a</think><answer>1 to 3</answer><correction>NIL</correction>",
+        "<think>a</think><answer>grows</answer><correction>NIL</correction>",
+        "<think>a</think><answer>1 to 3</answer><correction>NIL</correction>",
+    ]
+    for name, reward in zip(NAMES, make_rewards(), strict=True):
+        given = only_grounding(reward)(completions, prompts=["p"] * 3, trainer_state=None, **columns)
+        assert given[1] is None and None not in (given[0], given[2])
+        kept = {key: [values[0], values[2]] for key, values in columns.items()}
+        assert [given[0], given[2]] == reward([completions[0], completions[2]], **kept)
+        assert only_grounding(reward).__name__ == name
+    assert inverse_reward(completions, **columns) == [None, 1.0, None]
+    assert inverse_reward(["no tags"], ["verb"], ["grows"]) == [0.0]
+
+
+def test_an_answer_is_consistent_if_the_own_timeline_says_the_same():
+    for story, samples in drawn(150):
+        for sample in samples:
+            query = parse(sample.query)
+            duration = [float(story.duration)]
+            right = refusal_aware(story, query)
+            assert consistency_reward([right], [sample.query], duration) == [1.0]
+            blind = grounded(story, query)
+            expected = 1.0 if spans_of(story, query) else 0.0
+            assert consistency_reward([blind], [sample.query], duration) == [expected]
+
+
+def test_consistency_needs_a_timeline_and_knows_no_truth():
+    story, samples = drawn(1)[0]
+    answer = "<think> nothing </think><answer> 1 to 2 </answer><correction> NIL </correction>"
+    assert consistency_reward([answer], [samples[0].query], [12.0]) == [0.0]
+    assert consistency_reward([answer], ["a person opens the door"], [12.0]) == [0.0]
+    other, *_ = draw_clip(0, "train", 7)  # a timeline of another clip, and an answer that fits it
+    event = other.actors[0].events[0]
+    query = describe(other, other.actors[0], event).sentence()
+    lie = grounded(other, parse(query))
+    assert consistency_reward([lie], [query], [float(other.duration)]) == [1.0]
+    assert not spans_of(story, parse(query)) and parse_response(lie).spans[0] == Span(event.start, event.end)
