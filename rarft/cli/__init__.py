@@ -7,7 +7,20 @@ import os
 import sys
 from types import ModuleType
 
-from rarft.cli import build_hivtg, build_ss, course, demo, doctor, evaluate, infer, lint, statistics, train, world
+from rarft.cli import (
+    build_hivtg,
+    build_ss,
+    course,
+    demo,
+    doctor,
+    evaluate,
+    infer,
+    lint,
+    rehearse,
+    statistics,
+    train,
+    world,
+)
 from rarft.errors import RarftError
 
 COMMANDS: dict[str, ModuleType] = {
@@ -17,6 +30,7 @@ COMMANDS: dict[str, ModuleType] = {
     "build-hivtg": build_hivtg,
     "build-ss": build_ss,
     "statistics": statistics,
+    "rehearse": rehearse,
     "train": train,
     "infer": infer,
     "evaluate": evaluate,

@@ -249,6 +249,20 @@ def test_a_reason_is_worth_more_than_a_correction_if_only_one_phrase_is_named():
     assert phrases["correction_true"] < 0.3
 
 
+def test_weather_hurts_most_who_has_most_to_say():
+    def lost(row, figure):
+        return row["figures"]["rough"][figure] - row["figures"]["storm"][figure]
+
+    heads = [r for r in RELATED["rows"] if r["parameters"] and r["system"] not in (BOTH, "query only")]
+    assert max(lost(row, "miou") for row in heads) < 0.08
+    [trained] = [r for r in RELATED["rows"] if r["system"] == "build/rarft/model"]
+    assert (
+        0.15 < lost(trained, "miou") < 0.25 and related("data/base", "miou", features="tokens", weather="storm") > 0.9
+    )
+    phrases = [r for r in RELATED["rows"] if r["system"] == "phrase alignment" and r["features"] == "regions"]
+    assert lost(trained, "auroc") > max(lost(row, "auroc") for row in phrases)
+
+
 def test_more_negatives_are_not_always_better():
     for system, reading in (("UniVTG", "foreground"), ("cycle", ""), ("phrase alignment", "")):
         found = [related(system, "miou", negatives, reading) for negatives in SETTINGS]

@@ -1,0 +1,42 @@
+"""`rarft rehearse`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rarft.errors import InputError
+
+HELP = "Write stand-ins for an annotation file's videos, and a small model, to run an experiment before it is paid for."
+DEFAULT = "qwen2.5-vl-7b"
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", type=Path, help="a released HI-VTG file, or any annotations that `rarft evaluate` reads")
+    add("--videos", type=Path, required=True, help="folder for the stand-ins; files that it holds stay as they are")
+    add("--model", type=Path, help="folder for a small model with random weights and the settings of --preset")
+    add("--preset", default=DEFAULT, help="whose sampling of videos and style of prompts: see rarft/models/presets.py")
+    add("--limit", type=int, help="the first so many videos; all by default")
+    add("--processes", type=int, help="all cores by default")
+
+
+def run(options: Namespace) -> int:
+    from rarft.evaluation.test_set import read_samples
+    from rarft.models.presets import PRESETS
+    from rarft.rehearsal import write_small_model, write_stand_ins
+
+    if options.preset not in PRESETS:
+        raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")
+    if options.limit is not None and options.limit < 1:
+        raise InputError(f"--limit {options.limit}: ask for at least one video")
+    samples = read_samples(options.file)
+    kept = set(list(dict.fromkeys(sample.video for sample in samples))[: options.limit])
+    chosen = [sample for sample in samples if sample.video in kept]
+    written = write_stand_ins(chosen, options.videos, processes=options.processes)
+    print(f"{written} stand-ins written for {len(kept)} videos in {options.videos}")
+    if options.model:
+        texts = [text for sample in samples for text in (sample.query, sample.answer, sample.think) if text]
+        write_small_model(options.model, texts, preset=options.preset)
+        print(f"a small model with the settings of {options.preset} in {options.model}")
+    return 0
