@@ -383,3 +383,90 @@ def test_enriched_queries_find_first_more_often_and_miss_more_often():
         for name, row in rows.items():
             assert row["r3"] <= plain["r3"]
             assert name in ("paraphrases", "drifted, all") or row["r1"] > plain["r1"]
+
+
+IGV = json.loads((ROOT / "data" / "results" / "igv.json").read_text())
+PRVG = json.loads((ROOT / "data" / "results" / "prvg.json").read_text())
+INVERSION = json.loads((ROOT / "data" / "results" / "inversion.json").read_text())
+
+
+def igv(way, share, figure, features="regions"):
+    """The mean over seeds of one row of chapter 15's first tables."""
+    runs = [r for r in IGV["rows"] if (r["way"], r["share"], r["features"]) == (way, share, features)]
+    return sum(run[figure] for run in runs) / len(runs)
+
+
+def prvg(ordered, figure, negatives):
+    """The same of its table of paragraphs."""
+    runs = [r for r in PRVG["rows"] if (r["ordered"], r["negatives"]) == (ordered, negatives)]
+    return sum(run[figure] for run in runs) / len(runs)
+
+
+def arms(arm, figure, weather="rough"):
+    """Of its last table: one figure for each seed, by seed."""
+    return {r["seed"]: r["figures"][weather][figure] for r in INVERSION["rows"] if r["arm"] == arm}
+
+
+def arm(name, figure, weather="rough"):
+    values = arms(name, figure, weather).values()
+    return sum(values) / len(values)
+
+
+def test_a_mask_bets_on_what_predicts_better():
+    for share in (0.8, 0.9):
+        for figure in ("none", "other", "asked shot, none"):
+            assert igv("IGV", share, figure) > igv("plain", share, figure)
+    for figure in ("none", "other"):
+        assert igv("IGV", 1.0, figure) < igv("plain", 1.0, figure) - 0.2
+    assert igv("IGV", 1.0, "other") < 0.25
+
+
+def test_what_cannot_be_seen_cannot_be_the_cause():
+    for share in (0.7, 0.8, 0.9, 1.0):
+        for figure in ("none", "other"):
+            gain = igv("IGV", share, figure, "one vector") - igv("plain", share, figure, "one vector")
+            assert gain < 0.05
+        assert igv("plain", share, "other", "one vector") < igv("plain", share, "same", "one vector") - 0.3
+
+
+def test_who_knows_where_to_look_knows_when_there_is_nothing():
+    for share in (0.7, 0.8, 0.9):
+        assert igv("IGV", share, "auroc nothing") > igv("plain", share, "auroc nothing")
+        for way in ("plain", "IGV"):
+            assert igv(way, share, "auroc nothing") > igv(way, share, "auroc certainty")
+    assert igv("IGV", 0.7, "auroc nothing") > 0.95 and igv("IGV", 1.0, "auroc nothing") < 0.6
+
+
+def test_company_is_a_place():
+    for negatives in ("none", "all"):
+        alone, together, turned = (prvg(True, name, negatives) for name in ("alone", "in order", "reversed"))
+        assert together > alone + 0.02 and alone - turned > 2 * (together - alone)
+        any_order = [prvg(False, name, negatives) for name in ("alone", "in order", "reversed")]
+        assert max(any_order) - min(any_order) < 0.01
+        for ordered in (True, False):
+            for wrong in ("edited", "shuffled"):
+                assert abs(prvg(ordered, wrong, negatives) - prvg(ordered, "in order", negatives)) < 0.01
+
+
+def test_a_stranger_stands_out_in_company():
+    for ordered in (True, False):
+        for kind in ("edited", "shuffled"):
+            assert prvg(ordered, f"auroc {kind}", "none") < 0.5
+            assert prvg(ordered, f"auroc {kind}", "all") > prvg(ordered, f"auroc {kind} alone", "all") + 0.03
+    assert max(prvg(ordered, "auroc edited", "all") for ordered in (True, False)) < 0.65
+
+
+def test_grounding_alone_forgets_the_words():
+    before, after, kept = (arms(n, "actions") for n in ("cold start", "RA-RFT", "RA-RFT, inverse tasks"))
+    assert len(before) >= 2
+    for seed in before:
+        assert before[seed] > kept[seed] > after[seed]
+    for figure in ("f1", "miou"):
+        assert abs(arm("RA-RFT", figure) - arm("RA-RFT, inverse tasks", figure)) < 0.03
+
+
+def test_no_label_is_needed_to_refuse_and_what_is_not_asked_for_goes():
+    alone = "consistency and format alone"
+    assert abs(arm("RA-RFT", "f1") - arm(alone, "f1")) < 0.02
+    assert max(arms(alone, "correction_true").values()) < 0.05 < 0.4 < arm("RA-RFT", "correction_true")
+    assert abs(arm("RA-RFT", "f1") - arm("RA-RFT, consistency", "f1")) < 0.02
