@@ -2,11 +2,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from rarft import cli
 from rarft.course import ROOT, sample_world
 from rarft.training import recipe
+from rarft.world.render import render, write_video
+from rarft.world.weather import CALM
 
 
 def rarft(*arguments, cwd=ROOT):
@@ -34,6 +37,16 @@ def test_a_user_error_is_one_line(tmp_path):
     for video in ("missing.mp4", "bad.mp4"):
         done = rarft("infer", "--video", tmp_path / video, "--query", "a")
         assert done.returncode == 1 and video in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_video_that_is_too_long_is_said_to_be_and_a_part_of_it_is_answered(tmp_path):
+    story = sample_world()[0].story
+    path = write_video(np.concatenate([render(story)] * 3), tmp_path / "long.mp4", CALM.fps)
+    asked = ("infer", "--video", path, "--query", "the red ring grows", "--json")
+    done = rarft(*asked)
+    assert done.returncode == 1 and "this model can name seconds up to 24" in done.stderr
+    part = rarft(*asked, "--start", 1, "--end", 1 + story.duration)
+    assert part.returncode == 0 and json.loads(part.stdout)["start"] == 1
 
 
 def test_doctor_passes_here():

@@ -413,20 +413,20 @@ def arm(name, figure, weather="rough"):
 
 
 def test_a_mask_bets_on_what_predicts_better():
-    for share in (0.8, 0.9):
+    for share in (0.7, 0.8):
+        assert min(igv("plain", share, figure) for figure in ("none", "other")) > 0.95
+    runs = {(r["way"], r["seed"]): r for r in IGV["rows"] if (r["share"], r["features"]) == (0.9, "regions")}
+    for seed in {seed for _, seed in runs}:
         for figure in ("none", "other", "asked shot, none"):
-            assert igv("IGV", share, figure) > igv("plain", share, figure)
+            assert runs["IGV", seed][figure] > runs["plain", seed][figure] + 0.02
     for figure in ("none", "other"):
         assert igv("IGV", 1.0, figure) < igv("plain", 1.0, figure) - 0.2
     assert igv("IGV", 1.0, "other") < 0.25
 
 
 def test_what_cannot_be_seen_cannot_be_the_cause():
-    for share in (0.7, 0.8, 0.9, 1.0):
-        for figure in ("none", "other"):
-            gain = igv("IGV", share, figure, "one vector") - igv("plain", share, figure, "one vector")
-            assert gain < 0.05
-        assert igv("plain", share, "other", "one vector") < igv("plain", share, "same", "one vector") - 0.3
+    for row in (r for r in IGV["rows"] if r["features"] == "one vector"):
+        assert row["other"] < 0.4 < 0.7 < row["same"]
 
 
 def test_who_knows_where_to_look_knows_when_there_is_nothing():
@@ -460,13 +460,18 @@ def test_grounding_alone_forgets_the_words():
     before, after, kept = (arms(n, "actions") for n in ("cold start", "RA-RFT", "RA-RFT, inverse tasks"))
     assert len(before) >= 2
     for seed in before:
-        assert before[seed] > kept[seed] > after[seed]
+        assert min(before[seed], kept[seed]) > after[seed]
     for figure in ("f1", "miou"):
         assert abs(arm("RA-RFT", figure) - arm("RA-RFT, inverse tasks", figure)) < 0.03
 
 
-def test_no_label_is_needed_to_refuse_and_what_is_not_asked_for_goes():
-    alone = "consistency and format alone"
-    assert abs(arm("RA-RFT", "f1") - arm(alone, "f1")) < 0.02
-    assert max(arms(alone, "correction_true").values()) < 0.05 < 0.4 < arm("RA-RFT", "correction_true")
-    assert abs(arm("RA-RFT", "f1") - arm("RA-RFT, consistency", "f1")) < 0.02
+def test_no_label_is_needed_to_refuse():
+    start, trained = arms("cold start", "f1"), arms("RA-RFT", "f1")
+    assert all(0 < trained[seed] - start[seed] < 0.05 for seed in trained)
+    for name in ("consistency and format alone", "RA-RFT, consistency"):
+        assert abs(arm("RA-RFT", "f1") - arm(name, "f1")) < 0.02
+
+
+def test_what_no_reward_holds_in_place_drifts():
+    corrected = arms("consistency and format alone", "correction_true").values()
+    assert min(corrected) < 0.05 and max(corrected) > 0.6
