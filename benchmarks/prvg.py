@@ -47,22 +47,22 @@ def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float
 
 
 def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
-    """mIoU of relevant sentences in each company, and the AUROC of the presence logit within wrong paragraphs."""
+    """mIoU of relevant sentences asked in each way, and the AUROC of the presence logit within wrong paragraphs."""
     right = [[group[0] for group in groups] for groups in made]
-    companies = {
+    ways = {
         "alone": [[sentence] for paragraph in right for sentence in paragraph],
         "in order": right,
         "reversed": [paragraph[::-1] for paragraph in right],
     }
-    # Of each paragraph, every sentence is wrong once; so all others are compared with themselves in right company.
+    # Of each paragraph, every sentence is wrong once; so all others are compared with themselves beside right ones.
     for name, number in (("edited", 1), ("shuffled", -1)):
-        companies[name] = [
+        ways[name] = [
             [*paragraph[:wrong], groups[wrong][number], *paragraph[wrong + 1 :]]
             for paragraph, groups in zip(right, made, strict=True)
             for wrong in range(len(paragraph))
         ]
     found = {}
-    for name, asked in companies.items():
+    for name, asked in ways.items():
         answers = system.answer_paragraphs(asked, bank)
         found[name] = mean([iou for p, a in zip(asked, answers, strict=True) for iou in iou_of(p, a)])
         if name in ("edited", "shuffled"):

@@ -249,7 +249,7 @@ def test_a_reason_is_worth_more_than_a_correction_if_only_one_phrase_is_named():
     assert phrases["correction_true"] < 0.3
 
 
-def test_weather_hurts_most_who_has_most_to_say():
+def test_in_a_storm_the_model_that_refuses_loses_most():
     def lost(row, figure):
         return row["figures"]["rough"][figure] - row["figures"]["storm"][figure]
 
@@ -429,7 +429,7 @@ def test_what_cannot_be_seen_cannot_be_the_cause():
         assert row["other"] < 0.4 < 0.7 < row["same"]
 
 
-def test_who_knows_where_to_look_knows_when_there_is_nothing():
+def test_attention_to_nothing_is_a_better_doubt_than_certainty():
     for share in (0.7, 0.8, 0.9):
         assert igv("IGV", share, "auroc nothing") > igv("plain", share, "auroc nothing")
         for way in ("plain", "IGV"):
@@ -437,7 +437,7 @@ def test_who_knows_where_to_look_knows_when_there_is_nothing():
     assert igv("IGV", 0.7, "auroc nothing") > 0.95 and igv("IGV", 1.0, "auroc nothing") < 0.6
 
 
-def test_company_is_a_place():
+def test_neighbours_tell_a_sentence_its_place_and_nothing_else():
     for negatives in ("none", "all"):
         alone, together, turned = (prvg(True, name, negatives) for name in ("alone", "in order", "reversed"))
         assert together > alone + 0.02 and alone - turned > 2 * (together - alone)
@@ -448,7 +448,7 @@ def test_company_is_a_place():
                 assert abs(prvg(ordered, wrong, negatives) - prvg(ordered, "in order", negatives)) < 0.01
 
 
-def test_a_stranger_stands_out_in_company():
+def test_a_wrong_sentence_stands_out_among_right_ones():
     for ordered in (True, False):
         for kind in ("edited", "shuffled"):
             assert prvg(ordered, f"auroc {kind}", "none") < 0.5
@@ -472,6 +472,6 @@ def test_no_label_is_needed_to_refuse():
         assert abs(arm("RA-RFT", "f1") - arm(name, "f1")) < 0.02
 
 
-def test_what_no_reward_holds_in_place_drifts():
+def test_what_no_reward_asks_for_can_be_lost():
     corrected = arms("consistency and format alone", "correction_true").values()
     assert min(corrected) < 0.05 and max(corrected) > 0.6

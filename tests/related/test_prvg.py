@@ -1,4 +1,4 @@
-"""Paragraphs: how they are made, what a sentence reads of its company, and the loss on attention."""
+"""Paragraphs: how they are made, what a sentence reads of the others, and the loss on attention."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_a_paragraph_is_answered_alike_alone_and_among_others(system, groups, ba
             assert one.span == pytest.approx(other.span, abs=0.02)
 
 
-def test_a_sentence_reads_its_company(system, groups, bank):
+def test_a_sentence_reads_the_others(system, groups, bank):
     [[alone], [first, _]] = system.answer_paragraphs([[groups[0][0]], [groups[0][0], groups[1][0]]], bank)
     assert alone != first
 
