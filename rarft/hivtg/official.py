@@ -57,6 +57,7 @@ class ReleasedFile:
 def read_released(path: str | Path) -> ReleasedFile:
     """Read a JSON array of rows with `GRPO` lists, or JSON Lines with a row each.
 
+    A row's `video_start` and `video_end` are the part of the file that it is about; its times count from there.
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
     Raises MissingFileError, or InputError if the file is neither.
     """
@@ -134,6 +135,8 @@ def read_row(released: ReleasedFile, number: int, row: Any) -> dict[str, Any] | 
                 categories=categories,
                 difficulty=difficulty,
                 think=_TAG.sub("", good.get("think") or "").strip(),
+                start=good.get("video_start"),
+                end=good.get("video_end"),
                 extra={"row": number, "item": position, **{k: v for k, v in item.items() if k not in known}},
             )
         )

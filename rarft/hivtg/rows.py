@@ -15,6 +15,7 @@ from rarft.schema import is_finite_number
 
 TEXT = {"type": ["string", "null"]}
 SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+SECOND = {"anyOf": [{"type": "null"}, {"type": "number", "minimum": 0}]}
 LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
 
 ROW: dict[str, dict[str, Any]] = {
@@ -24,6 +25,8 @@ ROW: dict[str, dict[str, Any]] = {
     # An SS-VTG row whose queries are all irrelevant has an empty one.
     "timestamp": {"anyOf": [SPAN, {"type": "null"}, {"type": "array", "maxItems": 0}]},
     "duration": {"anyOf": [{"type": "null"}, {"type": "number", "exclusiveMinimum": 0}]},
+    "video_start": SECOND,
+    "video_end": SECOND,
     "think": TEXT,
     "PRO": {"type": ["object", "null"], "properties": {"prompt": TEXT, "answer": {"type": ["object", "null"]}}},
 }
@@ -41,6 +44,8 @@ _EXPECTED = {
     "GRPO": "a list of queries",
     "timestamp": "two finite numbers of seconds",
     "duration": "a finite number of seconds above 0",
+    "video_start": "a finite number of seconds, or null",
+    "video_end": "a finite number of seconds, or null",
     "q": "a query",
     "r": "true or false",
     "c": "a list of categories",

@@ -52,6 +52,14 @@ def test_all_spellings_are_read_and_nothing_is_lost(tmp_path):
     assert json.loads(write_released(found.rows, tmp_path / "b.json").read_text()) == [ROW]
 
 
+def test_the_part_of_the_file_that_a_row_is_about_is_read(tmp_path):
+    part = {**ROW, "video_start": 30.5, "video_end": 42.5}
+    for sample in read_released(write(tmp_path / "a.json", [part])).samples:
+        assert sample.crop == ("/somewhere/AB12C.mp4", 30.5, 42.5)
+    for sample in read_released(write(tmp_path / "b.json", [{**ROW, "video_start": None}])).samples:
+        assert sample.crop == ("/somewhere/AB12C.mp4", None, None)
+
+
 def test_bad_rows_are_named_and_the_rest_is_read(tmp_path):
     bad = [
         {**ROW, "timestamp": ["a", 3]},
@@ -131,7 +139,10 @@ JSON_VALUES = (
 def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
     rows = []
     fields = {
-        "row": ("video", "query_text", "timestamp", "duration", "think", "GRPO", "PRO"),
+        "row": (
+            *("video", "query_text", "timestamp", "duration", "video_start", "video_end"),
+            *("think", "GRPO", "PRO"),
+        ),
         "item": ("q", "a", "r", "c", "difficulty", "irrelevance_level", "hardness_level", "q_origin", "timestamp"),
         "PRO": ("prompt", "answer"),
         "PRO.answer": ("original", "ir_hard"),
@@ -168,6 +179,7 @@ def test_any_json_value_in_any_field_is_named_or_harmless(place, tmp_path):
     wrong_type = {
         "q": lambda v: not (isinstance(v, str) and v),
         "r": lambda v: not isinstance(v, bool),
+        "video_start": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 <= v < 1e300),
         "duration": lambda v: v is not None and (isinstance(v, str | list | dict | bool) or not 0 < v < 1e300),
     }
     for number, row in enumerate(rows):
