@@ -1,6 +1,6 @@
 """Does a mask find what causes an answer, or what goes with it (`rarft.related.igv`)?
 
-    python benchmarks/igv.py --seeds 0 1 2             # 15 minutes a seed on one core; goes on where it stopped
+    python benchmarks/igv.py --seeds 0 1 2             # 10 minutes a seed on one core; goes on where it stopped
 
 Writes data/results/igv.json. Training questions follow a rule in a share of the cases (`rarft.related.shortcut`); tests
 follow the same rule, none, or another one.

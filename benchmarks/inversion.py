@@ -1,7 +1,7 @@
 """What else can be in the GRPO mix: inverse tasks (`rarft.related.invert4tvg`), and a reward for agreeing with the
 model's own timeline (`rarft.related.consistency`).
 
-    python benchmarks/inversion.py --seeds 0 1 2       # 30 minutes a seed on one core; goes on where it stopped
+    python benchmarks/inversion.py --seeds 0 1 2       # 35 minutes a seed on one core; goes on where it stopped
 
 Writes data/results/inversion.json. All arms of a seed start from the same cold start, which shows grounding, refusing
 and the inverse tasks; then each takes as many steps of GRPO.
@@ -78,9 +78,8 @@ class Bench:
             weather: make_world(self.folder / f"test_{weather}", "test", TEST_CLIPS, seed=TEST_SEED, weather=weather)
             for weather in WEATHERS
         }
-        model, _ = load_model(dtype="float32")
+        model, self.processor = load_model(dtype="float32")
         freeze_vision(model)
-        _, self.processor = load_model(dtype="float32")
         self.cache = VisionCache(model, self.processor, folder=self.folder / "features")
 
     def started(self, seed: int):

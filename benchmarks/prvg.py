@@ -1,6 +1,6 @@
 """Does a paragraph help to find its sentences, and what does one wrong sentence do to the others?
 
-    python benchmarks/prvg.py --seeds 0 1 2            # 15 minutes a seed on one core; goes on where it stopped
+    python benchmarks/prvg.py --seeds 0 1 2            # 10 minutes a seed on one core; goes on where it stopped
 
 Writes data/results/prvg.json. Each network is asked for the sentences of the same paragraphs alone, in order, in
 reverse, and with one of them replaced by a hard-irrelevant or a shuffled query.
@@ -23,7 +23,7 @@ from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import Answer, Bank
 from rarft.related.blocks import STEPS
 from rarft.related.data import training_groups
-from rarft.related.prvg import MOST, PRVG, in_order
+from rarft.related.prvg import MOST, PRVG, paragraphs_of
 from rarft.schema import Sample
 from rarft.world.dataset import make_world
 
@@ -31,14 +31,6 @@ RESULTS = ROOT / "data" / "results" / "prvg.json"
 TRAIN_CLIPS, TEST_CLIPS, TEST_SEED = 2400, 200, 13
 SETTINGS = [(negatives, ordered) for negatives in ("none", "all") for ordered in (True, False)]
 Groups = list[Sequence[Sample]]
-
-
-def paragraphs(groups: Groups) -> list[Groups]:
-    """The groups of each clip in order, of which no two are about the same segment."""
-    by_clip: dict[str, dict[tuple, Sequence[Sample]]] = {}
-    for group in groups:
-        by_clip.setdefault(group[0].video, {}).setdefault(group[0].spans[0], group)
-    return [in_order(list(found.values())[:MOST]) for found in by_clip.values() if len(found) > 1]
 
 
 def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float]:
@@ -91,7 +83,7 @@ def main() -> None:
     bank = Bank(VisionCache(model, processor, folder=folder / "features"))
     train = make_world(folder / "train", "train", TRAIN_CLIPS)
     test = make_world(folder / "paragraphs", "train", TEST_CLIPS, seed=TEST_SEED)
-    made = paragraphs(training_groups(test, negatives="all", queries=MOST, seed=TEST_SEED))
+    made = paragraphs_of(training_groups(test, negatives="all", queries=MOST, seed=TEST_SEED))
     stored["paragraphs"] = {"count": len(made), "sentences": mean([len(groups) for groups in made])}
     done = {(row["negatives"], row["ordered"], row["seed"]) for row in stored["rows"]}
     for seed in options.seeds:

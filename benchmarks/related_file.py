@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from resume import resumed
 
+from rarft.errors import InputError
 from rarft.files import write_json, write_text
 from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, open_model
@@ -105,10 +106,16 @@ def main() -> None:
     cache = VisionCache(model, processor, folder=options.out / "features", in_memory=1024)
     run = RunArguments(train_data=str(options.file), videos=str(options.videos))
     groups = readable_groups(training_groups(run), cache, on_bad_video="skip")
+    unknown = sum(not group[0].duration for group in groups)
+    if unknown:
+        print(f"{unknown} groups are left out: their rows have no duration, and steps are counted in seconds of it")
     groups = [group for group in groups if group[0].duration]
     print(f"{len(groups)} groups about {len({group[0].video for group in groups})} videos", flush=True)
     rng = np.random.default_rng(0)
     parts = {part: with_shuffled([group for group in groups if part_of(group[0].video) == part], rng) for part in PARTS}
+    empty = [part for part, found in parts.items() if not found]
+    if empty:
+        raise InputError(f"{options.file}: no video for {', '.join(empty)}; more videos are needed")
     setting = {
         "file": options.file.name,
         "model": options.model,

@@ -131,6 +131,7 @@ def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
             "--limit, --probes: not with",
         ),
         (["infer", "--questions", "missing.jsonl", "--out", "x"], "missing.jsonl: no such file"),
+        (["infer", "--questions", "q.jsonl", "--out", "x", "--start", "3"], "--start and --end go with --video"),
         (["infer", "--model", "./nowhere", "--video", "v.mp4", "--query", "a"], "nowhere: no such model folder"),
         (["infer", "--model", "no/model", "--video", "v.mp4", "--query", "a"], "no/model: no model that can be loaded"),
         (["train", "rarft", "--config", "missing.yaml"], "missing.yaml: no such recipe"),

@@ -147,7 +147,11 @@ def test_from_the_file_to_the_table(rehearsed, tmp_path):
 
 @pytest.mark.parametrize(
     "options, message",
-    [(["--preset", "gpt"], "choose one of"), (["--limit", "0"], "at least one video")],
+    [
+        (["--preset", "gpt"], "choose one of"),
+        (["--limit", "0"], "at least one video"),
+        (["--processes", "0"], "at least one"),
+    ],
 )
 def test_wrong_options_are_named(rehearsed, options, message, capsys):
     folder, file = rehearsed

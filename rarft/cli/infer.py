@@ -46,6 +46,8 @@ def run(options: Namespace) -> int:
     many = options.questions is not None
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
         raise InputError("give --video and --query, or --questions and --out")
+    if many and (options.start is not None or options.end is not None):
+        raise InputError("--start and --end go with --video; in --questions each line has its own start and end")
     from rarft.inference import infer_all, read_questions
     from rarft.video import GuardedReader
 

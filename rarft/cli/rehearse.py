@@ -30,6 +30,8 @@ def run(options: Namespace) -> int:
         raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")
     if options.limit is not None and options.limit < 1:
         raise InputError(f"--limit {options.limit}: ask for at least one video")
+    if options.processes is not None and options.processes < 1:
+        raise InputError(f"--processes {options.processes}: at least one is needed")
     samples = read_samples(options.file)
     kept = set(list(dict.fromkeys(sample.video for sample in samples))[: options.limit])
     chosen = [sample for sample in samples if sample.video in kept]

@@ -6,7 +6,7 @@ and with the rest of *another* video in place of its own, the answer must stay w
 
 Kept: the hard mask by Gumbel-softmax, the three losses, complements swapped within the batch. Scaled down: cells (the
 regions of each step) for clips, one predictor of attention over them. Ours: a budget for the size of the mask, without
-which it takes in everything, and an entry "nothing" for attention to go to, without which the rest cannot say that it
+which it hardly chooses, and an entry "nothing" for attention to go to, without which the rest cannot say that it
 does not know.
 
 Does it refuse? Whom the question asks about can be in neither shot. Nobody trains that; the doubt is how much attention

@@ -5,8 +5,9 @@ Mechanism: each sentence is one query of a transformer decoder. The queries read
 regresses its segment directly: no proposals, no ranking. Attention is guided as a whole: what a sentence pays to the
 steps of its segment, taken together, is to be 1, however long the segment is.
 
-Kept: parallel queries, direct regression, the attention loss over the whole segment. Scaled down: two layers of
-either kind, width 128. Ours: a presence logit for each sentence, since a paragraph can be wrong in one of them.
+Kept: parallel queries, direct regression, the attention loss over the whole segment. Scaled down: two layers that read
+the video and three of the decoder, width 128. Ours: a presence logit for each sentence, since a paragraph can be wrong
+in one of them.
 
 Does it refuse? The other sentences tell what the video is about and in which order; they tell nothing about what a
 wrong one *should* say. A regression has an answer to every sentence; only the presence logit can say no, and it needs
@@ -177,6 +178,15 @@ class PRVG(System):
 def in_order(groups: Sequence[Sequence[Sample]]) -> list[Sequence[Sample]]:
     """Groups about one video, by the start of their relevant query's segment: the order in which a paragraph tells."""
     return sorted(groups, key=lambda group: group[0].spans[0])
+
+
+def paragraphs_of(groups: Sequence[Sequence[Sample]]) -> list[list[Sequence[Sample]]]:
+    """The groups about each video in order, at most `MOST`, no two of them about the same segment; none for a video of
+    which only one is left."""
+    by_video: dict[Crop, dict[Span, Sequence[Sample]]] = {}
+    for group in groups:
+        by_video.setdefault(group[0].crop, {}).setdefault(group[0].spans[0], group)
+    return [in_order(list(found.values())[:MOST]) for found in by_video.values() if len(found) > 1]
 
 
 def contaminated(groups: Sequence[Sequence[Sample]], wrong: int, rng: np.random.Generator) -> list[Sample] | None:

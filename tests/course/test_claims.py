@@ -426,6 +426,15 @@ def test_a_mask_bets_on_what_predicts_better():
     assert sum(r["other"] < 0.5 for r in always if r["way"] == "plain") == 1
 
 
+def test_without_a_budget_the_mask_hardly_chooses():
+    free = {r["share"]: r for r in IGV["rows"] if r["way"] == "IGV, no budget"}
+    plain = {r["share"]: r for r in IGV["rows"] if (r["way"], r["features"], r["seed"]) == ("plain", "regions", 0)}
+    assert set(free) == set(plain)
+    for share, row in free.items():
+        for figure in ("none", "other"):
+            assert -0.02 < row[figure] - plain[share][figure] < 0.1
+
+
 def test_what_cannot_be_seen_cannot_be_the_cause():
     for row in (r for r in IGV["rows"] if r["features"] == "one vector"):
         assert row["other"] < 0.5 < 0.7 < row["same"]

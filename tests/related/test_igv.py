@@ -5,8 +5,6 @@ import pytest
 import torch
 
 from rarft.errors import InputError
-from rarft.models import VisionCache, freeze_vision, load_model
-from rarft.related import Bank
 from rarft.related.igv import IGV, as_tensors, disagreement, not_knowing
 from rarft.related.shortcut import ANSWERS, questions, scene_by_rule, shows, without_actor
 from rarft.world.dataset import make_world
@@ -16,13 +14,6 @@ from rarft.world.scenes import SCENES
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("shots"), "align", 40)
-
-
-@pytest.fixture(scope="module")
-def bank():
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    return Bank(VisionCache(model, processor))
 
 
 def stories_of(question, clips):

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.models import VisionCache, freeze_vision, load_model
-from rarft.related import Bank
 from rarft.related.data import training_groups
-from rarft.related.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order
+from rarft.related.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order, paragraphs_of
 from rarft.world.dataset import make_world
 
 
@@ -15,13 +13,6 @@ from rarft.world.dataset import make_world
 def groups(tmp_path_factory):
     clips = make_world(tmp_path_factory.mktemp("train"), "train", 6)
     return training_groups(clips, negatives="all", queries=4)
-
-
-@pytest.fixture(scope="module")
-def bank():
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    return Bank(VisionCache(model, processor))
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +55,15 @@ def test_a_paragraph_is_answered_alike_alone_and_among_others(system, groups, ba
 def test_a_sentence_reads_the_others(system, groups, bank):
     [[alone], [first, _]] = system.answer_paragraphs([[groups[0][0]], [groups[0][0], groups[1][0]]], bank)
     assert alone != first
+
+
+def test_paragraphs_are_in_order_and_name_no_segment_twice(groups):
+    made = paragraphs_of([*groups, *groups[::-1]])
+    assert len(made) == len({group[0].video for group in groups})
+    for paragraph in made:
+        spans = [group[0].spans[0] for group in paragraph]
+        assert spans == sorted(set(spans)) and len({group[0].video for group in paragraph}) == 1
+    assert paragraphs_of(groups[:1]) == []
 
 
 def test_contamination_changes_one_sentence(groups):

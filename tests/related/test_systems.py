@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from rarft.errors import InputError
-from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
 from rarft.related.data import order_pairs, training_groups
 from rarft.related.policies import Constant, QueryOnly
@@ -34,13 +33,6 @@ SYSTEMS = {
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     return make_world(tmp_path_factory.mktemp("train"), "train", 8)
-
-
-@pytest.fixture(scope="module")
-def bank():
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    return Bank(VisionCache(model, processor))
 
 
 @pytest.fixture(scope="module", params=SYSTEMS)
