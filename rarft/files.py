@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
+import hashlib
 import json
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
 
 from rarft.errors import InputError, MissingFileError
 
@@ -40,6 +45,28 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(path: str | Path) -> Iterator[None]:
+    """Keep other processes of this machine from writing into the folder or file `path` until the block ends, or this
+    process does, however it ends. The lock lies in the system's temporary folder: none is left beside `path`.
+
+    Raises InputError if another process has it, or if `path` is neither.
+    """
+    path = Path(path).resolve()
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: neither a file nor a folder, but a pipe or a device")
+    name = hashlib.sha256(f"{getpass.getuser()} {path}".encode(errors="surrogateescape")).hexdigest()
+    lock = FileLock(Path(tempfile.gettempdir()) / f"rarft-{name[:32]}.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise InputError(f"{path}: another process is writing there; wait for it, end it, or change --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -7,6 +8,8 @@ import pytest
 
 from rarft import cli
 from rarft.course import ROOT, sample_world
+from rarft.errors import InputError
+from rarft.files import only_writer
 from rarft.training import recipe
 from rarft.world.render import render, write_video
 from rarft.world.weather import CALM
@@ -143,3 +146,48 @@ def test_what_is_not_there_is_one_line(arguments, named, tmp_path, monkeypatch, 
         cli.main(arguments)
     assert end.value.code == 1 and named in capsys.readouterr().err
     assert not list(tmp_path.iterdir()), "nothing half-made is left"
+
+
+def test_a_second_process_on_one_output_is_told(tmp_path):
+    out = tmp_path / "world"
+    with only_writer(out):
+        done = rarft("world", "--out", out, "--clips", 1)
+    assert done.returncode == 1 and "another process is writing there" in done.stderr and not out.exists()
+    with pytest.raises(InputError, match="another process"), only_writer(out), only_writer(out):
+        pass
+    with only_writer(out):  # given back
+        pass
+
+
+def test_a_writer_that_was_killed_leaves_no_lock(tmp_path):
+    code = "import os, sys; from rarft.files import only_writer\nwith only_writer(sys.argv[1]): os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], cwd=ROOT).returncode == -9
+    with only_writer(tmp_path / "x"):
+        pass
+
+
+def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path):
+    resource = pytest.importorskip("resource")  # a limit on the size of files stands in for the end of the disk
+    rows = [{"video": str(clip.path), "query": clip.samples[0].query} for clip in sample_world()[:2]]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "answers.jsonl"
+    asked = ["infer", "--questions", tmp_path / "q.jsonl", "--out", out, "--batch", "1"]
+    assert rarft(*asked).returncode == 0
+    whole = out.read_text()
+    first = len(whole.splitlines(keepends=True)[0])
+    out.unlink()
+    done = subprocess.run(
+        [sys.executable, "-m", "rarft", *map(str, asked)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (first + 9, first + 9)),
+    )
+    assert done.returncode == 1 and "too large" in done.stderr and "Traceback" not in done.stderr
+    assert rarft(*asked).returncode == 0 and out.read_text() == whole
+
+
+def test_an_output_that_is_no_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = rarft("world", "--out", tmp_path / "pipe", "--clips", 1)
+    assert done.returncode == 1 and "a pipe or a device" in done.stderr

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 
 from rarft.cli import (
@@ -17,11 +19,13 @@ from rarft.cli import (
     infer,
     lint,
     rehearse,
+    reproduce,
     statistics,
     train,
     world,
 )
 from rarft.errors import RarftError
+from rarft.files import only_writer
 
 COMMANDS: dict[str, ModuleType] = {
     "doctor": doctor,
@@ -31,6 +35,7 @@ COMMANDS: dict[str, ModuleType] = {
     "build-ss": build_ss,
     "statistics": statistics,
     "rehearse": rehearse,
+    "reproduce": reproduce,
     "train": train,
     "infer": infer,
     "evaluate": evaluate,
@@ -40,8 +45,8 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse and run. An error that the user can fix is one line, and the exit status 1; any other keeps its
-    traceback."""
+    """Parse and run. An error that the user can fix is one line, and the exit status 1, as is one of the disk; any
+    other keeps its traceback."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config
@@ -50,10 +55,37 @@ def main(arguments: list[str] | None = None) -> None:
     if getattr(options, "threads", None):
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     try:
-        sys.exit(COMMANDS[options.command].run(options))
+        with _output(options):
+            status = COMMANDS[options.command].run(options)
     except RarftError as error:
         print(f"rarft {options.command}: {error}", file=sys.stderr)
-        sys.exit(1)
+        status = 1
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"rarft {options.command}: {error}; what was written before is kept", file=sys.stderr)
+        status = 1
+    sys.exit(status)
+
+
+# Where the disk, and no line of ours, is at fault.
+DISK_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
+
+
+def _output(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """Two processes never write into one --out. Commands with a recipe, or a folder of their own, see to it
+    themselves."""
+    out = getattr(options, "out", None)
+    return only_writer(out) if out and not getattr(options, "config", None) else nullcontext()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.errors import InputError
+from rarft.files import only_writer
 
 HELP = (
     "`build` runs the chapters and writes site, instructor edition and report; `instructor` writes the chapters with "
@@ -41,9 +42,10 @@ def run(options: Namespace) -> int:
         return 0
     if options.out:
         raise InputError("--out: `course build` writes into build/")
-    from rarft.course.build import build_course
+    from rarft.course.build import BUILD, build_course
 
-    build_course(options.scale, options.only, options.fresh)
+    with only_writer(BUILD / "course"):
+        build_course(options.scale, options.only, options.fresh)
     return 0
 
 

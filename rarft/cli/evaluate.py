@@ -33,6 +33,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--limit", type=int, help="the first so many queries; all by default")
     add("--processes", type=int, default=1)
     add("--batch", type=int, default=64, help="questions at a time")
+    add("--features", type=Path, help="folder that keeps the encoded videos for other runs with the same vision tower")
     add_model_options(command)
     add(
         "--reading",
@@ -69,7 +70,7 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     if (options.data is None) == (options.predictions is None):
         raise InputError("give --data, or --predictions of a model that has answered already")
-    asked_for = [name for name in ("videos", "limit", "against", "probes") if getattr(options, name)]
+    asked_for = [name for name in ("videos", "limit", "features", "against", "probes") if getattr(options, name)]
     if options.predictions and asked_for:
         raise InputError(f"--{', --'.join(asked_for)}: not with --predictions, whose answers are there already")
     from rarft.encoder import MINILM
@@ -85,7 +86,7 @@ def run(options: Namespace) -> int:
     if options.predictions:
         print(evaluate_predictions(options.predictions, options.out, scoring=scoring))
     else:
-        names = ("videos", "limit", "processes", "device", "dtype", "against")
+        names = ("videos", "limit", "processes", "device", "dtype", "features", "against")
         chosen = {name: getattr(options, name) for name in names}
         chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
         chosen["probes"] = options.probes

@@ -41,6 +41,7 @@ def evaluate_file(
     device: str = "auto",
     dtype: str = "auto",
     changes: Mapping[str, Any] | None = None,
+    features: Path | None = None,
     against: Path | None = None,
     scoring: Scoring | None = None,
     probes: bool = False,
@@ -50,7 +51,8 @@ def evaluate_file(
     Args:
         data, videos, limit: see `read_test_set`.
         processes: each loads the model and answers its share, `batch_size` questions at a time.
-        device, dtype, changes: see `rarft.models.open_model`.
+        device, dtype, changes: see `rarft.models.open_model`. With several GPUs, "auto" gives each process one.
+        features: folder that keeps the encoded videos, for another evaluation or a training with the same tower.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
         probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
 
@@ -62,7 +64,7 @@ def evaluate_file(
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
     remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
     asked = predict_in_processes(
-        model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, **options
+        model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, features=features, **options
     )
     systems = {model_name: asked}
     if against:
@@ -105,23 +107,36 @@ def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
     write_json(path, asked)
 
 
+CLIPS_IN_MEMORY = 256  # samples of one video stand beside each other
+
+
 def predict_in_processes(
-    model_name: str, samples: Sequence[Sample], output: Path, processes: int, batch_size: int = 64, **options: Any
+    model_name: str,
+    samples: Sequence[Sample],
+    output: Path,
+    processes: int,
+    batch_size: int = 64,
+    *,
+    features: Path | None = None,
+    **options: Any,
 ) -> list[Prediction]:
     """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not
     hold yet shared out among processes, each with its own file.
 
+    Args:
+        features: folder of encoded videos; without it each process keeps the latest in memory.
+
     After a kill, the same call with as many processes resumes each of them.
     """
     if processes == 1:
-        return _answer(model_name, samples, output, batch_size, options)
+        return _answer(model_name, samples, output, batch_size, features, options)
     done = read_predictions(output, samples) if output.exists() else []
     bounds = np.linspace(len(done), len(samples), processes + 1).round().astype(int).tolist()
     parts = [output.with_name(f"{output.name}.{begin}-{end}") for begin, end in zip(bounds, bounds[1:], strict=False)]
     threads = max(1, (os.cpu_count() or 1) // processes)
     jobs = [
-        (model_name, samples[begin:end], part, batch_size, options, threads)
-        for begin, end, part in zip(bounds, bounds[1:], parts, strict=False)
+        (model_name, samples[begin:end], part, batch_size, features, _on_own_device(options, number), threads)
+        for number, (begin, end, part) in enumerate(zip(bounds, bounds[1:], parts, strict=False))
     ]
     # spawn: a forked child of a process that runs torch or decord threads can hang
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
@@ -133,13 +148,28 @@ def predict_in_processes(
     return done
 
 
+def _on_own_device(options: dict[str, Any], number: int) -> dict[str, Any]:
+    """Options for one of several processes: GPUs are shared out, where the user names none."""
+    gpus = torch.cuda.device_count()
+    return (
+        {**options, "device": f"cuda:{number % gpus}"} if gpus and options.get("device", "auto") == "auto" else options
+    )
+
+
 def _answer(
-    model_name: str, samples: Sequence[Sample], output: Path, batch_size: int, options: dict, threads: int | None = None
+    model_name: str,
+    samples: Sequence[Sample],
+    output: Path,
+    batch_size: int,
+    features: Path | None,
+    options: dict[str, Any],
+    threads: int | None = None,
 ) -> list[Prediction]:
     if threads:
         torch.set_num_threads(threads)
     model, processor, _ = open_model(model_name, **options)
-    cache = VisionCache(model, processor, batch_size=min(32, batch_size))
+    in_batch = min(32, batch_size)
+    cache = VisionCache(model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch)
     return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
 
 

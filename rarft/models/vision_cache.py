@@ -11,6 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,8 @@ class VisionCache:
         """Raises InputError if the vision tower is trainable: its features would go stale after a step.
 
         Args: folder: where features are kept between runs; shared by all processes. in_memory: clips kept in memory,
-            the least recently used go first; all by default. Needs a folder. reader: `read_video`, or a
+            the least recently used go first; all by default. Without a folder they are encoded again when they are
+            asked for again. reader: `read_video`, or a
             `rarft.video.GuardedReader` for files that may hang a decoder. video: `fps`, `max_pixels`,
             `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own settings
                 by default.
@@ -55,8 +57,6 @@ class VisionCache:
             raise InputError(
                 "the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)"
             )
-        if in_memory is not None and folder is None:
-            raise InputError("in_memory needs a folder: features that leave the memory would be lost")
         self.model, self.processor, self.reader = model, processor, reader
         self.video = {**settings_in_use(model).video, **video}
         self.folder = Path(folder) if folder else None
@@ -111,7 +111,8 @@ class VisionCache:
                 )
                 good = [(crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, Clip)]
                 features = encode_clips(self.model, self.processor, [clip for _, clip in good]) if good else []
-                for (crop, _), feature in zip(good, features, strict=True):
+                for (crop, _), part in zip(good, features, strict=True):
+                    feature = own_memory(part)
                     self.encoded += 1
                     self._store(crop, feature)
                     self._remember(crop, feature)
@@ -159,6 +160,14 @@ class VisionCache:
         if target is not None:
             with replacing(target) as temporary:
                 torch.save(vars(features), temporary)
+
+
+def own_memory(features: VisionFeatures) -> VisionFeatures:
+    """A copy that shares nothing with the other clips of its batch: a part of a tensor keeps, and `torch.save` writes,
+    the whole of it."""
+    deepstack = tuple(layer.clone() for layer in features.deepstack)
+    extras = {name: value.clone() for name, value in features.extras.items()}
+    return replace(features, embeds=features.embeds.clone(), deepstack=deepstack, extras=extras)
 
 
 def readable_groups(

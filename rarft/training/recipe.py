@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from transformers import PreTrainedModel
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.errors import InputError, MissingFileError
+from rarft.files import only_writer
 from rarft.hivtg.official import group_samples, read_released
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import add_lora
@@ -81,6 +83,13 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
     """
     run, model_config, config = read_recipe(arguments)
     state = PartialState()
+    with only_writer(config.output_dir) if state.is_main_process else nullcontext():
+        return _run(run, model_config, config, state, resume=resume)
+
+
+def _run(
+    run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState, *, resume: bool
+) -> VideoGRPOTrainer:
     opened = open_recipe_model(run, model_config, config, state)
     if state.is_main_process:
         save_settings(config.output_dir, opened.settings)  # now: a checkpoint of a run that was killed has them, too

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from rarft.inference import LocalModel, infer_all, read_questions
 from rarft.models import VisionCache, generate
@@ -53,8 +54,18 @@ def test_features_leave_the_memory_and_come_back_from_disk(base, world, tmp_path
     again = cache.get(videos + videos[:1])
     assert cache.encoded == 4 and len(cache._memory) == 2 and again[0] is again[4]
     assert all((a.embeds == b.embeds).all() for a, b in zip(first, again, strict=False))
-    with pytest.raises(ValueError, match="folder"):
-        VisionCache(model, processor, in_memory=2)
+    numbers = max(sum(tensor.nbytes for tensor in (f.embeds, *f.deepstack)) for f in first)
+    assert all(file.stat().st_size < numbers + 10_000 for file in tmp_path.iterdir())  # not those of its whole batch
+
+
+def test_without_a_folder_what_left_the_memory_is_encoded_again(base, world):
+    model, processor = base
+    cache = VisionCache(model, processor, in_memory=2)
+    videos = [Crop(str(c.path)) for c in world[:3]]
+    first = cache.get(videos)
+    assert cache.encoded == 3 and len(cache._memory) == 2
+    (again,) = cache.get(videos[:1])
+    assert cache.encoded == 4 and torch.allclose(again.embeds, first[0].embeds, atol=1e-4)
 
 
 def test_groups_with_broken_videos_are_left_out_or_stop(base, world, tmp_path, caplog):

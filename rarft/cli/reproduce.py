@@ -1,0 +1,112 @@
+"""`rarft reproduce`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rarft.errors import InputError
+from rarft.files import RECIPES, only_writer
+
+if TYPE_CHECKING:
+    from rarft.reproduction import Experiment, Plan
+
+HELP = "Run an experiment of the paper from its files to its table, beside the published figures; resumes after a kill."
+NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-charades", "ss-qvhighlights", "human")
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("name", choices=NAMES, help="the test set; see recipes/paper/experiments.yaml")
+    add("--base", default="time-r1-7b", help="a short name of rarft/models/presets.py")
+    add("--data", type=Path, help="folder of the annotation files and videos; without it: what has to be in it")
+    add("--out", type=Path, help="build/reproduce/NAME/BASE by default")
+    add(
+        "--config",
+        type=Path,
+        default=RECIPES / "qwen2_5_vl_7b.yaml",
+        help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
+    )
+    add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
+    add("--gpus", type=int, help="all of this machine by default; 0: CPUs")
+    add(
+        "--launch",
+        type=Path,
+        default=RECIPES / "accelerate" / "zero3.yaml",
+        help="configuration of `accelerate launch`, for more than one GPU",
+    )
+    add("--limit", type=int, help="the first so many videos of test and training; all by default")
+    add("--batch", type=int, default=64, help="questions at a time in evaluation")
+    add("--skip-missing", action="store_true", help="go on without videos that are not there or cannot be read")
+    add("--check", action="store_true", help="stop after checking the files and estimating time, memory and disk")
+
+
+def run(options: Namespace) -> int:
+    if options.data is None:
+        _tell_what_to_get(options)
+        return 0
+    plan = _plan(options)
+    with only_writer(plan.out):
+        return _run(plan, check_only=options.check)
+
+
+def _run(plan: Plan, *, check_only: bool) -> int:
+    from rarft.reproduction import prepare, result, run_stages, stages
+
+    print(prepare(plan), flush=True)
+    if check_only:
+        print("\nthe commands:")
+        for stage in stages(plan):
+            print("  " + " ".join(stage.command))
+        return 0
+    run_stages(plan)
+    print(f"\n{result(plan)}\n\nwritten to {plan.out / 'result.json'} and table.md")
+    return 0
+
+
+def _experiment(options: Namespace) -> Experiment:
+    from rarft.reproduction import BASES, experiments
+
+    if options.base not in BASES:
+        raise InputError(f"--base {options.base}: choose one of {', '.join(BASES)}")
+    return experiments()[options.name]
+
+
+def _tell_what_to_get(options: Namespace) -> None:
+    from rarft.models.presets import PRESETS
+    from rarft.reproduction import what_to_get
+
+    print(what_to_get(_experiment(options), Path("DATA")))
+    print(f"\nbase: {PRESETS[options.base].repository}, from the hub at the first run")
+
+
+def _plan(options: Namespace) -> Plan:
+    from rarft.reproduction import Plan
+
+    for name, least in (("limit", 1), ("batch", 1), ("gpus", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"--{name} {value}: {least} or more")
+    if not options.data.is_dir():
+        raise InputError(f"--data {options.data}: no such folder")
+    return Plan(
+        _experiment(options),
+        options.base,
+        options.model or options.base,
+        options.data,
+        options.out or Path("build") / "reproduce" / options.name / options.base,
+        options.config,
+        _gpus(options.gpus),
+        options.launch,
+        limit=options.limit,
+        skip_missing=options.skip_missing,
+        batch=options.batch,
+        fields=tuple(options.recipe_fields),
+    )
+
+
+def _gpus(asked: int | None) -> int:
+    import torch
+
+    return torch.cuda.device_count() if asked is None else asked

@@ -1,0 +1,275 @@
+"""An experiment of the paper from its files to its table: the commands in their order, each of which resumes by itself.
+
+`OUT` holds experiment.json (what was asked for), checked.json, the rows that are used (test.json, training.json),
+features/ (shared by all stages, for the tower is frozen), base/, training/, after/, and at the end result.json and
+table.md.
+"""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rarft.errors import InputError
+from rarft.evaluation.test_set import read_samples
+from rarft.files import RECIPES, read_json, write_json, write_text
+from rarft.hivtg.official import group_samples, iter_rows, write_released
+from rarft.machine import machine
+from rarft.models.load import settings_of
+from rarft.reproduction.check import Checked, check_videos
+from rarft.reproduction.estimate import estimate, in_words
+from rarft.reproduction.table import DataSet, Experiment
+from rarft.schema import Sample
+from rarft.settings import Settings
+from rarft.training.recipe import read_recipe
+
+PROMPTS_A_STEP = 8
+ASKED = "experiment.json"
+MEASURED = RECIPES.parent / "data" / "results" / "step_at_size.json"  # of a clone; a wheel does not bring it
+SHOWN = 10  # names of videos in a message; all are in checked.json
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and where.
+
+    base: the short name whose published figures are compared. model: the weights, of the hub or of a folder.
+    gpus: 0 is one process on CPUs. launch: the configuration of `accelerate launch`, for more than one GPU.
+    limit: the first so many videos of test and training; all by default. skip_missing: go on without the videos that
+    are not there or cannot be read. fields: further ones of the recipe.
+    """
+
+    experiment: Experiment
+    base: str
+    model: str
+    data: Path
+    out: Path
+    recipe: Path
+    gpus: int
+    launch: Path
+    limit: int | None = None
+    skip_missing: bool = False
+    batch: int = 64
+    fields: tuple[str, ...] = ()
+
+    def parts(self) -> dict[str, DataSet]:
+        """The two data sets by what they are for."""
+        return {"test": self.experiment.test, "training": self.experiment.training}
+
+    def rows(self, part: str) -> Path:
+        """The annotation file of those rows that are used."""
+        return self.out / f"{part}.json"
+
+    def videos(self, part: str) -> Path:
+        return self.data / self.parts()[part].videos
+
+    def recipe_fields(self) -> list[str]:
+        """The recipe's file and all fields that differ from it."""
+        fields = {
+            "train_data": self.rows("training"),
+            "videos": self.videos("training"),
+            "model_name_or_path": self.model,
+            "output_dir": self.out / "training",
+            "features": self.out / "features",
+            "gradient_accumulation_steps": max(1, PROMPTS_A_STEP // max(1, self.gpus)),
+            **({} if self.gpus else {"dtype": "float32", "bf16": "false", "use_cpu": "true"}),
+        }
+        given = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
+        return ["--config", str(self.recipe), *given, *self.fields]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A command, and the file that it writes last."""
+
+    name: str
+    command: Sequence[str]
+    ends_with: Path
+
+
+def stages(plan: Plan) -> list[Stage]:
+    """The base is measured, then trained, then measured again."""
+    python = [sys.executable, "-m"]
+    rarft = [*python, "rarft"]
+    asking = ["--data", plan.rows("test"), "--videos", plan.videos("test"), "--features", plan.out / "features"]
+    asking += ["--processes", max(1, plan.gpus), "--batch", plan.batch]
+    before, training, after = (plan.out / name for name in ("base", "training", "after"))
+    launch = rarft
+    if plan.gpus > 1:
+        launch = [*python, "accelerate.commands.launch", "--config_file", str(plan.launch)]
+        launch += ["--num_processes", str(plan.gpus), "-m", "rarft"]
+    against = ["--against", before / "predictions.jsonl"]
+    return [
+        _stage("base", [*rarft, "evaluate", "--model", plan.model, *asking, "--out", before], before / "report.json"),
+        _stage("training", [*launch, "train", "rarft", "--resume", *plan.recipe_fields()], training / "log.json"),
+        _stage(
+            "after",
+            [*rarft, "evaluate", "--model", training, *asking, *against, "--out", after],
+            after / "report.json",
+        ),
+    ]
+
+
+def _stage(name: str, command: Sequence[object], ends_with: Path) -> Stage:
+    return Stage(name, [str(part) for part in command], ends_with)
+
+
+def prepare(plan: Plan) -> str:
+    """Check that everything is there, estimate what the run will cost, and write what the stages read. Returns what a
+    user should know before the first stage.
+
+    Raises MissingFileError for an annotation file that is not there; InputError for missing or unreadable videos,
+    unless the plan skips them, and if `out` holds another experiment."""
+    _asked(plan)
+    files = {part: plan.data / data.file for part, data in plan.parts().items()}
+    samples = {part: _first_videos(read_samples(path), plan.limit) for part, path in files.items()}
+    checked = _checked(plan, samples)
+    if any(found.bad() for found in checked.values()) and not plan.skip_missing:
+        raise InputError(_what_is_missing(plan, checked))
+    for part, path in files.items():
+        rows = [row for row in iter_rows(path) if isinstance(row, dict) and row.get("video") in checked[part].found]
+        if not rows:
+            raise InputError(f"{plan.videos(part)}: none of the videos of {path} can be used")
+        write_released(rows, plan.rows(part))
+    return "\n".join([_what_was_found(checked), "", in_words(_estimate(plan, samples["training"], checked))])
+
+
+def _first_videos(samples: list[Sample], limit: int | None) -> list[Sample]:
+    kept = set(list(dict.fromkeys(sample.video for sample in samples))[:limit])
+    return [sample for sample in samples if sample.video in kept]
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """What makes two runs the same experiment. Raises InputError if `out` holds another one."""
+    asked = {name: value for name, value in asdict(plan).items() if name not in ("experiment", "data", "out", "batch")}
+    asked = {"experiment": plan.experiment.name, **{name: _plain(value) for name, value in asked.items()}}
+    path = plan.out / ASKED
+    before = read_json(path) if path.exists() else asked
+    changed = [f"{name} {before.get(name)!r}" for name, value in asked.items() if before.get(name) != value]
+    if changed:
+        raise InputError(f"{plan.out}: holds a run with {', '.join(changed)}; delete the folder or change --out")
+    return asked
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+
+
+def _checked(plan: Plan, samples: dict[str, list[Sample]]) -> dict[str, Checked]:
+    """Videos are looked at anew each time: a folder may have been completed meanwhile."""
+    checked = {part: check_videos(asked, plan.videos(part)) for part, asked in samples.items()}
+    write_json(plan.out / "checked.json", {part: asdict(found) for part, found in checked.items()})
+    return checked
+
+
+def _what_is_missing(plan: Plan, checked: dict[str, Checked]) -> str:
+    lines = []
+    for part, found in checked.items():
+        if found.missing:
+            total = len(found.missing) + len(found.found) + len(found.unreadable)
+            names = [Path(video).name for video in found.missing]
+            lines.append(f"{plan.videos(part)}: {len(names)} of {total} videos are not there: {_some(names)}")
+        lines += [f"cannot be read: {reason}" for reason in list(found.unreadable.values())[:SHOWN]]
+    listed = plan.out / "checked.json"
+    return "\n".join([*lines, f"all names are in {listed}; --skip-missing goes on without these videos"])
+
+
+def _what_was_found(checked: dict[str, Checked]) -> str:
+    lines = []
+    for part, found in checked.items():
+        lines.append(f"{part}: {len(found.found)} videos, {len(found.bad())} missing or unreadable and left out")
+        if found.doubts:
+            lines.append(f"  {len(found.doubts)} times a file is not as its rows say: {_some(found.doubts, '; ')}")
+    return "\n".join(lines)
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    return between.join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+
+
+def _estimate(plan: Plan, training: list[Sample], checked: dict[str, Checked]) -> dict[str, float]:
+    _, model_config, config = read_recipe(plan.recipe_fields())
+    bad = checked["training"].bad()
+    groups = [group for group in group_samples(training) if group[0].video not in bad]
+    prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
+    steps = config.max_steps if config.max_steps > 0 else math.ceil(2 * len(groups) * config.num_train_epochs / prompts)
+    return estimate(
+        plan.base,
+        settings_of(plan.model) or Settings(),
+        [video for part in checked.values() for video in part.found.values()],
+        steps=steps,
+        prompts=prompts,
+        gpus=plan.gpus,
+        lora_rank=model_config.lora_r if model_config.use_peft else None,
+        measured=read_json(MEASURED) if MEASURED.exists() else None,
+    )
+
+
+def run_stages(plan: Plan) -> None:
+    """Run what is not done yet. Raises InputError that names the stage which failed, and how to go on."""
+    write_json(plan.out / ASKED, _asked(plan))
+    for stage in stages(plan):
+        if stage.ends_with.exists():
+            print(f"{stage.name}: done")
+            continue
+        print(f"{stage.name}: {' '.join(stage.command)}", flush=True)
+        status = subprocess.run(stage.command).returncode
+        if status != 0:
+            raise InputError(f"the stage {stage.name!r} ended with status {status}; the same command goes on there")
+
+
+def result(plan: Plan) -> str:
+    """The table of what was measured beside what was published; written to table.md and result.json."""
+    reports = {name: read_json(plan.out / folder / "report.json") for name, folder in _ROWS.items()}
+    rows = {name: next(iter(report["rows"].values())) for name, report in reports.items()}
+    published = plan.experiment.published.get(plan.base, {})
+    table = _table(rows, published)
+    log = read_json(plan.out / "training" / "log.json")
+    part = f", the first {plan.limit} videos" if plan.limit else ""
+    weights = plan.base if plan.model == plan.base else f"weights of {plan.model} in place of {plan.base}: a rehearsal"
+    about = f"{plan.experiment.title}{part}; {weights}; {machine()}"
+    write_json(
+        plan.out / "result.json",
+        {
+            "about": about,
+            "asked": read_json(plan.out / ASKED),
+            "published": published,
+            "rows": rows,
+            "after_against_base": reports["after RA-RFT"]["paired"],
+            "judge_of_categories": reports["base"]["offline_judge"],
+            "training_seconds": next((row["train_runtime"] for row in log if "train_runtime" in row), None),
+            "steps": max((row.get("step", 0) for row in log), default=0),
+        },
+    )
+    write_text(plan.out / "table.md", f"{table}\n\n{about}\n")
+    return table
+
+
+_ROWS = {"base": "base", "after RA-RFT": "after"}
+_FIGURES = {"f1": "F1", "rt_iou": "RT-IoU"}
+_MORE = {"ra_iou": "RA-IoU", "miou": "mIoU, relevant", "over_refusal": "over-refusal"}
+
+
+def _table(rows: dict[str, dict], published: Any) -> str:
+    """In percent, as the paper has it, with 95 % intervals of the queries where there are any."""
+    heads = [head for title in _FIGURES.values() for head in (f"{title}, here", f"{title}, published")]
+    lines = ["| | " + " | ".join([*heads, *_MORE.values()]) + " |", "|---" * (len(heads) + len(_MORE) + 1) + "|"]
+    for number, (name, row) in enumerate(rows.items()):
+        cells = []
+        for figure in _FIGURES:
+            theirs = published.get(figure)
+            cells += [_percent(row, figure), f"{theirs[number]:.1f}" if theirs else "–"]
+        lines.append(f"| {name} | " + " | ".join([*cells, *(_percent(row, figure) for figure in _MORE)]) + " |")
+    return "\n".join(lines)
+
+
+def _percent(row: dict, figure: str) -> str:
+    value, around = row.get(figure), row.get("intervals", {}).get(figure)
+    if value is None or math.isnan(value):
+        return "–"
+    return f"{100 * value:.1f}" + (f" [{100 * around[0]:.1f}, {100 * around[1]:.1f}]" if around else "")
