@@ -5,15 +5,15 @@ The default is all-MiniLM-L6-v2, the paper's encoder, from a PyPI package that c
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from functools import lru_cache
 
 import numpy as np
 import torch
 
+from rarft.schema import without_surrogates
+
 MINILM = "all-MiniLM-L6-v2"
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _BUNDLED = {MINILM, f"sentence-transformers/{MINILM}"}
 
 
@@ -44,7 +44,7 @@ class SentenceEncoder:
         missing = list(dict.fromkeys(s for s in sentences if s not in self._cache))
         if missing:
             vectors = self._model.encode(
-                [_readable(s) for s in missing],
+                [without_surrogates(s) for s in missing],
                 batch_size=64,
                 normalize_embeddings=True,
                 convert_to_numpy=True,
@@ -72,18 +72,15 @@ class SentenceEncoder:
 
         A piece has the same vector wherever it stands, so that what a model makes of its neighbours is its own.
         """
-        pieces = self._model.tokenizer([_readable(s) for s in sentences], add_special_tokens=False)["input_ids"]
+        pieces = self._model.tokenizer([without_surrogates(s) for s in sentences], add_special_tokens=False)[
+            "input_ids"
+        ]
         table = self._word_table.detach().float().cpu().numpy()
         return [table[np.asarray(ids, int)] for ids in pieces]
 
     def cosine(self, left: list[str], right: list[str]) -> np.ndarray:
         """Cosine similarity of each pair: (n,) in [-1, 1]."""
         return np.einsum("nd,nd->n", self(left), self(right))
-
-
-def _readable(sentence: str) -> str:
-    """With a replacement character for each unpaired surrogate, at which the tokenizer would raise a TypeError."""
-    return _SURROGATE.sub("\ufffd", sentence)
 
 
 @lru_cache(maxsize=4)

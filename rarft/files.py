@@ -70,10 +70,17 @@ def only_writer(path: str | Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically. An unpaired surrogate, which UTF-8 does not have, becomes its escape in JSON."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)
+
+
+def open_to_append(path: str | Path) -> TextIO:
+    """A UTF-8 file to add lines to, with `write_text`'s way with surrogates. Makes its folder."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "a", encoding="utf-8", errors="backslashreplace")
 
 
 _NUMBERS = re.compile(r"\[\n\s+(?:[-+.\dEe]+|null)(?:,\n\s+(?:[-+.\dEe]+|null))*\n\s+\]")
@@ -87,9 +94,10 @@ def write_json(path: str | Path, data: Any) -> Path:
 
 @contextmanager
 def open_text(path: str | Path) -> Iterator[TextIO]:
-    """A UTF-8 text file, open to be read. Raises MissingFileError, or InputError for what is not a text file."""
+    """A UTF-8 text file, open to be read, with a byte order mark or without. Raises MissingFileError, or InputError for
+    what is not a text file."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             yield file
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
@@ -103,30 +111,41 @@ def read_text(path: str | Path) -> str:
         return file.read()
 
 
+def parse_json(text: str, place: str) -> Any:
+    """JSON text. Raises InputError, which begins with `place`, for what is none, is nested too deep, or has a number
+    too long for Python's reader."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    except RecursionError as error:
+        raise InputError(f"{place}: JSON that is nested too deep to be read") from error
+    except ValueError as error:
+        raise InputError(f"{place}: JSON that cannot be read ({error})") from error
+
+
 def read_json(path: str | Path) -> Any:
     """A JSON file. Raises MissingFileError, or InputError that names the line and the column."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+    return parse_json(read_text(path), str(path))
 
 
 def iter_json_lines(path: str | Path) -> Iterator[Any]:
     """The rows of a JSON Lines file that a run adds to, one by one; none if it is missing.
 
-    A last line that a kill cut short is taken off the file, so that what is added next does not join it.
+    A last line that a kill cut short is taken off the file, so that what is added next does not join it. Raises
+    InputError that names the line if another is no JSON.
     """
     path = Path(path)
     if not path.exists():
         return
     with open(path, "rb+") as file:
         whole = 0
-        for line in file:
+        for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 file.truncate(whole)
                 return
             whole += len(line)
-            yield json.loads(line)
+            yield parse_json(line.decode("utf-8", errors="replace"), f"{path}, line {number}")
 
 
 def read_json_lines(path: str | Path) -> list[Any]:

@@ -14,12 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
-from openai import APIConnectionError, APITimeoutError, AuthenticationError, NotFoundError, OpenAI, OpenAIError
 from openai.types.chat import ChatCompletionMessageParam
 
-from rarft.errors import BadReplyError, InputError, ServerError
-from rarft.files import read_json_lines
+from rarft.chat import ChatServer
+from rarft.errors import BadReplyError, InputError
+from rarft.files import open_to_append, parse_json, read_json_lines
 from rarft.progress import progress
+from rarft.schema import without_surrogates
 
 
 class LLM:
@@ -50,7 +51,7 @@ class LLM:
     ):
         self.model, self.base_url, self.attempts, self.max_tokens = model, base_url, attempts, max_tokens
         self.usage: Counter[str] = Counter()
-        self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
+        self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
         self._cache_path = Path(cache) if cache else None
         self._replies = {row["key"]: row["reply"] for row in read_json_lines(cache)} if cache else {}
         self._lock = threading.Lock()
@@ -64,13 +65,13 @@ class LLM:
             return self._replies[key]
         messages: list[ChatCompletionMessageParam] = [
             {"role": "system", "content": system},
-            {"role": "user", "content": user},
+            {"role": "user", "content": without_surrogates(user)},
         ]
         error = ""
         for _ in range(self.attempts):
             text = self._complete(messages)
             try:
-                reply = parse_json(text, schema)
+                reply = parse_reply(text, schema)
             except ValueError as problem:
                 error = str(problem)
                 messages = messages[:2] + [
@@ -101,26 +102,18 @@ class LLM:
 
     def _complete(self, messages: list[ChatCompletionMessageParam]) -> str:
         try:
-            answer = self._client.chat.completions.create(
-                model=self.model, messages=messages, temperature=0.0, max_tokens=self.max_tokens
-            )
-        except OpenAIError as error:
-            if concerns_all(error):
-                # Every further question would fail, too: stop, so that none is taken for answered.
-                raise ServerError(f"{self.base_url}, model {self.model!r}: {error}") from error
+            text, tokens = self._server.complete(messages, temperature=0.0, max_tokens=self.max_tokens)
+        except BadReplyError:
             self._count(failed=1)
-            raise BadReplyError(f"{self.base_url}: {error}") from error
-        if answer.usage:
-            self._count(prompt_tokens=answer.usage.prompt_tokens, completion_tokens=answer.usage.completion_tokens)
-        self._count(asked=1)
-        return answer.choices[0].message.content or ""
+            raise
+        self._count(asked=1, **tokens)
+        return text
 
     def _keep(self, key: str, reply: dict) -> None:
         with self._lock:
             self._replies[key] = reply
             if self._cache_path:
-                self._cache_path.parent.mkdir(parents=True, exist_ok=True)
-                with open(self._cache_path, "a", encoding="utf-8") as file:
+                with open_to_append(self._cache_path) as file:
                     file.write(json.dumps({"key": key, "reply": reply}, ensure_ascii=False) + "\n")
 
     def _count(self, **counts: int) -> None:
@@ -128,22 +121,13 @@ class LLM:
             self.usage.update(counts)
 
 
-def concerns_all(error: OpenAIError) -> bool:
-    """Whether no other question would be answered either: no server, no such model, a wrong key."""
-    no_server = isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError)
-    return no_server or isinstance(error, AuthenticationError | NotFoundError)
-
-
-def parse_json(text: str, schema: dict) -> dict:
+def parse_reply(text: str, schema: dict) -> dict:
     """The JSON object in a reply, which may stand in prose or a code fence. Raises InputError if it breaks the
     schema."""
     begin, end = text.find("{"), text.rfind("}")
     if not 0 <= begin < end:
         raise InputError("there is no JSON object in the reply")
-    try:
-        reply = json.loads(text[begin : end + 1])
-    except json.JSONDecodeError as error:
-        raise InputError(f"not JSON: {error}") from error
+    reply = parse_json(text[begin : end + 1], "the reply")
     problem = next(iter(Draft202012Validator(schema).iter_errors(reply)), None)
     if problem is not None:
         raise InputError(f"{'.'.join(map(str, problem.absolute_path)) or 'the object'}: {problem.message}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from rarft.errors import InputError, RarftError
 from rarft.files import read_json
+from rarft.schema import without_surrogates
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def build_prompt(query: str, style: str = "instruct", **video: Any) -> list[dict
     if not query.strip():
         raise InputError("the query is empty")
     chosen = STYLES.get(style) or read_style(style)
-    text = {"type": "text", "text": chosen.text.replace("{query}", query.strip())}
+    text = {"type": "text", "text": chosen.text.replace("{query}", without_surrogates(query.strip()))}
     parts = [{"type": "video", **video}, text]
     system = [{"role": "system", "content": chosen.system}] if chosen.system else []
     return [*system, {"role": "user", "content": parts if chosen.video_first else parts[::-1]}]

@@ -6,6 +6,7 @@ Source: RA-RFT (arXiv 2511.23151), the sections on the task and on HI-VTG.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -27,6 +28,14 @@ class Span(NamedTuple):
 
     def __str__(self) -> str:
         return f"{seconds(self.start)} to {seconds(self.end)}"
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def without_surrogates(text: str) -> str:
+    """With a replacement character for each unpaired surrogate, which JSON can hold, and no tokenizer nor UTF-8."""
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def seconds(value: float) -> str:

@@ -7,7 +7,7 @@ import pytest
 from rarft.errors import BadReplyError
 from rarft.evaluation import Prediction, claimed_categories, judged, reference_predictions, scores, summary
 from rarft.evaluation.judges.llm import CATEGORY_SCHEMA, SCORE_SCHEMA, LLMJudge
-from rarft.llm import LLM, parse_json
+from rarft.llm import LLM, parse_reply
 from rarft.metrics import rt_iou
 
 SCHEMA = {
@@ -21,7 +21,7 @@ CLOSE = GOOD.replace("5", "3.46")
 
 @pytest.mark.parametrize("text", [GOOD, f"Sure!\n```json\n{GOOD}\n```", f"  {GOOD} Hope that helps."])
 def test_json_is_found_in_prose(text):
-    assert parse_json(text, SCHEMA)["score"] == 5
+    assert parse_reply(text, SCHEMA)["score"] == 5
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_json_is_found_in_prose(text):
 )
 def test_bad_json_is_named(text, error):
     with pytest.raises(ValueError, match=error):
-        parse_json(text, SCHEMA)
+        parse_reply(text, SCHEMA)
 
 
 def test_a_bad_reply_is_asked_again_with_its_error(serve):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import io
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +48,9 @@ COMMANDS: dict[str, ModuleType] = {
 def main(arguments: list[str] | None = None) -> None:
     """Parse and run. An error that the user can fix is one line, and the exit status 1, as is one of the disk; any
     other keeps its traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name or a query may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config

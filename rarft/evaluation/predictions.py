@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
-from rarft.files import lines_of, write_text
+from rarft.files import lines_of, open_to_append, write_text
 from rarft.models import VisionCache, generate, refusal_probabilities
 from rarft.progress import progress
 from rarft.response import Response, parse_response
@@ -67,7 +67,7 @@ def predict(
         new = _answered(model, processor, cache, samples[start : start + batch_size])
         done += new
         if output:
-            with open(output, "a", encoding="utf-8") as file:
+            with open_to_append(output) as file:
                 file.writelines(map(_line, new))
     return done
 

@@ -13,7 +13,6 @@ To add one, put a `Format` into `FORMATS`, here or from your own code.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
-from rarft.files import open_text, read_json
+from rarft.files import open_text, parse_json, read_json
 from rarft.hivtg.official import Problem, span_of
 from rarft.schema import Sample, Span, is_finite_number
 
@@ -138,14 +137,14 @@ def _charades(line: str, *, allow_empty: bool) -> Sample:
 
 def _has_a_query(line: str) -> bool:
     try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
+        row = parse_json(line, "")
+    except InputError:
         return False  # the first line of an indented JSON file
     return isinstance(row, dict) and "query" in row
 
 
 def _query_row(line: str, *, allow_empty: bool) -> Sample:
-    row = json.loads(line)
+    row = parse_json(line, "the line")
     video = row["video"] if "video" in row else row["vid"]
     windows = [row["span"]] if "span" in row else row["relevant_windows"]
     known = {"video", "vid", "query", "duration", "span", "relevant_windows"}

@@ -13,7 +13,7 @@ from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 
-from rarft.files import iter_json_lines
+from rarft.files import iter_json_lines, open_to_append
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.official import rows_of
@@ -33,7 +33,6 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
     """
     output = Path(output)
     rejected_path = output.with_name(f"{output.name}.rejected.jsonl")
-    output.parent.mkdir(parents=True, exist_ok=True)
     with AnnotationIndex() as index:
         total = index.add(samples)
         for path, query in ((output, "query_text"), (rejected_path, "query")):
@@ -41,8 +40,8 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
         todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0])))
         counts: Counter[str] = Counter()
         with (
-            open(output, "a", encoding="utf-8") as rows,
-            open(rejected_path, "a", encoding="utf-8") as rejections,
+            open_to_append(output) as rows,
+            open_to_append(rejected_path) as rejections,
             ThreadPoolExecutor(concurrency) as pool,
             progress(total=total, desc="rows") as bar,
         ):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
-from rarft.files import open_text, write_text
+from rarft.files import open_text, parse_json, write_text
 from rarft.hivtg.rows import LEVEL_KEYS, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
 
@@ -82,18 +82,11 @@ def iter_rows(path: str | Path) -> Iterator[Any]:
             return
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{path}: neither a JSON array nor JSON Lines (line {number}: {error})") from error
-                yield row
+                yield parse_json(line, f"{path}, neither a JSON array nor JSON Lines, line {number}")
 
 
 def _array(path: Path, text: str) -> list[Any]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: neither a JSON array nor JSON Lines ({error})") from error
+    rows = parse_json(text, f"{path}, neither a JSON array nor JSON Lines")
     if not isinstance(rows, list):
         raise InputError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
     return rows

@@ -5,14 +5,13 @@ Read are RaTSG's Charades-STA (a JSON object video → `sts`, `duration`) and ev
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rarft.errors import InputError
-from rarft.files import VIDEO_SUFFIXES, read_text
+from rarft.errors import InputError, MissingFileError
+from rarft.files import VIDEO_SUFFIXES, read_json
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import span_of
 from rarft.schema import Span
@@ -62,8 +61,10 @@ def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
 def _ratsg_table(path: str | Path) -> dict | None:
     """The JSON object of a file in RaTSG's layout; None for any other file."""
     try:
-        data = json.loads(read_text(path))
-    except json.JSONDecodeError:
+        data = read_json(path)
+    except MissingFileError:
+        raise
+    except InputError:
         return None  # text or JSON Lines
     rows = data.values() if isinstance(data, dict) else ()
     return data if any(isinstance(row, dict) and "sts" in row for row in rows) else None

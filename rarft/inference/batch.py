@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
-from rarft.files import lines_of, read_json_lines
+from rarft.files import lines_of, open_to_append, parse_json, read_json_lines
 from rarft.models import VisionCache, generate
 from rarft.models.generation import note_of_unknown_words
 from rarft.progress import progress
@@ -40,10 +40,7 @@ def read_questions(path: str | Path) -> list[dict]:
     for number, line in enumerate(lines_of(path), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from error
+        row = parse_json(line, f"{path}, line {number}")
         for name in ("video", "query"):
             if not isinstance(row, dict) or not str(row.get(name) or "").strip():
                 raise InputError(f"{path}, line {number}: the field {name!r} is missing or empty")
@@ -68,7 +65,6 @@ def infer_all(
         answer: a `LocalModel`, or a `rarft.inference.remote.RemoteModel`.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
     kept = read_json_lines(output)
     for number, (row, question) in enumerate(zip(kept, questions, strict=False), start=1):
         if any(row.get(key) != value for key, value in question.items()):
@@ -76,7 +72,7 @@ def infer_all(
     counts = {"answered": 0, "errors": 0, "kept": len(kept)}
     rest = iter(questions[len(kept) :])
     with (
-        open(output, "a", encoding="utf-8") as file,
+        open_to_append(output) as file,
         progress(total=len(questions), initial=len(kept), desc="infer") as bar,
     ):
         while batch := list(islice(rest, batch_size)):

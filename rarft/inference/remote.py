@@ -11,12 +11,11 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from openai import OpenAI, OpenAIError
 from PIL import Image
 
-from rarft.errors import ServerError, VideoError
+from rarft.chat import ChatServer
+from rarft.errors import BadReplyError, VideoError
 from rarft.inference.batch import answer_of
-from rarft.llm import concerns_all
 from rarft.prompts import build_prompt
 from rarft.settings import Settings
 from rarft.video import Clip, read_video
@@ -46,9 +45,9 @@ class RemoteModel:
         reader: Callable[..., Clip] = read_video,
         **sampling,
     ):
-        self.model, self.base_url, self.style, self.max_new_tokens = model, base_url, style, max_new_tokens
+        self.style, self.max_new_tokens = style, max_new_tokens
         self.reader, self.sampling = reader, sampling
-        self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout)
+        self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
 
     def __call__(self, questions: list[dict]) -> Iterator[dict]:
         """Answer a batch, as `rarft.inference.batch.infer_all` asks for it. Raises ServerError if no question can be
@@ -69,19 +68,12 @@ class RemoteModel:
         messages = build_prompt(question["query"], self.style)
         video = {"type": "video_url", "video_url": {"url": frames_url(clip)}}
         messages[-1]["content"] = [video if part["type"] == "video" else part for part in messages[-1]["content"]]
+        rate = {"mm_processor_kwargs": {"fps": clip.fps}}
         try:
-            reply = self._client.chat.completions.create(
-                model=self.model,
-                messages=messages,
-                temperature=0.0,
-                max_tokens=self.max_new_tokens,
-                extra_body={"mm_processor_kwargs": {"fps": clip.fps}},
-            )
-        except OpenAIError as error:
-            if concerns_all(error):
-                raise ServerError(f"{self.base_url}, model {self.model!r}: {error}") from error
-            return {**question, "error": f"{self.base_url}: {error}"}
-        return {**question, **answer_of((reply.choices[0].message.content or "").strip())}
+            text, _ = self._server.complete(messages, temperature=0.0, max_tokens=self.max_new_tokens, extra_body=rate)
+        except BadReplyError as error:
+            return {**question, "error": str(error)}
+        return {**question, **answer_of(text.strip())}
 
 
 def frames_url(clip: Clip) -> str:

@@ -5,13 +5,30 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+
+from rarft.upstream.of_transformers import load_without_training
+
+STATE = "trainer_state.json"
 
 
 def resume_training(trainer: Trainer) -> None:
-    """Train from the last whole checkpoint in the trainer's output_dir; from the beginning where there is none."""
+    """Train from the last whole checkpoint in the trainer's output_dir; from the beginning where there is none.
+
+    A checkpoint of the last step is loaded and no more: transformers would train a step beyond the end.
+    """
     checkpoint = last_whole_checkpoint(trainer.args.output_dir)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if checkpoint is None:
+        trainer.train()
+        return
+    state = TrainerState.load_from_json(str(checkpoint / STATE))
+    last = trainer.args.max_steps if trainer.args.max_steps > 0 else state.max_steps
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # their weights are loaded by train alone
+    if state.global_step >= last and not sharded:
+        load_without_training(trainer, checkpoint)
+        trainer.state = state
+    else:
+        trainer.train(resume_from_checkpoint=str(checkpoint))
 
 
 def last_whole_checkpoint(folder: str | Path) -> Path | None:
@@ -25,7 +42,7 @@ def last_whole_checkpoint(folder: str | Path) -> Path | None:
 
     def whole(path: Path) -> bool:
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+            json.loads((path / STATE).read_text(encoding="utf-8"))
         except (FileNotFoundError, json.JSONDecodeError):
             return False
         return True

@@ -11,6 +11,8 @@
   reads.
 - `trainer.DEFAULT_PROGRESS_CALLBACK` draws a table of losses under a notebook's cell. Instead: what draws it.
 - `Trainer._get_train_sampler` makes batches of like length in `training.sft`. Instead: what makes the training sampler.
+- `Trainer._load_from_checkpoint` loads the weights of a run that is at its end. Instead: what `train` calls when it
+  resumes.
 - `get_rope_index`, `mm_encoder_outputs` and `replace_video_token`: positions, features and placeholders of videos, in
   `models.generation`, `models.features` and `models.families`. Instead: what `forward` computes positions with, its
   argument for features, and what the processor expands a video token with.
@@ -21,6 +23,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback, trainer
 from transformers.cache_utils import DynamicLayer
@@ -41,6 +44,7 @@ __all__ = [
     "cache_argument",
     "check_trainer",
     "check_video_model",
+    "load_without_training",
     "no_loading_bar",
     "no_loss_tables",
     "sdpa_attention_forward",
@@ -91,12 +95,24 @@ def cache_argument(model: PreTrainedModel) -> str:
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
+def load_without_training(trainer: Trainer, checkpoint: Path) -> None:
+    """The weights of a checkpoint into a trainer's model, or its adapter."""
+    trainer._load_from_checkpoint(str(checkpoint))
+
+
 def check_trainer() -> None:
     """Check what `rarft.training.sft.VideoSFTTrainer` overrides. Raises UpstreamChangedError."""
-    override = "rarft.training.sft.VideoSFTTrainer"
+    override, resuming = "rarft.training.sft.VideoSFTTrainer", "rarft.training.checkpoints.resume_training"
     check(
         [
             Method("transformers", Trainer, "_get_train_sampler", ("train_dataset",), override),
+            Method(
+                "transformers",
+                Trainer,
+                "_load_from_checkpoint",
+                ("resume_from_checkpoint",),
+                resuming,
+            ),
             Method("transformers", Trainer, "compute_loss", ("model", "inputs", "num_items_in_batch"), override),
         ]
     )

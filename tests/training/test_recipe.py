@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -49,6 +50,19 @@ def test_recipes_parse(path):
     )
     assert run.train_data and config.num_generations == 8 and config.temperature == 1.0
     assert model.model_name_or_path in PRESETS or (ROOT / model.model_name_or_path).exists()
+
+
+def test_cluster_files_are_sound():
+    """The shell of the Slurm script parses, and both name a launch line whose options exist."""
+    folder = ROOT / "recipes" / "cluster"
+    subprocess.run(["bash", "-n", folder / "slurm.sbatch"], check=True)
+    run = yaml.safe_load((folder / "skypilot.yaml").read_text())["run"]
+    for text in ((folder / "slurm.sbatch").read_text(), run):
+        subprocess.run(["bash", "-n", "-c", text], check=True)
+        for option in ("--num_machines", "--num_processes", "--machine_rank", "--main_process_ip", "--resume"):
+            assert option in text
+        for path in re.findall(r"recipes/\S+\.yaml", text):
+            assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes" / "accelerate").glob("*.yaml")), ids=lambda p: p.stem)
@@ -148,6 +162,13 @@ def test_kill_and_resume_give_the_losses_of_an_unbroken_run(tmp_path):
     assert last_whole_checkpoint(tmp_path / "killed").name in {f"checkpoint-{step}" for step in (1, 2, 3, 4)}
     subprocess.run(command("killed", "--resume"), check=True, cwd=ROOT, capture_output=True)
     np.testing.assert_allclose(rewards_of(tmp_path / "killed"), rewards_of(tmp_path / "whole"), atol=1e-6)
+    # killed between the last checkpoint and the end: no step is added
+    trained = (tmp_path / "whole" / "model.safetensors").read_bytes()
+    for name in ("log.json", "model.safetensors"):
+        (tmp_path / "whole" / name).unlink()
+    subprocess.run(command("whole", "--resume"), check=True, cwd=ROOT, capture_output=True)
+    assert len(rewards_of(tmp_path / "whole")) == 5
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == trained
 
 
 def test_two_processes_train_as_one(tmp_path):
