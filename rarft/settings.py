@@ -59,6 +59,8 @@ def read_settings(folder: str | Path) -> Settings | None:
     paths = [place / name for name in (FILE, CONFIG) for place in places]
     for path in (path for path in paths if path.exists()):
         values = read_json(path)
+        if not isinstance(values, dict):
+            raise InputError(f"{path}: a JSON object was expected, got {type(values).__name__}")
         if path.name == CONFIG:
             values = values.get("rarft_settings")
         if values is None:

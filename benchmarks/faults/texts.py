@@ -292,7 +292,7 @@ PATTERNS = (
 
 
 def growth(faults: dict[str, str], sizes: tuple[int, int] = (30_000, 300_000)) -> dict[str, float]:
-    """How much longer ten times as much text takes, at worst, by what reads it."""
+    """How much more processor time ten times as much text takes, at worst, by what reads it."""
     rewards = [reward for variant in VARIANTS for reward in make_rewards(variant, list(NAMES[:2]))]
     one = {
         "spans": [[[3.0, 8.0]]],
@@ -312,9 +312,9 @@ def growth(faults: dict[str, str], sizes: tuple[int, int] = (30_000, 300_000)) -
                 text = (
                     f"<think>x</think><answer>{pattern * (size // len(pattern))}</answer><correction>NIL</correction>"
                 )
-                begin = time.perf_counter()
+                begin = time.process_time()
                 read(text)
-                took.append(max(1e-3, time.perf_counter() - begin))
+                took.append(max(1e-3, time.process_time() - begin))
             times = took[1] / took[0]
             if times > worst.get(name, (0.0, ""))[0]:
                 worst[name] = (round(times, 1), pattern)

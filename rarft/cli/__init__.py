@@ -82,6 +82,7 @@ DISK_ERRORS = {
     errno.EPERM,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EEXIST,
 }
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.cli.options import KEY_VARIABLE, annotations, chat_model
+from rarft.cli.options import KEY_VARIABLE, annotations, at_least, chat_model, not_negative
 from rarft.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--verify", action="store_true", help="ask the model again whether each edit could be true")
     add(
         "--price",
-        type=float,
+        type=not_negative,
         nargs=2,
         metavar=("IN", "OUT"),
         help="of a million tokens read and written: costs are printed before and after",
     )
-    add("--concurrency", type=int, default=8, help="questions at a time")
-    add("--limit", type=int, help="the first so many queries; all by default")
-    add("--seed", type=int, default=0)
+    add("--concurrency", type=at_least(1), default=8, help="questions at a time")
+    add("--limit", type=at_least(1), help="the first so many queries; all by default")
+    add("--seed", type=at_least(0), default=0)
 
 
 def run(options: Namespace) -> int:

@@ -6,6 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import above_zero
 from rarft.errors import InputError
 from rarft.files import only_writer
 
@@ -23,8 +24,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--only", nargs="*", help="chapter numbers, e.g. 04 09")
     add("--out", type=Path, help="instructor, grade: where to write; build/instructor, build/grades by default")
     add("--fresh", action="store_true", help="run chapters again that ran already")
-    add("--seconds", type=float, default=120.0, help="grade: time for each answer")
-    add("--gigabytes", type=float, default=8.0, help="grade: memory for the answers of a chapter")
+    add("--seconds", type=above_zero, default=120.0, help="grade: time for each answer")
+    add("--gigabytes", type=above_zero, default=8.0, help="grade: memory for the answers of a chapter")
 
 
 def run(options: Namespace) -> int:

@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import at_least
 from rarft.errors import InputError
 from rarft.files import BASE
 
@@ -23,7 +24,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--data", type=Path, help="what to choose clips from, as for `evaluate`; by default the course's samples")
     add("--videos", type=Path, help="with --data: the folder of its videos")
     add("--host", default="127.0.0.1", help="the address to listen on; another one opens the page to a network")
-    add("--port", type=int, default=8765, help="0 takes a free one")
+    add("--port", type=at_least(0, 65535), default=8765, help="0 takes a free one")
     add("--device", default="auto", help="cpu, cuda, …")
 
 
@@ -34,8 +35,6 @@ def run(options: Namespace) -> int:
         from rarft.demo.app import make_app
     except ImportError as error:
         raise InputError(f"the demo needs the package {error.name}: pip install 'rarft[serve]'") from error
-    if not 0 <= options.port < 65536:
-        raise InputError(f"--port {options.port}: a port is a number from 0 to 65535")
     from rarft.demo.answers import Model
     from rarft.demo.clips import videos_of
     from rarft.video import GuardedReader

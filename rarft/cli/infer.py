@@ -7,7 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rarft.cli.options import KEY_VARIABLE, add_model_options, api_key, settings_changes
+from rarft.cli.options import (
+    KEY_VARIABLE,
+    above_zero,
+    add_model_options,
+    api_key,
+    at_least,
+    not_negative,
+    settings_changes,
+)
 from rarft.errors import InputError
 from rarft.files import BASE
 
@@ -19,11 +27,11 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--model", default=str(BASE), help="a folder, a preset (rarft/models/presets.py) or a hub name")
     add("--video", type=Path, help="one video, with --query")
     add("--query", help="what to look for")
-    add("--start", type=float, help="with --video: look from this second on, and count from it")
-    add("--end", type=float, help="with --video: look no further than this second")
+    add("--start", type=not_negative, help="with --video: look from this second on, and count from it")
+    add("--end", type=above_zero, help="with --video: look no further than this second")
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
     add("--out", type=Path, help="with --questions: JSON Lines of answers; an interrupted run resumes")
-    add("--batch", type=int, default=16, help="with --questions: how many at a time")
+    add("--batch", type=at_least(1), default=16, help="with --questions: how many at a time")
     add_model_options(command)
     add(
         "--server",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,49 @@ if TYPE_CHECKING:
     from rarft.schema import Sample
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+LARGEST = 2**31 - 1  # of a number: what every library below takes
+
+
+def at_least(least: int, most: int = LARGEST) -> Callable[[str], int]:
+    """A type for argparse: a whole number from `least` to `most`."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"a whole number was expected, got {text!r}") from None
+        if not least <= value <= most:
+            raise ArgumentTypeError(f"a whole number from {least} to {most} was expected, got {text[:40]}")
+        return value
+
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A type for argparse: a number above 0, to `LARGEST`."""
+    value = not_negative(text)
+    if value == 0:
+        raise ArgumentTypeError(f"a number above 0 was expected, got {text}")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A type for argparse: a number from 0 to `LARGEST`."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise ArgumentTypeError(f"a number was expected, got {text!r}") from None
+    if not 0 <= value <= LARGEST:
+        raise ArgumentTypeError(f"a number from 0 to {LARGEST} was expected, got {text[:40]}")
+    return value
 
 
 def add_model_options(command: ArgumentParser) -> None:
     """How a model is loaded and asked."""
     add = command.add_argument
-    add("--fps", type=float, help="frames a second; the model's own by default")
-    add("--max-pixels", type=int, help="budget for all frames of a video; the model's own by default")
-    add("--max-new-tokens", type=int, help="of an answer; the model's own by default")
+    add("--fps", type=above_zero, help="frames a second; the model's own by default")
+    add("--max-pixels", type=at_least(1), help="budget for all frames of a video; the model's own by default")
+    add("--max-new-tokens", type=at_least(1), help="of an answer; the model's own by default")
     add("--style", help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default")
     add("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     add(

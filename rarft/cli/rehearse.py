@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import at_least
 from rarft.errors import InputError
 
 HELP = "Write stand-ins for an annotation file's videos, and a small model, to run an experiment before it is paid for."
@@ -17,8 +18,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--videos", type=Path, required=True, help="folder for the stand-ins; files that it holds stay as they are")
     add("--model", type=Path, help="folder for a small model with random weights and the settings of --preset")
     add("--preset", default=DEFAULT, help="whose sampling of videos and style of prompts: see rarft/models/presets.py")
-    add("--limit", type=int, help="the first so many videos; all by default")
-    add("--processes", type=int, help="all cores by default")
+    add("--limit", type=at_least(1), help="the first so many videos; all by default")
+    add("--processes", type=at_least(1), help="all cores by default")
 
 
 def run(options: Namespace) -> int:
@@ -28,10 +29,6 @@ def run(options: Namespace) -> int:
 
     if options.preset not in PRESETS:
         raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")
-    if options.limit is not None and options.limit < 1:
-        raise InputError(f"--limit {options.limit}: ask for at least one video")
-    if options.processes is not None and options.processes < 1:
-        raise InputError(f"--processes {options.processes}: at least one is needed")
     samples = read_samples(options.file)
     kept = set(list(dict.fromkeys(sample.video for sample in samples))[: options.limit])
     chosen = [sample for sample in samples if sample.video in kept]

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rarft.cli.options import at_least
 from rarft.errors import InputError
 from rarft.files import RECIPES, only_writer
 
@@ -29,15 +30,15 @@ def add_arguments(command: ArgumentParser) -> None:
         help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
     )
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
-    add("--gpus", type=int, help="all of this machine by default; 0: CPUs")
+    add("--gpus", type=at_least(0), help="all of this machine by default; 0: CPUs")
     add(
         "--launch",
         type=Path,
         default=RECIPES / "accelerate" / "zero3.yaml",
         help="configuration of `accelerate launch`, for more than one GPU",
     )
-    add("--limit", type=int, help="the first so many videos of test and training; all by default")
-    add("--batch", type=int, default=64, help="questions at a time in evaluation")
+    add("--limit", type=at_least(1), help="the first so many videos of test and training; all by default")
+    add("--batch", type=at_least(1), default=64, help="questions at a time in evaluation")
     add("--skip-missing", action="store_true", help="go on without videos that are not there or cannot be read")
     add("--check", action="store_true", help="stop after checking the files and estimating time, memory and disk")
 
@@ -84,10 +85,6 @@ def _tell_what_to_get(options: Namespace) -> None:
 def _plan(options: Namespace) -> Plan:
     from rarft.reproduction import Plan
 
-    for name, least in (("limit", 1), ("batch", 1), ("gpus", 0)):
-        value = getattr(options, name)
-        if value is not None and value < least:
-            raise InputError(f"--{name} {value}: {least} or more")
     if not options.data.is_dir():
         raise InputError(f"--data {options.data}: no such folder")
     return Plan(

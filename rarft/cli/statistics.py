@@ -6,6 +6,8 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.errors import InputError
+
 HELP = "Count, and measure how far the text gives irrelevant queries away."
 
 
@@ -22,6 +24,10 @@ def run(options: Namespace) -> int:
     from rarft.hivtg.statistics import statistics
 
     encoder = default_encoder() if options.similarity else None
-    figures = {str(path): statistics(read_released(path).samples, encoder) for path in options.files}
+    files = {path: read_released(path).samples for path in options.files}
+    empty = [str(path) for path, samples in files.items() if not samples]
+    if empty:
+        raise InputError(f"{empty[0]}: no query that can be used")
+    figures = {str(path): statistics(samples, encoder) for path, samples in files.items()}
     print(json.dumps(figures, indent=2))
     return 0

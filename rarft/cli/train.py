@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import at_least
 from rarft.errors import InputError
 from rarft.files import BASE, write_json
 
@@ -42,10 +43,10 @@ def add_arguments(command: ArgumentParser) -> None:
         choices=("official", "paper", "robust"),
         help="rarft: rewards; robust, or the recipe's, by default",
     )
-    add("--steps", type=int, help="rarft: the course's or the recipe's own number by default")
-    add("--seed", type=int, help="0, or the recipe's, by default")
+    add("--steps", type=at_least(1), help="rarft: the course's or the recipe's own number by default")
+    add("--seed", type=at_least(0), help="0, or the recipe's, by default")
     add("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    add("--threads", type=int)
+    add("--threads", type=at_least(1))
 
 
 def run(options: Namespace) -> int:

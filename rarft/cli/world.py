@@ -5,6 +5,8 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import at_least
+
 HELP = "Write a folder of world videos with their truth and HI-VTG rows."
 
 
@@ -12,10 +14,10 @@ def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
     add("--out", required=True, type=Path, help="folder to write")
     add("--split", default="train", choices=("align", "train", "test"))
-    add("--clips", type=int, default=200)
-    add("--seed", type=int, default=0)
+    add("--clips", type=at_least(1), default=200)
+    add("--seed", type=at_least(0), default=0)
     add("--weather", default="rough", choices=("calm", "rough", "storm"), help="see rarft/world/weather.py")
-    add("--processes", type=int, help="all cores by default")
+    add("--processes", type=at_least(1), help="all cores by default")
 
 
 def run(options: Namespace) -> int:

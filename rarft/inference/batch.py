@@ -34,7 +34,7 @@ def answer_of(completion: str) -> dict:
 def read_questions(path: str | Path) -> list[dict]:
     """Rows with `video` and `query`, and optionally `start` and `end` in seconds; other keys are kept.
 
-    Raises InputError that names the line and the field.
+    Raises InputError that names the line and the field, or the file if it holds none.
     """
     questions = []
     for number, line in enumerate(lines_of(path), start=1):
@@ -45,6 +45,8 @@ def read_questions(path: str | Path) -> list[dict]:
             if not isinstance(row, dict) or not str(row.get(name) or "").strip():
                 raise InputError(f"{path}, line {number}: the field {name!r} is missing or empty")
         questions.append(row)
+    if not questions:
+        raise InputError(f"{path}: no question in it")
     return questions
 
 

@@ -18,6 +18,7 @@ from rarft.models.load import prompt_style
 from rarft.models.shared_cache import Place, SharedPrefixCache
 from rarft.models.shared_prefix import share_prefixes
 from rarft.prompts import build_prompt
+from rarft.schema import without_surrogates
 from rarft.upstream.of_transformers import cache_argument
 from rarft.video import Clip
 
@@ -40,7 +41,7 @@ def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
     tokenizer = processor.tokenizer
     if tokenizer.unk_token_id is None or not tokenizer.is_fast:
         return []
-    tokens = tokenizer(query, add_special_tokens=False, return_offsets_mapping=True)
+    tokens = tokenizer(without_surrogates(query), add_special_tokens=False, return_offsets_mapping=True)
     places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
     return [query[begin:end] for token, (begin, end) in places if token == tokenizer.unk_token_id]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from contextlib import nullcontext
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError, MissingFileError
+from rarft.errors import InputError, MissingFileError, RarftError
 from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
@@ -42,8 +44,8 @@ def load_model(
         dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
         options: for transformers' `from_pretrained`, such as `attn_implementation`.
 
-    Raises MissingFileError for a path that is not there; InputError for an unknown hub name, or a model of another
-    family."""
+    Raises MissingFileError for a path that is not there; InputError for an unknown hub name, a model of another family,
+    weights that are damaged, missing, of another shape or in a pickle, and a model that brings code of its own."""
     settings, preset = settings_of(name), preset_of(str(name))
     if preset:
         name, revision = preset.repository, revision_of(preset, revision)
@@ -68,9 +70,18 @@ def load_model(
 
 
 def _load_adapter(folder: Path, **options) -> tuple[PeftModel, ProcessorMixin]:
-    adapter = LoraConfig.from_pretrained(str(folder))
-    model, processor = load_model(adapter.base_model_name_or_path, revision=adapter.revision, **options)
-    return PeftModel.from_pretrained(model, str(folder)), processor
+    weights = folder / "adapter_model.safetensors"
+    if not weights.exists():  # peft would take a pickle in its place
+        raise InputError(f"{folder}: no {weights.name} in it; other files of weights are not opened")
+    with _named(folder):
+        adapter = LoraConfig.from_pretrained(str(folder))
+    try:
+        model, processor = load_model(adapter.base_model_name_or_path, revision=adapter.revision, **options)
+    except RarftError as error:
+        raise InputError(f"{folder}: the model that this adapter belongs to cannot be loaded: {error}") from error
+    with _named(folder), warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*missing adapter keys.*")  # peft would leave them at zero
+        return PeftModel.from_pretrained(model, str(folder)), processor
 
 
 def _is_small(folder: Path) -> bool:
@@ -81,17 +92,45 @@ def _is_small(folder: Path) -> bool:
 def _load_weights(
     name: str, revision: str | None, *, dtype: str | torch.dtype, device: str | torch.device, **options
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
-    try:
+    safe: dict[str, Any] = {"trust_remote_code": False, "use_safetensors": True, "output_loading_info": True}
+    with _named(name):
         processor = AutoProcessor.from_pretrained(name, revision=revision, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
         with whole_weights(), no_loading_bar() if _is_small(Path(name)) else nullcontext():
-            model = AutoModelForImageTextToText.from_pretrained(
-                name, revision=revision, dtype=dtype, trust_remote_code=False, **options
+            model, loading = AutoModelForImageTextToText.from_pretrained(
+                name, revision=revision, dtype=dtype, **safe, **options
             )
-    except OSError as error:  # what transformers raises for a name or a folder that it cannot load
-        raise InputError(f"{name}: no model that can be loaded: {error}") from error
+    missing = sorted(loading["missing_keys"])
+    if missing:  # transformers would draw them at random and go on
+        raise InputError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}; download it again")
     check_video_model(model, processor, mrope=family_of(model).mrope)
+    _check_video_token(name, model, processor)
     return model.to(device), processor
+
+
+@contextmanager
+def _named(name: str | Path) -> Iterator[None]:
+    """What transformers, peft and safetensors raise for a model that they cannot load, as InputError with its name."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, Warning) as error:
+        if isinstance(error, RarftError):
+            raise
+        reason = "it asks for code of its own to be run, which is never done here"
+        if "trust_remote_code" not in str(error):
+            reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{name}: no model that can be loaded: {reason}") from error
+
+
+def _check_video_token(name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Raises InputError if the tokenizer does not write the token that the model takes for a video."""
+    token = getattr(processor, "video_token", None)
+    wanted = getattr(model.config, "video_token_id", getattr(model.config, "video_token_index", None))
+    if token is None or wanted is None:
+        return
+    found = processor.tokenizer.convert_tokens_to_ids(token)
+    if found != wanted:
+        raise InputError(f"{name}: the tokenizer has {found} for the video token {token!r}, and the model {wanted}")
 
 
 class OpenModel(NamedTuple):

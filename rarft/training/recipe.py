@@ -16,14 +16,15 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
 from transformers import PreTrainedModel
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-from rarft.errors import InputError, MissingFileError
-from rarft.files import only_writer
+from rarft.errors import InputError
+from rarft.files import only_writer, read_text
 from rarft.hivtg.official import group_samples, read_released
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import add_lora
@@ -67,12 +68,32 @@ class RunArguments:
 def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GRPOConfig]:
     """Parse `--config FILE --field value …`. Raises InputError for an unknown field, MissingFileError for a missing
     file; a wrong value ends the program with argparse's message."""
+    _check_recipe(arguments)
     try:
         return TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{error.filename}: no such recipe") from error
     except ValueError as error:  # TRL's for an unknown field
-        raise InputError(f"recipe: {error}") from error
+        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {error}") from error
+
+
+def _recipe_of(arguments: Sequence[str]) -> str | None:
+    """The file that `--config` names."""
+    places = [i for i, argument in enumerate(arguments[:-1]) if argument == "--config"]
+    return arguments[places[-1] + 1] if places else None
+
+
+def _check_recipe(arguments: Sequence[str]) -> None:
+    """Raises MissingFileError, or InputError that names the file, for what is no YAML file of fields."""
+    path = _recipe_of(arguments)
+    if path is None:
+        return
+    try:
+        fields = yaml.safe_load(read_text(path))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: no YAML that can be read ({type(error).__name__}: {error})") from error
+    if not isinstance(fields, dict):
+        raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(fields).__name__}")
 
 
 def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
