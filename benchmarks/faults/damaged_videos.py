@@ -30,7 +30,7 @@ ENCODINGS = (
     ("mpeg4", "avi", "yuv420p", 64, 48, 40),
     ("mpeg2video", "mpegts", "yuv420p", 64, 48, 40),
     ("mjpeg", "mov", "yuvj420p", 64, 48, 10),
-    ("libvpx", "webm", "yuv420p", 64, 48, 20),
+    ("ffv1", "matroska", "yuv420p", 64, 48, 20),
     ("flv", "flv", "yuv420p", 64, 48, 20),
     ("libx264", "mp4", "yuv420p", 3840, 2160, 3),
 )

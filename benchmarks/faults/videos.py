@@ -52,14 +52,15 @@ def peak_megabytes(reader: GuardedReader) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
 
-def read_all(count: int, seed: int) -> dict:
+def read_all(count: int, seed: int, limit: float = SECONDS) -> dict:
+    """What came of so many files, with `limit` seconds for each, after which the decoder is ended."""
     server = socket.create_server(("127.0.0.1", 0))
     connections: list[object] = []
     threading.Thread(target=lambda: [connections.append(server.accept()) for _ in range(99)], daemon=True).start()
     outcomes: dict[str, Counter[str]] = {}
     worst = {"seconds": 0.0, "megabytes": 0.0}
     faults: list[str] = []
-    reader = GuardedReader(SECONDS)
+    reader = GuardedReader(limit)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = chain(odd_ones(folder, server.getsockname()[1]), damaged_ones(folder, seed))
@@ -68,7 +69,7 @@ def read_all(count: int, seed: int) -> dict:
             try:
                 clip = reader(path, **SAMPLING)
             except VideoError as error:
-                outcome = "no answer in time" if "took longer" in str(error) else "error"
+                outcome = "ended after the limit" if "took longer" in str(error) else "error"
                 outcome = "crash, named" if "crashed" in str(error) else outcome
                 if path.name not in str(error):
                     faults.append(f"{path.name}: not named: {error}")

@@ -68,5 +68,8 @@ def markdown(rows: dict[str, dict], columns: Sequence[str]) -> str:
         return f"{value:.3f}" + (f" [{around[0]:.3f}, {around[1]:.3f}]" if around else "")
 
     lines = ["| system | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {name} | " + " | ".join(cell(row, c) for c in columns) + " |" for name, row in rows.items()]
+    lines += [
+        f"| {' '.join(name.replace('|', '&#124;').split())} | " + " | ".join(cell(row, c) for c in columns) + " |"
+        for name, row in rows.items()
+    ]
     return "\n".join(lines)

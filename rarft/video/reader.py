@@ -20,6 +20,7 @@ from rarft.errors import VideoError
 from rarft.video.container import check_container
 
 BYTES_AT_A_TIME = 2**26  # of frames at full size: two of 4K, and at most 64 of any
+LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
 LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 
 
@@ -62,7 +63,7 @@ def read_video(
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
-    0 or less."""
+    0 or less; and if its frames would take more than `LARGEST_CLIP`."""
     path = Path(path)
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
@@ -93,6 +94,12 @@ def read_video(
     else:
         least = count * (min_frame_pixels or 0)
         target = _fit(size, count, None if max_pixels is None else max(max_pixels, least))
+    height, width = target or size
+    if 3 * count * height * width > LARGEST_CLIP:
+        raise VideoError(
+            f"{path}: {count} frames of {width}×{height} ({duration:.0f} s) are more than {LARGEST_CLIP // 2**20} MB; "
+            "ask about a part of it (start and end), at a lower fps, or with a budget (max_pixels)"
+        )
     frames = _decode(reader, indices, path, None if target == size else target)
     return Clip(frames, np.maximum(timestamps[indices, 0] - first, 0.0), duration, fps, str(path))
 
@@ -177,15 +184,18 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int
 
 def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
     """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
-    parts = []
     with _decoding(path):
-        at_a_time = min(64, max(1, BYTES_AT_A_TIME // reader[0].asnumpy().nbytes))
+        first = reader[0].asnumpy()
+        height, width = size or first.shape[:2]
+        clip = np.empty((len(indices), height, width, 3), np.uint8)
+        at_a_time = min(64, max(1, BYTES_AT_A_TIME // first.nbytes))
         for begin in range(0, len(indices), at_a_time):
             frames = reader.get_batch(indices[begin : begin + at_a_time]).asnumpy()
             # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
-            parts.append(frames if size is None else np.stack([_scaled(frame, size) for frame in frames]))
+            for number, frame in enumerate(frames, start=begin):
+                clip[number] = frame if size is None else _scaled(frame, size)
         reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)
-    return np.concatenate(parts)
+    return clip
 
 
 def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

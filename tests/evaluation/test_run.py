@@ -29,7 +29,10 @@ def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
     assert page.count("data:image/png;base64,") >= 4, "plots, and the frames of the cases whose video is there"
     assert "not there" in page or "no such file" in page.lower()
-    assert "http" not in page, "self-contained"
+    assert "http:" not in page and "https:" not in page, "self-contained"
+    assert "default-src 'none'" in page, "the browser would load nothing else"
+    lines = markdown({"a | b\nc": {"n": 1}}, ["n"]).splitlines()
+    assert lines[2] == "| a &#124; b c | 1 |", "no name breaks the table"
 
 
 def test_worst_cases_come_first_and_perfect_ones_not_at_all(world):

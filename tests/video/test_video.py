@@ -5,7 +5,7 @@ import av
 import numpy as np
 import pytest
 
-from rarft.video import VideoError, read_video
+from rarft.video import VideoError, read_video, reader
 from rarft.world.render import write_video
 
 
@@ -124,3 +124,11 @@ def test_frames_of_any_size_are_scaled_while_they_are_read(tmp_path):
     )
     frames, megabytes = done.stdout.split()
     assert int(frames) == 30 and float(megabytes) < 900
+
+
+def test_more_frames_than_the_memory_should_hold_are_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "LARGEST_CLIP", 3 * 64 * 64 * 10)
+    path = write_video(np.zeros((60, 64, 64, 3), np.uint8), tmp_path / "long.mp4", 4)
+    with pytest.raises(VideoError, match="long.mp4: 30 frames of 64×64"):
+        read_video(path)
+    assert len(read_video(path, end=5.0).frames) == 10
