@@ -291,6 +291,12 @@ PATTERNS = (
 )
 
 
+def _seconds(read: Callable[[str], Any], text: str) -> float:
+    begin = time.process_time()
+    read(text)
+    return max(1e-3, time.process_time() - begin)
+
+
 def growth(faults: dict[str, str], sizes: tuple[int, int] = (30_000, 300_000)) -> dict[str, float]:
     """How much more processor time ten times as much text takes, at worst, by what reads it."""
     rewards = [reward for variant in VARIANTS for reward in make_rewards(variant, list(NAMES[:2]))]
@@ -312,9 +318,7 @@ def growth(faults: dict[str, str], sizes: tuple[int, int] = (30_000, 300_000)) -
                 text = (
                     f"<think>x</think><answer>{pattern * (size // len(pattern))}</answer><correction>NIL</correction>"
                 )
-                begin = time.process_time()
-                read(text)
-                took.append(max(1e-3, time.process_time() - begin))
+                took.append(min(_seconds(read, text) for _ in range(3 if size == sizes[0] else 1)))
             times = took[1] / took[0]
             if times > worst.get(name, (0.0, ""))[0]:
                 worst[name] = (round(times, 1), pattern)
@@ -325,16 +329,21 @@ def growth(faults: dict[str, str], sizes: tuple[int, int] = (30_000, 300_000)) -
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=1_000_000, help="of completions; a fifth as many rows")
+    parser.add_argument(
+        "--count", type=int, default=1_000_000, help="of completions; a fifth as many rows; 0: long texts only"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    faults: dict[str, str] = {}
     begin = time.perf_counter()
-    odd = completions(options.count, options.seed, faults)
-    read = rows(options.count // 5, options.seed, faults)
-    found = {"completions": options.count, "rows": options.count // 5, "seed": options.seed, "samples_read": read}
-    found |= {"rewards_that_are_no_number": odd, "ten_times_as_long_takes": growth(faults), "faults": faults}
-    keep("texts", {**found, "minutes": round((time.perf_counter() - begin) / 60, 1)})
+    if options.count:
+        faults: dict[str, str] = {}
+        odd = completions(options.count, options.seed, faults)
+        read = rows(options.count // 5, options.seed, faults)
+        found = {"completions": options.count, "rows": options.count // 5, "seed": options.seed, "samples_read": read}
+        found |= {"rewards_that_are_no_number": odd, "faults": faults}
+        keep("texts", {**found, "minutes": round((time.perf_counter() - begin) / 60, 1)})
+    slow: dict[str, str] = {}
+    keep("long texts", {"ten_times_as_long_takes": growth(slow), "faults": slow})
 
 
 if __name__ == "__main__":
