@@ -178,6 +178,7 @@ def test_a_step_has_eight_prompts_on_any_number_of_gpus(data, tmp_path, gpus):
     fields = plan(data, tmp_path, gpus=gpus).recipe_fields()
     _, _, config = read_recipe([*fields, "--bf16", "false", "--report_to", "none", "--use_cpu", "true"])
     assert config.generation_batch_size // config.num_generations * max(1, gpus) == 8
+    assert f"training: {-(-2 * 3 * 3 // 8)} steps" in prepare(plan(data, tmp_path, gpus=gpus))
     training = stages(plan(data, tmp_path, gpus=gpus))[1].command
     assert ("accelerate.commands.launch" in training) == (gpus > 1)
     assert yaml.safe_load((RECIPES / "qwen2_5_vl_7b.yaml").read_text())["num_generations"] == config.num_generations

@@ -193,7 +193,8 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
 
 
 def _estimate(plan: Plan, training: list[Sample], checked: dict[str, Checked]) -> dict[str, float]:
-    _, model_config, config = read_recipe(plan.recipe_fields())
+    # Read as for CPUs: an estimate is wanted where the GPUs are not.
+    _, model_config, config = read_recipe([*plan.recipe_fields(), "--bf16", "false", "--use_cpu", "true"])
     bad = checked["training"].bad()
     groups = [group for group in group_samples(training) if group[0].video not in bad]
     prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
