@@ -137,7 +137,7 @@ def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
         (["infer", "--questions", "q.jsonl", "--out", "x", "--start", "3"], "--start and --end go with --video"),
         (["infer", "--model", "./nowhere", "--video", "v.mp4", "--query", "a"], "nowhere: no such model folder"),
         (["infer", "--model", "no/model", "--video", "v.mp4", "--query", "a"], "no/model: no model that can be loaded"),
-        (["train", "rarft", "--config", "missing.yaml"], "missing.yaml: no such recipe"),
+        (["train", "rarft", "--config", "missing.yaml"], "missing.yaml: no such file"),
     ],
 )
 def test_what_is_not_there_is_one_line(arguments, named, tmp_path, monkeypatch, capsys):

@@ -145,16 +145,8 @@ def test_from_the_file_to_the_table(rehearsed, tmp_path):
     assert report and (tmp_path / "table" / "report.md").exists()
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--preset", "gpt"], "choose one of"),
-        (["--limit", "0"], "at least one video"),
-        (["--processes", "0"], "at least one"),
-    ],
-)
-def test_wrong_options_are_named(rehearsed, options, message, capsys):
+def test_an_unknown_preset_is_named(rehearsed, capsys):
     folder, file = rehearsed
     with pytest.raises(SystemExit) as done:
-        main(["rehearse", str(file), "--videos", str(folder / "videos"), *options])
-    assert done.value.code == 1 and message in capsys.readouterr().err
+        main(["rehearse", str(file), "--videos", str(folder / "videos"), "--preset", "gpt"])
+    assert done.value.code == 1 and "choose one of" in capsys.readouterr().err
