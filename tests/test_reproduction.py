@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from rarft.cli import main
+from rarft.cli.reproduce import NAMES
 from rarft.course import ROOT, sample_world
 from rarft.errors import InputError
 from rarft.files import RECIPES, read_json
@@ -77,7 +78,7 @@ def test_the_table_of_experiments_is_whole():
     assert {"hi-activitynet", "hi-tvgbench", "hi-charades", "ss-charades", "ss-qvhighlights", "human"} == set(
         experiments()
     )
-    assert set(BASES) <= set(PRESETS)
+    assert set(NAMES) == set(experiments()) and set(BASES) <= set(PRESETS)
     for experiment in experiments().values():
         assert experiment.test.get and experiment.training.get and set(experiment.published) <= set(BASES)
     ablation = read_json(ROOT / "data" / "results" / "paper.json")["ablation"]

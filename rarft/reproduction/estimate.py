@@ -18,7 +18,6 @@ from rarft.video import frame_size
 
 BYTES_A_NUMBER = 2  # bfloat16
 PROMPT_TOKENS = 400  # of text in a prompt, roughly
-COLUMNS = ("videos", "tokens_a_video", "features_gb", "steps", "state_gb_a_gpu", "training_hours")
 
 
 def video_tokens(video: FoundVideo, settings: Settings) -> int:
@@ -46,8 +45,8 @@ def estimate(
     lora_rank: int | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """The figures of `COLUMNS`; those that need `measured`, the contents of data/results/step_at_size.json, are left
-    out without it.
+    """videos, tokens_a_video, features_gb, steps, state_gb_a_gpu and training_hours; the last needs `measured`, the
+    contents of data/results/step_at_size.json, and is left out without it.
 
     Args:
         videos: those of training and test.

@@ -121,6 +121,13 @@ def test_an_adapter_that_is_damaged(adapter):
     refused(adapter)
 
 
+def test_an_adapter_with_a_part_missing(adapter):
+    weights = load_file(adapter / "adapter_model.safetensors")
+    weights.pop(next(iter(weights)))
+    save_file(weights, adapter / "adapter_model.safetensors", metadata={"format": "pt"})
+    refused(adapter, "missing adapter keys")
+
+
 def test_a_tokenizer_without_the_token_of_videos(copy):
     text = (copy / "tokenizer.json").read_text()
     (copy / "tokenizer.json").write_text(text.replace("<|video_pad|>", "<|other|>"))
