@@ -33,14 +33,19 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Of all that pip says, the names of the packages as they come.
 NAMES := awk '/^(Collecting|  *Downloading|Successfully)/ { if ($$1 == "Collecting") printf "  %3d  %s\n", ++n, $$2; fflush() } /^ERROR/'
 
-$(VENV)/.installed: requirements.txt requirements.lock pyproject.toml
+# On Linux, pip takes the very files that were tested, or none; elsewhere, and with HASHES= (empty), their versions.
+HASHES := $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' '-')),requirements.hashes)
+
+$(VENV)/.installed: requirements.txt requirements.lock requirements.hashes pyproject.toml
 	@echo "[1/4] virtual environment $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@if command -v nvidia-smi >/dev/null 2>&1; then echo "[2/4] torch, with CUDA for the GPU found here"; \
 	else echo "[2/4] torch, its CPU build: no NVIDIA GPU here"; \
 	  { [ -n "$(TORCH_INDEX)" ] && $(PIP) install --quiet --retries 0 --timeout 20 --index-url $(TORCH_INDEX) $(TORCH) $(TORCHVISION) 2>/dev/null; } \
 	  || { $(PIP) install --quiet $(TORCH) && $(PIP) install --quiet --no-deps $(TORCHVISION); }; fi
-	@echo "[3/4] the packages of requirements.txt and what they need, about 200"
+	@echo "[3/4] the packages of requirements.txt and what they need, about 230"
+	@if [ -n "$(HASHES)" ]; then \
+	  $(PIP) install --progress-bar off --no-deps --require-hashes -r $(HASHES) | $(NAMES); fi
 	@$(PIP) install --progress-bar off -r requirements.txt -c requirements.lock | $(NAMES)
 	@echo "[4/4] rarft itself, editable"
 	@$(PIP) install --quiet --no-deps -e .

@@ -166,6 +166,15 @@ def test_requirements_and_environment_agree():
         if not marker:
             assert pinned, f"{name} is not in requirements.lock"
             assert Requirement(f"{name}{specifier}").specifier.contains(pinned[1])
+    versions = {line.partition(" ")[0] for line in lock.splitlines() if "==" in line}
+    hashed = set(
+        re.findall(r"^(\S+==\S+) \\\n    --hash=sha256:[0-9a-f]{64}", (ROOT / "requirements.hashes").read_text(), re.M)
+    )
+    assert versions - hashed == {version for version in versions if version.startswith("torch")} and hashed < versions
+    licences = re.findall(r"^\| (\S+) \| (\S+) \| (.+) \|$", (ROOT / "THIRD_PARTY.md").read_text(), re.MULTILINE)
+    assert {f"{name}=={version}" for name, version, licence in licences if licence.strip()} - {
+        "package==version"
+    } == versions
 
 
 def test_paths_and_commands_in_the_readme_exist():
