@@ -30,3 +30,7 @@ class BadReplyError(RarftError, RuntimeError):
 
 class ChapterError(RarftError, RuntimeError):
     """A chapter failed; the message names the chapter, the cell and the error."""
+
+
+class WorkerError(RarftError, RuntimeError):
+    """A process that does a part of the work was killed."""

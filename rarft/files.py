@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import glob
 import hashlib
 import json
 import os
+import platform
 import re
 import tempfile
 from collections.abc import Iterator
@@ -31,6 +33,10 @@ RECIPES = _shipped("recipes")
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 
 
+# In the names of temporary files: those of another machine that shares the folder are not ours to remove.
+_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends without an error.
@@ -39,7 +45,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{_HOST}.{os.getpid()}.part")
     try:
         yield temporary
         temporary.replace(path)
@@ -50,7 +56,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 @contextmanager
 def only_writer(path: str | Path) -> Iterator[None]:
     """Keep other processes of this machine from writing into the folder or file `path` until the block ends, or this
-    process does, however it ends. The lock lies in the system's temporary folder: none is left beside `path`.
+    process does, however it ends. The lock lies in the system's temporary folder: none is left beside `path`. Temporary
+    files of a process of this machine that was killed while it wrote there are removed.
 
     Raises InputError if another process has it, or if `path` is neither.
     """
@@ -64,6 +71,11 @@ def only_writer(path: str | Path) -> Iterator[None]:
     except Timeout as error:
         raise InputError(f"{path}: another process is writing there; wait for it, end it, or change --out") from error
     try:
+        half = f"{_HOST}.*.part"
+        for left in (
+            path.rglob(f".*.{half}") if path.is_dir() else path.parent.glob(f".{glob.escape(path.name)}.{half}")
+        ):
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()

@@ -166,6 +166,19 @@ def test_a_writer_that_was_killed_leaves_no_lock(tmp_path):
         pass
 
 
+def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
+    code = "import os, sys; from rarft.files import replacing\nfor name in sys.argv[1:]:\n"
+    code += "    half = replacing(name).__enter__(); half.write_text('ha')\nos.kill(os.getpid(), 9)"
+    names = [str(tmp_path / name) for name in ("x/deep/one.json", "y.json", "z.json")]
+    assert subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT).returncode == -9
+    other = tmp_path / "x" / ".one.json.another-machine.7.part"
+    other.write_text("ha")
+    assert len(list(tmp_path.rglob(".*.part"))) == 4
+    with only_writer(tmp_path / "x"), only_writer(tmp_path / "y.json"):
+        left = sorted(path.name for path in tmp_path.rglob(".*.part"))
+    assert left[0].startswith(".one.json.another") and left[1].startswith(".z.json") and len(left) == 2
+
+
 def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path):
     resource = pytest.importorskip("resource")  # a limit on the size of files stands in for the end of the disk
     rows = [{"video": str(clip.path), "query": clip.samples[0].query} for clip in sample_world()[:2]]

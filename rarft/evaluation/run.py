@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from rarft.evaluation.test_set import read_test_set
 from rarft.files import read_json, write_json
 from rarft.models import VisionCache, open_model
 from rarft.models.load import settings_of
+from rarft.processes import worker_pool
 from rarft.schema import Sample
 from rarft.settings import Settings
 
@@ -138,9 +138,8 @@ def predict_in_processes(
         (model_name, samples[begin:end], part, batch_size, features, _on_own_device(options, number), threads)
         for number, (begin, end, part) in enumerate(zip(bounds, bounds[1:], parts, strict=False))
     ]
-    # spawn: a forked child of a process that runs torch or decord threads can hang
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        shares = pool.starmap(_answer, jobs, chunksize=1)
+    with worker_pool(processes) as pool:
+        shares = list(pool.map(_answer, *zip(*jobs, strict=True)))
     done += [prediction for share in shares for prediction in share]
     write_predictions(output, done)
     for part in parts:

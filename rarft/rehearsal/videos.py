@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from rarft.errors import InputError
 from rarft.files import VIDEO_SUFFIXES
+from rarft.processes import worker_pool
 from rarft.progress import progress
 from rarft.schema import Sample
 from rarft.video.find import find_video
@@ -56,9 +56,8 @@ def write_stand_ins(samples: Iterable[Sample], folder: str | Path, *, processes:
         for job in progress(jobs.items(), total=len(jobs), desc="stand-ins"):
             _write(job)
     elif jobs:
-        # spawn: a forked child of a process that runs torch or decord threads can hang
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for _ in progress(pool.imap_unordered(_write, jobs.items()), total=len(jobs), desc="stand-ins"):
+        with worker_pool(processes) as pool:
+            for _ in progress(pool.map(_write, jobs.items()), total=len(jobs), desc="stand-ins"):
                 pass
     return len(jobs)
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rarft.errors import VideoError
+from rarft.processes import end_with_parent
 from rarft.video.reader import Clip, read_video
 
 
@@ -71,6 +72,7 @@ class GuardedReader:
 
 
 def _serve(pipe: Connection) -> None:
+    end_with_parent()  # a file may hang it for ever
     pipe.send("ready")
     while True:
         try:

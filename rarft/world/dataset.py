@@ -6,7 +6,6 @@ Clip i of a folder depends only on (seed, split, i): a folder can be grown or re
 from __future__ import annotations
 
 import json
-import multiprocessing
 import zlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from rarft.errors import InputError
 from rarft.files import read_json, write_json, write_text
 from rarft.hivtg.official import rows_of
+from rarft.processes import worker_pool
 from rarft.progress import progress
 from rarft.schema import Difficulty, Sample
 from rarft.world.edits import Edit, edit_query, explain, sample_query
@@ -131,11 +131,8 @@ def make_world(
     jobs = [(folder, split, seed, index, weather) for index in range(clips)]
     jobs = [job for job in jobs if not _clip_path(folder, job[3]).exists()]
     if jobs:
-        # spawn: a forked child of a process that runs torch or decord threads can hang
-        with multiprocessing.get_context("spawn").Pool(processes) as pool:
-            for _ in progress(
-                pool.imap_unordered(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"
-            ):
+        with worker_pool(processes) as pool:
+            for _ in progress(pool.map(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"):
                 pass
     drawn = [draw_clip(seed, split, index) for index in range(clips)]
     write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(s)) + "\n" for s, _, _ in drawn))
