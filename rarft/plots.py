@@ -10,10 +10,12 @@ import html
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from rarft.schema import Span
@@ -25,9 +27,19 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # 
 
 def data_uri(figure: Figure) -> str:
     """A figure as the `src` of an <img>, so that a page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(png(figure, bbox_inches='tight')).decode()}"
+
+
+def png(figure: Figure, dpi: int = 110, **options: Any) -> bytes:
+    """A figure as a file, its texts as they are: dollar signs in a query are no formula, and never an error.
+
+    options: of `Figure.savefig`.
+    """
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    figure.savefig(buffer, format="png", dpi=dpi, **options)
+    return buffer.getvalue()
 
 
 def frame_uri(frame: np.ndarray, size: tuple[int, int], kind: str = "png") -> str:

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from bs4 import BeautifulSoup
 
 from rarft.course import ROOT
 
@@ -62,3 +63,20 @@ def test_the_assault_notices_what_is_wrong(monkeypatch):
     object.__setattr__(clip, "duration", float("inf"))
     object.__setattr__(clip, "seconds", clip.seconds[::-1])
     assert videos.wrong_with(clip) == "times, duration"
+
+
+def test_hostile_texts_in_pages_and_tables(tmp_path):
+    """Without a browser: what is made holds no element that a text made; .ci/run opens the pages."""
+    import pages
+
+    pages.report(tmp_path)
+    found = pages.tables(tmp_path)
+    assert found["tables"] == 1 and found["rows"] == 2 + len(pages.ATTACKS) + 3 and len(found["numbers_of_cells"]) == 1
+    assert not found["markup"]
+    for make in (pages.report, pages.marks, pages.widgets):
+        page = make(tmp_path).read_text()
+        made = BeautifulSoup(page, "html.parser")
+        assert not made.find_all(["script", "iframe", "svg", "base", "link", "plaintext"]), make.__name__
+        assert not [tag for tag in made.find_all(True) if any(name.startswith("on") for name in tag.attrs)]
+        assert all(image["src"].startswith("data:") for image in made.find_all("img"))
+        assert make is pages.widgets or 'http-equiv="Content-Security-Policy"' in page

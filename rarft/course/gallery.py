@@ -16,6 +16,7 @@ from rarft.course.diagrams import BLUE, GREEN, GREY, ORANGE, RED, WIDTH
 from rarft.evaluation.predictions import Prediction
 from rarft.files import replacing
 from rarft.metrics import best_iou
+from rarft.plots import png
 from rarft.response import parse_response
 from rarft.schema import Sample, Span
 from rarft.segments import Verdict
@@ -153,6 +154,4 @@ def _still(clip: Clip, query: str, answers: Mapping[str, str], number: int) -> I
         now = clip.seconds[number]
         axis.plot((now, now), (y + 1.8, y + 2.4), color="black", lw=1.5)
     axis.text(0, 9.6, f"{clip.seconds[number]:.0f} of {clip.duration:.0f} s", va="center", fontsize=8, color=GREY)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=84)
-    return Image.open(buffer).convert("RGB")
+    return Image.open(io.BytesIO(png(figure, dpi=84))).convert("RGB")

@@ -61,7 +61,7 @@ def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[
     writer.writerows(map(asdict, marks))
     write_text(out / "marks.csv", table.getvalue())
     for student in sorted({mark.student for mark in marks}):
-        write_text(out / f"{student}.html", _page(student, [mark for mark in marks if mark.student == student]))
+        write_text(out / f"{student}.html", page_of(student, [mark for mark in marks if mark.student == student]))
     return marks
 
 
@@ -166,7 +166,11 @@ def _alarm(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _page(student: str, marks: list[Mark]) -> str:
+_POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+
+
+def page_of(student: str, marks: list[Mark]) -> str:
+    """The page of a student's marks."""
     rows = []
     for mark in marks:
         cells = (mark.chapter, mark.exercise, mark.result, mark.message)
@@ -175,7 +179,7 @@ def _page(student: str, marks: list[Mark]) -> str:
     titles = {mark.chapter: title_of(next(NOTEBOOKS.glob(f"{mark.chapter}_*.ipynb"))) for mark in marks}
     listed = ", ".join(f"{number} {html.escape(title)}" for number, title in titles.items())
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(student)}</title>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8">{_POLICY}<title>{html.escape(student)}</title>'
         "<style>body{font:16px system-ui;margin:2rem}td{border-bottom:1px solid #ddd;padding:.2rem .8rem;"
         "vertical-align:top}pre{margin:0;white-space:pre-wrap}</style>"
         f"<h1>{html.escape(student)}</h1><p>{passed} of {len(marks)} exercises passed. Chapters: {listed}.</p>"

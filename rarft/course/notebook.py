@@ -71,7 +71,7 @@ def record(chapter: str, **values) -> None:
     write_json(BUILD / "results" / f"{chapter}.json", values)
 
 
-def results(chapter: str) -> dict | None:
+def results(chapter: str, build: Path = BUILD) -> dict | None:
     """What a chapter recorded in this build, or None if it has not run."""
-    path = BUILD / "results" / f"{chapter}.json"
+    path = build / "results" / f"{chapter}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -5,6 +5,7 @@ Every text of data or model is escaped by the template.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -65,14 +66,14 @@ def write_page(
         machine=machine,
         samples=len(predictions),
         irrelevant=sum(not p.sample.relevant for p in predictions),
-        table=[[cell.strip() for cell in line.strip("|").split("|")] for line in lines],
+        table=[[html.unescape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines],
         figures=FIGURES,
         probes=probes,
         plots=[*_plots(rows, model), *_risk(predictions, model)],
         judge=judge,
         offline_judge=offline_judge,
         how_read=how_read(reading, similarity),
-        notes=[line for line in table.splitlines() if line and not line.startswith("|")],
+        notes=[html.unescape(line) for line in table.splitlines() if line and not line.startswith("|")],
         cases=[_case(p, value) for p, value in worst(predictions, cases)],
     )
     return write_text(path, page)

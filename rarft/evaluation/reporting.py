@@ -15,7 +15,7 @@ from rarft.evaluation.page import how_read, write_page
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores
-from rarft.evaluation.tables import markdown, report
+from rarft.evaluation.tables import markdown, plain, report
 from rarft.files import write_json, write_text
 from rarft.llm import LLM
 from rarft.machine import machine
@@ -129,4 +129,4 @@ def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -
 
 def _sentence(name: str, difference: Mapping[str, float], other: str) -> str:
     interval = f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    return f"{name}: {interval} against {other}, sample by sample"
+    return f"{name}: {interval} against {plain(other)}, sample by sample"

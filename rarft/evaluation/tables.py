@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -55,6 +57,14 @@ def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> d
     return rows
 
 
+_MARKUP = re.compile(r"[\\`*\[\]|!]")
+
+
+def plain(text: str) -> str:
+    """A text that stays what it is in a cell of a Markdown table."""
+    return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", html.escape(" ".join(text.split()), quote=False))
+
+
 def markdown(rows: dict[str, dict], columns: Sequence[str]) -> str:
     """A table of systems by figures; a figure with an interval is written with it."""
 
@@ -68,8 +78,5 @@ def markdown(rows: dict[str, dict], columns: Sequence[str]) -> str:
         return f"{value:.3f}" + (f" [{around[0]:.3f}, {around[1]:.3f}]" if around else "")
 
     lines = ["| system | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [
-        f"| {' '.join(name.replace('|', '&#124;').split())} | " + " | ".join(cell(row, c) for c in columns) + " |"
-        for name, row in rows.items()
-    ]
+    lines += [f"| {plain(name)} | " + " | ".join(cell(row, c) for c in columns) + " |" for name, row in rows.items()]
     return "\n".join(lines)

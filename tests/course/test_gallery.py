@@ -8,6 +8,7 @@ from PIL import Image
 from rarft.course import sample_world
 from rarft.course.gallery import answer_of, before_and_after, card, failure_of, failures
 from rarft.evaluation import Prediction
+from rarft.plots import bars, data_uri, timelines
 from rarft.video import read_video
 
 CLIP = sample_world()[0]
@@ -64,3 +65,17 @@ def test_an_answer_in_words():
     assert answer_of(completion("4 to 9")) == "4 to 9 s"
     assert answer_of(completion("red not blue", "the red ring grows")) == "red not blue → the red ring grows"
     assert answer_of("4 to") == "nothing that can be read"
+
+
+def test_dollar_signs_are_text_in_every_picture(tmp_path):
+    """matplotlib would take what stands between two for a formula, and end with an error where it is none."""
+    query, said = "costs $5 to $\\frac{$", completion("no $_$ such $^ thing", "$$")
+    clip = read_video(CLIP.path)
+    assert before_and_after(clip, query, {"$a_$": said, "b": said}, tmp_path / "a.gif").exists()
+    shown = card(clip, Prediction(dataclasses.replace(IRRELEVANT, query=query), said), "a false reason $_$")
+    for figure in (
+        shown,
+        timelines({query: [(RELEVANT.spans[0], "$_$")]}, 9.0, query),
+        bars({query: {query: 0.5}}, query),
+    ):
+        assert data_uri(figure).startswith("data:image/png")

@@ -10,6 +10,7 @@ from rarft.evaluation import Prediction
 from rarft.evaluation.predictions import write_predictions
 from rarft.evaluation.tables import oracle
 from rarft.evaluation.test_set import read_test_set
+from rarft.files import write_json
 
 HOSTILE = (
     "<think> x </think><answer></script><script>document.title='hit'</script></answer><correction>NIL</correction>"
@@ -29,12 +30,11 @@ def build(folder):
     return samples
 
 
-def test_the_first_queries_with_every_answer(tmp_path, monkeypatch):
+def test_the_first_queries_with_every_answer(tmp_path):
     samples = build(tmp_path)
     figures = {"f1": 0.5, "miou": None}
-    monkeypatch.setattr(glance, "BUILD", tmp_path)
-    monkeypatch.setattr(glance, "results", lambda chapter: {name: figures for name in glance.SYSTEMS})
-    page = glance.write_glance(tmp_path / "glance.html").read_text()
+    write_json(tmp_path / "results" / "09.json", dict.fromkeys(glance.SYSTEMS, figures))
+    page = glance.write_glance(tmp_path / "glance.html", tmp_path).read_text()
     assert page.count("<script") == 1 and "<td>0.50</td>" in page
     data = json.loads(re.search(r"const DATA = (.*);\n", page)[1])
     assert [row["query"] for row in data["queries"]] == [s.query for s in samples[: glance.QUERIES]]
@@ -45,7 +45,5 @@ def test_the_first_queries_with_every_answer(tmp_path, monkeypatch):
     assert len(data["frames"][first["video"]]) == 2 * samples[0].duration
 
 
-def test_no_page_before_chapter_09(tmp_path, monkeypatch):
-    monkeypatch.setattr(glance, "BUILD", tmp_path)
-    monkeypatch.setattr(glance, "results", lambda chapter: None)
-    assert glance.write_glance(tmp_path / "glance.html") is None
+def test_no_page_before_chapter_09(tmp_path):
+    assert glance.write_glance(tmp_path / "glance.html", tmp_path) is None

@@ -1,5 +1,7 @@
 """The site: formulae, glossary, folded solutions and widgets without a network, on pages of Sphinx."""
 
+import base64
+import hashlib
 import io
 import re
 import shutil
@@ -8,10 +10,12 @@ from contextlib import redirect_stderr
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from nbformat import v4
 
 from rarft.course import ROOT
 from rarft.course.build import chapters, title_of
 from rarft.course.site import write_site
+from rarft.course.site.policy import set_policy
 from rarft.course.site.slides import slides, write_slides
 from rarft.course.site.sources import GLOSSARY, glossary, meaning_of, write_chapter
 from rarft.course.solutions import solutions, solved_notebook
@@ -81,6 +85,42 @@ def test_formulae_are_mathml(site):
         for part in found.find_all(["math", "pre", "code"]):
             part.decompose()
         assert "$" not in found.get_text() and "\\nabla" not in found.get_text(), shown.name
+
+
+def test_every_page_has_a_policy_that_lets_its_templates_scripts_run_and_no_others(site, tmp_path):
+    for path in site.glob("*.html"):
+        if path.name != "glance.html":
+            made = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+            [policy] = made.find_all("meta", {"http-equiv": "Content-Security-Policy"})
+            inline = [script for script in made.find_all("script", src=False)]
+            assert inline and policy["content"].count("'sha256-") == len(inline)
+            assert "'unsafe-inline'" not in policy["content"].partition("style-src")[0]
+    before = '<!doctype html><meta charset="utf-8"><script>1</script>'
+    inside = "<article><div><script>2</script></div><article></article><script>3</script></article>"
+    slide = '<div class="reveal x"><div></div><script>4</script></div><script>5</script>'
+    (tmp_path / "a.html").write_text(before + inside + slide)
+    for _ in range(2):  # a page keeps one policy
+        set_policy(tmp_path)
+    text = (tmp_path / "a.html").read_text()
+    digests = [base64.b64encode(hashlib.sha256(script).digest()).decode() for script in (b"1", b"2", b"3", b"4", b"5")]
+    assert [f"sha256-{digest}" in text for digest in digests] == [True, False, False, False, True]
+    assert text.count("Content-Security-Policy") == 1
+
+
+def test_what_is_no_formula_stays_a_text_and_a_formula_makes_no_tags(tmp_path):
+    prose = "# 01 · A chapter\n\nIt costs $\\frac{$ now, or $\\text{<img/src=x>}$ and $a < b$."
+    table = "| said |\n|---|\n| <b>bold</b> `a < b` |"
+    cell = v4.new_code_cell("1", outputs=[v4.new_output("display_data", {"text/markdown": table})])
+    python = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    cells = [v4.new_markdown_cell(prose), cell]
+    nbformat.write(v4.new_notebook(cells=cells, metadata=python), tmp_path / SHOWN[0].name)
+    with redirect_stderr(io.StringIO()) as warnings:
+        write_site(tmp_path, tmp_path / "site", report(SHOWN[:1]))
+    assert "not a formula: \\frac{" in warnings.getvalue()
+    shown = page(tmp_path / "site", SHOWN[0].stem).select_one("article")
+    assert not shown.find_all(["img", "b"])
+    text = shown.get_text()
+    assert all(part in text for part in ("\\frac{", "<img/src=x>", "a<b", "<b>bold</b>", "a < b"))
 
 
 def test_a_word_of_the_glossary_shows_its_meaning(site):

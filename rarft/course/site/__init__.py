@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.course.notebook import ROOT
+from rarft.course.site.policy import set_policy
 from rarft.course.site.sources import glossary, glossary_page, write_chapter
 from rarft.course.site.sphinx import run_sphinx
 from rarft.files import read_text, write_text
@@ -26,7 +27,7 @@ def write_site(executed: Path, folder: Path, report: Mapping[str, Any]) -> Path:
 
     Args:
         executed: folder of the executed notebooks.
-        folder: of the site; the pages of BESIDE that lie there are linked.
+        folder: of the site; the pages of BESIDE that lie there are linked, and get the site's policy.
 
     Raises InputError with Sphinx's own words if it makes no pages.
     """
@@ -46,6 +47,7 @@ def write_site(executed: Path, folder: Path, report: Mapping[str, Any]) -> Path:
                 packed.write(path, f"notebooks/{path.name}")
         write_text(sources / "index.md", _index([path.stem for path in chapters], report, beside))
         run_sphinx("html", sources, folder)
+    set_policy(folder)
     return folder / "index.html"
 
 

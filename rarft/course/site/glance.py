@@ -34,10 +34,10 @@ FIGURES = {
 SYSTEMS = {"before": "the base", "cold_start": "after the cold start", "after": "after RA-RFT"}
 
 
-def write_glance(path: Path) -> Path | None:
+def write_glance(path: Path, build: Path = BUILD) -> Path | None:
     """Write the page. None where chapter 09 has not run in this build."""
-    live, data = results("09"), BUILD / "world" / "test"
-    files = {name: BUILD / "predictions" / f"{name}.jsonl" for name in SYSTEMS}
+    live, data = results("09", build), build / "world" / "test"
+    files = {name: build / "predictions" / f"{name}.jsonl" for name in SYSTEMS}
     if live is None or not data.exists() or not all(file.exists() for file in files.values()):
         return None
     samples = read_test_set(data).samples
@@ -48,7 +48,7 @@ def write_glance(path: Path) -> Path | None:
     asked = [s for s in samples if all((s.video, s.query) in completions for completions in said.values())]
     shown = [_shown(sample, said) for sample in islice(asked, QUERIES)]
     frames = {sample.video: _frames(sample.video) for sample in asked[:QUERIES]}
-    picture = BUILD / "before_and_after.gif"
+    picture = build / "before_and_after.gif"
     page = Environment(loader=PackageLoader("rarft.course.site", "."), autoescape=True).get_template("glance.html")
     text = page.render(
         figures=_figures(live),

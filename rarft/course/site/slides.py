@@ -11,6 +11,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from rarft.course.site.policy import set_policy
 from rarft.course.site.sphinx import run_sphinx
 from rarft.files import write_text
 
@@ -39,6 +40,7 @@ def write_slides(executed: Path, folder: Path, report: Mapping[str, Any]) -> Pat
         tree = "\n".join(["```{toctree}", ":hidden:", "", *names, "```"])
         write_text(sources / "index.md", f"# Learning to Refuse\n\n## Slides\n\n{listed}\n\n{tree}\n")
         run_sphinx("revealjs", sources, folder)
+    set_policy(folder)
     return folder / "index.html"
 
 

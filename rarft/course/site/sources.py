@@ -38,7 +38,18 @@ def write_chapter(path: Path, to: Path, words: dict[str, str]) -> None:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = _with_meanings(_FOLDED.sub(r"\1\n\n\2\n\n\3", cell.source), words)
+        for data in (output.get("data", {}) for output in cell.get("outputs", [])):
+            if "text/markdown" in data:
+                data["text/markdown"] = _without_tags(data["text/markdown"])
     write_text(to, nbformat.writes(notebook))
+
+
+_CODE_OR_TAG = re.compile(r"(`+)[^`].*?\1|<", re.DOTALL)
+
+
+def _without_tags(text: str) -> str:
+    """Markdown in which nothing is a tag: it may quote what a model said."""
+    return _CODE_OR_TAG.sub(lambda found: "&lt;" if found[0] == "<" else found[0], text)
 
 
 def _with_meanings(text: str, words: dict[str, str]) -> str:
