@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from rarft.errors import InputError
 from rarft.schema import without_surrogates
 
 MINILM = "all-MiniLM-L6-v2"
@@ -21,8 +22,8 @@ class SentenceEncoder:
     """Embeds sentences with any sentence-transformers model, each different sentence once."""
 
     def __init__(self, name: str = MINILM, *, device: str = "cpu", cache_size: int = 200_000):
-        """name: the bundled MiniLM, or a path or hub name. Raises OSError (from sentence-transformers) if it
-        cannot be loaded. cache_size: sentences kept; the least recently used go first."""
+        """name: the bundled MiniLM, or a path or hub name. Raises InputError if it cannot be loaded.
+        cache_size: sentences kept; the least recently used go first."""
         # Slow to import, and only needed where sentences are compared.
         from sentence_transformers import SentenceTransformer
 
@@ -35,8 +36,11 @@ class SentenceEncoder:
         else:
             source = name
         self.name, self.cache_size = name, cache_size
-        with whole_weights(), no_loading_bar():
-            self._model = SentenceTransformer(source, device=device)
+        try:
+            with whole_weights(), no_loading_bar():
+                self._model = SentenceTransformer(source, device=device)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{name}: no sentence encoder that can be loaded: {error}") from error
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, sentences: list[str]) -> np.ndarray:

@@ -3,6 +3,21 @@
 Each is also the built-in error that it resembles, so that callers can catch either.
 """
 
+import errno
+import re
+
+_NO_MEMORY = re.compile(r"(can't|cannot) allocate memory|bad_alloc|can't start new thread", re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether Python, the system, torch or a GPU says that memory has run out."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be loaded here
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or bool(_NO_MEMORY.search(str(error)))
+    )
+
 
 class RarftError(Exception):
     """The base of all of them; the message names the file or the field, and the fix."""

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -204,3 +205,32 @@ def test_an_output_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     done = rarft("world", "--out", tmp_path / "pipe", "--clips", 1)
     assert done.returncode == 1 and "a pipe or a device" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        (MemoryError(), "out of memory"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            "out of memory ([enforce",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+    ],
+)
+def test_a_machine_without_memory_or_disk_is_one_line(error, said, monkeypatch, capsys):
+    def fails(_):
+        raise error
+
+    monkeypatch.setattr(cli.COMMANDS["doctor"], "run", fails)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["doctor"])
+    printed = capsys.readouterr().err
+    assert end.value.code == 1 and said in printed and "kept" in printed and "Traceback" not in printed
+
+
+def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr(cli.COMMANDS["doctor"], "run", lambda _: {}["memory"])
+    with pytest.raises(KeyError):
+        cli.main(["doctor"])

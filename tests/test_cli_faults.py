@@ -1,6 +1,7 @@
 """Every command, every option, fed what it cannot take: exit status not 0, one sentence that names it, no traceback."""
 
 import json
+import os
 
 import pytest
 
@@ -57,6 +58,100 @@ def test_numbers_that_are_none(command, option, kind, count, capsys, tmp_path, m
         said = failed([command, *NEEDED.get(command, []), *given], capsys)
         assert option in said, (number, said)
     assert not list(tmp_path.iterdir())
+
+
+CLIP = sample_world()[0]
+SAMPLES = CLIP.path.parents[1]
+ROWS = SAMPLES / "hi_vtg.json"
+NOBODY = "http://127.0.0.1:9/v1"  # nothing listens there
+ONE = ["infer", "--video", CLIP.path, "--query", CLIP.samples[0].query]
+ASKED = ["evaluate", "--data", SAMPLES, "--limit", "2", "--out", "out"]
+PLAN = ["reproduce", "human", "--data", "folder"]
+STAND_INS = ["rehearse", ROWS, "--processes", "1"]
+# What a command has been given, the option, and what it cannot be; `file`, `folder` and `pipe` are there.
+TEXTS = [
+    (ONE, "--model", ("x/y", "folder", "file")),
+    (["infer", "--query", "q"], "--video", ("x", "folder", "pipe")),
+    (ONE, "--style", ("x", "folder", "file")),
+    (ONE, "--device", ("x", "cuda:99", "meta")),
+    (ONE, "--dtype", ("x", "int8")),
+    (ONE, "--server", ("x", "ftp://x/v1", NOBODY)),
+    ([*ONE, "--server", NOBODY], "--settings", ("x/y", "folder")),
+    (["infer", "--questions", "questions"], "--out", ("folder", "pipe", "file/x")),
+    (["infer", "--out", "out"], "--questions", ("x", "folder")),
+    (["evaluate", "--out", "out"], "--data", ("x", "folder", "file", "pipe")),
+    (["evaluate", "--out", "out"], "--predictions", ("x", "folder")),
+    (["evaluate", "--out", "out", "--data", ROWS], "--videos", ("x", "folder", "file")),
+    (["evaluate", "--data", SAMPLES], "--out", ("file", "pipe", "file/x")),
+    (ASKED, "--model", ("x/y", "folder")),
+    (ASKED, "--features", ("file", "pipe")),
+    (ASKED, "--style", ("x",)),
+    (ASKED, "--device", ("x",)),
+    (ASKED, "--dtype", ("x",)),
+    (ASKED, "--similarity", ("x/y",)),
+    (ASKED, "--against", ("x", "folder", "file")),
+    (ASKED, "--judge-function", ("x", "os:nothing", "nothing:x", ":", "os:sep")),
+    ([*ASKED, "--judge", "m"], "--judge-url", ("x", NOBODY)),
+    ([*ASKED, "--judge-url", NOBODY], "--judge", ("m",)),
+    (["lint", ROWS], "--source", ("x", "folder", "file")),
+    (["lint", ROWS, "--fix"], "--out", ("file", "file/x")),
+    (["lint", ROWS], "--out", ("folder",)),
+    (["lint", ROWS], "--json", ("folder", "file/x")),
+    (["world", "--clips", "1"], "--out", ("file", "pipe", "file/x")),
+    (["build-hivtg", SAMPLES], "--out", ("folder", "pipe", "file/x")),
+    (["build-hivtg", "annotations.jsonl", "--out", "out", "--model", "m"], "--url", ("x", "ftp://x/v1", NOBODY)),
+    (["build-hivtg", "annotations.jsonl", "--out", "out", "--url", NOBODY], "--model", ("m",)),
+    (["build-ss", ROWS], "--out", ("folder", "pipe", "file/x")),
+    (STAND_INS, "--videos", ("file", "pipe", "file/x")),
+    ([*STAND_INS, "--videos", "folder"], "--model", ("file", "file/x")),
+    ([*STAND_INS, "--videos", "folder"], "--preset", ("x",)),
+    (["reproduce", "human"], "--base", ("x",)),
+    (["reproduce", "human"], "--data", ("x", "file", "folder")),
+    (PLAN, "--out", ("file", "file/x")),
+    (PLAN, "--config", ("x", "folder")),
+    (PLAN, "--launch", ("x", "folder")),
+    (["train", "rarft"], "--config", ("x", "folder", "file")),
+    (["train", "base"], "--out", ("file", "pipe", "file/x")),
+    (["train", "rarft", "--steps", "1", "--out", "out"], "--data", ("file", "file/x")),
+    (["train", "rarft", "--steps", "1", "--out", "out", "--data", SAMPLES], "--model", ("x/y", "folder")),
+    (["demo"], "--model", ("x/y", "folder")),
+    (["demo"], "--data", ("x", "folder", "file")),
+    (["demo", "--data", ROWS], "--videos", ("x", "file")),
+    (["demo"], "--device", ("x",)),
+    (["course", "build"], "--only", ("99", "x")),
+    (["course", "grade", "folder"], "--out", ("file", "file/x")),
+]
+# A query may be any text; an address to listen on fails as the system says; weights are looked at after the files.
+ANY = {("infer", "--query"), ("demo", "--host"), ("reproduce", "--model")}
+
+
+def test_every_option_that_takes_a_text_is_fed():
+    commands = next(action for action in _parser()._actions if action.dest == "command").choices
+    texts = {
+        (name, action.option_strings[0])
+        for name, command in commands.items()
+        for action in command._actions
+        if action.option_strings and action.nargs != 0 and not action.choices
+    } - {(name, option) for name, option, *_ in numeric_options()}
+    assert texts - ANY == {(str(before[0]), option) for before, option, _ in TEXTS}
+
+
+@pytest.mark.parametrize("before, option, values", TEXTS, ids=lambda part: part if isinstance(part, str) else "")
+def test_texts_that_are_none(before, option, values, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine\n")
+    os.mkfifo(tmp_path / "pipe")
+    row = {"video": str(CLIP.path), "query": "the red ring grows"}
+    (tmp_path / "questions").write_text(json.dumps(row))
+    (tmp_path / "annotations.jsonl").write_text(json.dumps({**row, "duration": 9, "span": [1, 2]}) + "\n")
+    for value in values:
+        said = failed([*before, option, value], capsys)
+        assert option in said or value.partition("/")[0] in said, (value, said)
+    for given in ([option, ""], [f"{option}="]):
+        assert f"an empty argument: {option}" in failed([*before, *given], capsys)
+    assert (tmp_path / "file").read_text() == "mine\n" and not list((tmp_path / "folder").iterdir())
+    assert not (tmp_path / "out" / "report.json").exists()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,7 +113,9 @@ JOBS = {
     ),
     "build-hivtg": Job(lambda folder: ["build-hivtg", WORLD, "--out", folder / "rows.jsonl"], digests),
     "infer": Job(
-        lambda folder: ["infer", "--questions", questions(folder), "--out", folder / "answers.jsonl", "--batch", 2],
+        lambda folder: (
+            ["infer", "--retry", "--questions", questions(folder), "--out", folder / "answers.jsonl"] + ["--batch", 2]
+        ),
         lambda folder: lines(folder / "answers.jsonl"),
     ),
     "evaluate": Job(lambda folder: evaluation(folder, 1), evaluated),
@@ -150,7 +153,11 @@ def start(job: str, folder: Path, log: Path) -> psutil.Process:
         rarft(command)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
 
 
@@ -173,7 +180,7 @@ def assault(job: str, kills: int, seed: int) -> dict[str, Any]:
         wanted = JOBS[job].state(folder)
         with progress(total=kills, desc=job) as bar:
             while found["kills"] < kills:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 orphans: list[psutil.Process] = []
                 for _ in range(random_.randint(1, 3)):
                     process = start(job, folder, log)

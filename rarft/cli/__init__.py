@@ -6,8 +6,10 @@ import argparse
 import errno
 import io
 import os
+import re
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from types import ModuleType
 
 from rarft.cli import (
@@ -25,7 +27,7 @@ from rarft.cli import (
     train,
     world,
 )
-from rarft.errors import RarftError
+from rarft.errors import RarftError, is_out_of_memory
 from rarft.files import only_writer
 
 COMMANDS: dict[str, ModuleType] = {
@@ -46,12 +48,16 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse and run. An error that the user can fix is one line, and the exit status 1, as is one of the disk; any
-    other keeps its traceback."""
+    """Parse and run. An error that the user can fix is one line, and the exit status 1, as is one of disk or memory;
+    any other keeps its traceback."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file name or a query may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    for before, argument in pairwise(["", *arguments]):
+        if not argument or re.fullmatch(r"--[\w-]+=", argument):  # a shell's variable without a value, most likely
+            parser.error(f"an empty argument: {argument or before}")
     options, rest = parser.parse_known_args(arguments)
     if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -64,10 +70,11 @@ def main(arguments: list[str] | None = None) -> None:
     except RarftError as error:
         print(f"rarft {options.command}: {error}", file=sys.stderr)
         status = 1
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+    except Exception as error:
+        reason = _of_the_machine(error)
+        if reason is None:
             raise
-        print(f"rarft {options.command}: {error}; what was written before is kept", file=sys.stderr)
+        print(f"rarft {options.command}: {reason}; what was written before is kept", file=sys.stderr)
         status = 1
     sys.exit(status)
 
@@ -84,6 +91,14 @@ DISK_ERRORS = {
     errno.EISDIR,
     errno.EEXIST,
 }
+
+
+def _of_the_machine(error: Exception) -> str | None:
+    """What to say of an error of disk or memory; None for any other."""
+    said = " ".join(str(error).split())[:300]
+    if is_out_of_memory(error):
+        return f"out of memory ({said}): use smaller batches, fewer pixels or fewer processes"
+    return said if isinstance(error, OSError) and error.errno in DISK_ERRORS else None
 
 
 def _output(options: argparse.Namespace) -> AbstractContextManager[None]:

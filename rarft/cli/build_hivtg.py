@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.cli.options import KEY_VARIABLE, annotations, at_least, chat_model, not_negative
+from rarft.cli.options import KEY_VARIABLE, annotations, at_least, chat_model, not_negative, output_file
 from rarft.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
     formats = "Charades-STA, ActivityNet, QVHighlights, TVGBench or JSON Lines annotations"
     add("data", type=Path, help=f"a folder from `world`; or {formats}")
-    add("--out", required=True, type=Path, help="JSON Lines file; an interrupted run resumes")
+    add("--out", required=True, type=output_file, help="JSON Lines file; an interrupted run resumes")
     add("--model", help="annotations: the chat model that edits; for a world folder none is needed")
     add(
         "--url",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import annotations, at_least
+from rarft.cli.options import annotations, at_least, output_file
 from rarft.errors import InputError
 
 HELP = "Make simply-shuffled queries from grounding annotations."
@@ -13,7 +13,7 @@ HELP = "Make simply-shuffled queries from grounding annotations."
 
 def add_arguments(command: ArgumentParser) -> None:
     command.add_argument("data", type=Path, help="annotations, as for build-hivtg")
-    command.add_argument("--out", required=True, type=Path, help="JSON file")
+    command.add_argument("--out", required=True, type=output_file, help="JSON file")
     command.add_argument("--seed", type=at_least(0), default=0)
 
 

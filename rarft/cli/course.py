@@ -6,7 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import above_zero
+from rarft.cli.options import above_zero, output_folder
 from rarft.errors import InputError
 from rarft.files import only_writer
 
@@ -22,7 +22,9 @@ def add_arguments(command: ArgumentParser) -> None:
     add("folder", nargs="?", type=Path, help="grade: a folder for each student")
     add("--scale", default=os.environ.get("SCALE", "full"), choices=("full", "smoke"))
     add("--only", nargs="*", help="chapter numbers, e.g. 04 09")
-    add("--out", type=Path, help="instructor, grade: where to write; build/instructor, build/grades by default")
+    add(
+        "--out", type=output_folder, help="instructor, grade: where to write; build/instructor, build/grades by default"
+    )
     add("--fresh", action="store_true", help="run chapters again that ran already")
     add("--seconds", type=above_zero, default=120.0, help="grade: time for each answer")
     add("--gigabytes", type=above_zero, default=8.0, help="grade: memory for the answers of a chapter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import KEY_VARIABLE, add_model_options, at_least, chat_model, settings_changes
+from rarft.cli.options import KEY_VARIABLE, add_model_options, at_least, chat_model, output_folder, settings_changes
 from rarft.errors import InputError
 from rarft.files import BASE
 from rarft.plugins import imported
@@ -29,11 +29,15 @@ def add_arguments(command: ArgumentParser) -> None:
         help="instead of --model and --data: a prediction file of the released evaluator, to be scored",
     )
     add("--videos", type=Path, help="files: the folder that holds the videos")
-    add("--out", required=True, type=Path, help="folder for predictions.jsonl and report.json, .md, .html")
+    add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add("--limit", type=at_least(1), help="the first so many queries; all by default")
     add("--processes", type=at_least(1), default=1)
     add("--batch", type=at_least(1), default=64, help="questions at a time")
-    add("--features", type=Path, help="folder that keeps the encoded videos for other runs with the same vision tower")
+    add(
+        "--features",
+        type=output_folder,
+        help="folder that keeps the encoded videos for other runs with the same vision tower",
+    )
     add_model_options(command)
     add(
         "--reading",

@@ -14,6 +14,7 @@ from rarft.cli.options import (
     api_key,
     at_least,
     not_negative,
+    output_file,
     settings_changes,
 )
 from rarft.errors import InputError
@@ -30,7 +31,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--start", type=not_negative, help="with --video: look from this second on, and count from it")
     add("--end", type=above_zero, help="with --video: look no further than this second")
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
-    add("--out", type=Path, help="with --questions: JSON Lines of answers; an interrupted run resumes")
+    add("--out", type=output_file, help="with --questions: JSON Lines of answers; an interrupted run resumes")
+    add("--retry", action="store_true", help="with --questions: ask again where --out has an error")
     add("--batch", type=at_least(1), default=16, help="with --questions: how many at a time")
     add_model_options(command)
     add(
@@ -64,7 +66,8 @@ def run(options: Namespace) -> int:
     try:
         answer = _answerer(options, reader)
         if many:
-            print(json.dumps(infer_all(answer, questions, options.out, batch_size=options.batch)))
+            counts = infer_all(answer, questions, options.out, batch_size=options.batch, retry=options.retry)
+            print(json.dumps(counts))
             return 0
         [row] = answer(questions)
     finally:
@@ -84,8 +87,10 @@ def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dic
     if options.server:
         from rarft.inference.remote import RemoteModel
 
-        settings = settings_of(options.settings or options.model) or Settings()
-        settings = settings.changed(**settings_changes(options))
+        settings = settings_of(options.settings or options.model)
+        if settings is None and options.settings:
+            raise InputError(f"--settings {options.settings}: neither a preset nor a folder with rarft_settings.json")
+        settings = (settings or Settings()).changed(**settings_changes(options))
         return RemoteModel(
             options.model,
             options.server,

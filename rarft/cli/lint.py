@@ -5,6 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from rarft.cli.options import output_file, output_folder
+from rarft.errors import InputError
+
 HELP = "Find label errors in HI-VTG files; exit status 1 if there are errors."
 
 
@@ -19,14 +22,16 @@ def add_arguments(command: ArgumentParser) -> None:
         help="source annotations: RaTSG's Charades-STA, or any that build-hivtg reads",
     )
     add("--fix", action="store_true", help="write NAME.fixed.json and NAME.fixes.json into --out")
-    add("--out", type=Path, help="folder for the corrected copies; beside the files by default")
-    add("--json", type=Path, help="write all findings here")
+    add("--out", type=output_folder, help="folder for the corrected copies; beside the files by default")
+    add("--json", type=output_file, help="write all findings here")
 
 
 def run(options: Namespace) -> int:
     from rarft.files import write_json
     from rarft.hivtg.lint import fix, lint, table
 
+    if options.out and not options.fix:
+        raise InputError("--out goes with --fix: without it, no copies are written")
     reports = []
     for path in options.files:
         report = lint(path, options.source)

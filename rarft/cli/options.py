@@ -51,6 +51,23 @@ def not_negative(text: str) -> float:
     return value
 
 
+def output_folder(text: str) -> Path:
+    """A type for argparse: a folder to write into, which need not be there."""
+    path = Path(text)
+    there = next((part for part in (path, *path.parents) if part.exists()), None)
+    if there is not None and not there.is_dir():
+        raise ArgumentTypeError(f"a folder was expected, and {there} is none")
+    return path
+
+
+def output_file(text: str) -> Path:
+    """A type for argparse: a file to write, which need not be there."""
+    path = Path(text)
+    if path.exists() and not path.is_file():
+        raise ArgumentTypeError(f"a file was expected, and {text} is none")
+    return output_folder(str(path.parent)) / path.name
+
+
 def add_model_options(command: ArgumentParser) -> None:
     """How a model is loaded and asked."""
     add = command.add_argument

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import at_least
+from rarft.cli.options import at_least, output_folder
 from rarft.errors import InputError
 
 HELP = "Write stand-ins for an annotation file's videos, and a small model, to run an experiment before it is paid for."
@@ -15,8 +15,13 @@ DEFAULT = "qwen2.5-vl-7b"
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
     add("file", type=Path, help="a released HI-VTG file, or any annotations that `rarft evaluate` reads")
-    add("--videos", type=Path, required=True, help="folder for the stand-ins; files that it holds stay as they are")
-    add("--model", type=Path, help="folder for a small model with random weights and the settings of --preset")
+    add(
+        "--videos",
+        type=output_folder,
+        required=True,
+        help="folder for the stand-ins; files that it holds stay as they are",
+    )
+    add("--model", type=output_folder, help="folder for a small model with random weights and the settings of --preset")
     add("--preset", default=DEFAULT, help="whose sampling of videos and style of prompts: see rarft/models/presets.py")
     add("--limit", type=at_least(1), help="the first so many videos; all by default")
     add("--processes", type=at_least(1), help="all cores by default")

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.cli.options import at_least
+from rarft.cli.options import at_least, output_folder
 from rarft.errors import InputError
 from rarft.files import RECIPES, only_writer
 
@@ -22,7 +22,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("name", choices=NAMES, help="the test set; see recipes/paper/experiments.yaml")
     add("--base", default="time-r1-7b", help="a short name of rarft/models/presets.py")
     add("--data", type=Path, help="folder of the annotation files and videos; without it: what has to be in it")
-    add("--out", type=Path, help="build/reproduce/NAME/BASE by default")
+    add("--out", type=output_folder, help="build/reproduce/NAME/BASE by default")
     add(
         "--config",
         type=Path,
@@ -87,6 +87,9 @@ def _plan(options: Namespace) -> Plan:
 
     if not options.data.is_dir():
         raise InputError(f"--data {options.data}: no such folder")
+    for option, path in (("--config", options.config), ("--launch", options.launch)):
+        if not path.is_file():
+            raise InputError(f"{option} {path}: no such file")
     return Plan(
         _experiment(options),
         options.base,

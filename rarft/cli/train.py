@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import at_least
+from rarft.cli.options import at_least, output_folder
 from rarft.errors import InputError
 from rarft.files import BASE, write_json
 
@@ -31,7 +31,11 @@ def add_arguments(command: ArgumentParser) -> None:
         type=Path,
         help="rarft: a YAML recipe, see rarft/training/recipe.py; its fields may follow as --field value",
     )
-    add("--out", type=Path, help="folder for the model, the log and checkpoints; a recipe's output_dir by default")
+    add(
+        "--out",
+        type=output_folder,
+        help="folder for the model, the log and checkpoints; a recipe's output_dir by default",
+    )
     add(
         "--data",
         type=Path,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
-from rarft.cli.options import at_least
+from rarft.cli.options import at_least, output_folder
 
 HELP = "Write a folder of world videos with their truth and HI-VTG rows."
 
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    add("--out", required=True, type=Path, help="folder to write")
+    add("--out", required=True, type=output_folder, help="folder to write")
     add("--split", default="train", choices=("align", "train", "test"))
     add("--clips", type=at_least(1), default=200)
     add("--seed", type=at_least(0), default=0)

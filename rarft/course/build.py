@@ -28,13 +28,14 @@ NOTEBOOKS = ROOT / "notebooks"
 
 
 def chapters(only: list[str] | None = None) -> list[Path]:
-    """The notebooks in reading order; `only` keeps those whose number is listed. Raises InputError for none."""
+    """The notebooks in reading order; `only` keeps those whose number is listed. Raises InputError for one that is not
+    there."""
     paths = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-    if only:
-        paths = [path for path in paths if path.name[:2] in only]
-    if not paths:
-        raise InputError(f"no chapters {only or ''} in {NOTEBOOKS}")
-    return paths
+    numbers = {path.name[:2] for path in paths}
+    unknown = [number for number in only or () if number not in numbers]
+    if unknown or not paths:
+        raise InputError(f"no chapter {', '.join(unknown)} in {NOTEBOOKS}")
+    return [path for path in paths if not only or path.name[:2] in only]
 
 
 def title_of(source: Path) -> str:

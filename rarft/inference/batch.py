@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
-from rarft.files import lines_of, open_to_append, parse_json, read_json_lines
+from rarft.files import lines_of, open_to_append, parse_json, read_json_lines, write_text
 from rarft.models import VisionCache, generate
 from rarft.models.generation import note_of_unknown_words
 from rarft.progress import progress
@@ -56,6 +56,7 @@ def infer_all(
     output: str | Path,
     *,
     batch_size: int = 16,
+    retry: bool = False,
 ) -> dict[str, int]:
     """Answer every question and add a line each to `output`: the question's keys and those of `answer_of`, or an
     `error` where its video cannot be read.
@@ -65,6 +66,7 @@ def infer_all(
 
     Args:
         answer: a `LocalModel`, or a `rarft.inference.remote.RemoteModel`.
+        retry: ask again where `output` has an error, and put the new line in its place.
     """
     output = Path(output)
     kept = read_json_lines(output)
@@ -72,6 +74,8 @@ def infer_all(
         if any(row.get(key) != value for key, value in question.items()):
             raise InputError(f"{output}, line {number}: answers another question; delete the file or choose another")
     counts = {"answered": 0, "errors": 0, "kept": len(kept)}
+    if retry:
+        counts = _retried(answer, kept, questions, output, batch_size)
     rest = iter(questions[len(kept) :])
     with (
         open_to_append(output) as file,
@@ -83,6 +87,26 @@ def infer_all(
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 bar.update()
             file.flush()
+    return counts
+
+
+def _retried(
+    answer: Callable[[list[dict]], Iterable[dict]],
+    kept: list[dict],
+    questions: Sequence[dict],
+    output: Path,
+    batch_size: int,
+) -> dict[str, int]:
+    """Ask the questions again whose lines in `output` are errors, and write the file anew. Returns the counts."""
+    failed = [number for number, row in enumerate(kept) if "error" in row]
+    counts = {"answered": 0, "errors": 0, "kept": len(kept) - len(failed)}
+    again = iter(failed)
+    while batch := list(islice(again, batch_size)):
+        for number, row in zip(batch, answer([questions[number] for number in batch]), strict=True):
+            counts["errors" if "error" in row else "answered"] += 1
+            kept[number] = row
+    if failed:
+        write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     return counts
 
 

@@ -15,7 +15,7 @@ from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError, MissingFileError, RarftError
+from rarft.errors import InputError, MissingFileError, RarftError, is_out_of_memory
 from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
@@ -114,7 +114,7 @@ def _named(name: str | Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, Warning) as error:
-        if isinstance(error, RarftError):
+        if isinstance(error, RarftError) or is_out_of_memory(error):
             raise
         reason = "it asks for code of its own to be run, which is never done here"
         if "trust_remote_code" not in str(error):
@@ -131,6 +131,9 @@ def _check_video_token(name: str, model: PreTrainedModel, processor: ProcessorMi
     found = processor.tokenizer.convert_tokens_to_ids(token)
     if found != wanted:
         raise InputError(f"{name}: the tokenizer has {found} for the video token {token!r}, and the model {wanted}")
+
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 class OpenModel(NamedTuple):
@@ -156,17 +159,32 @@ def open_model(
         device: "auto" takes a GPU where there is one.
         dtype: "auto" is the checkpoint's on a GPU, and float32 on a CPU, which may have no units for bf16.
         changes: fields of `rarft.settings.Settings` that replace the model's own; None replaces nothing.
+
+    Raises InputError for what cannot be loaded, and for a device that this machine does not have.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto" and torch.device(device).type == "cpu":
+    device = _device(device)
+    if dtype == "auto" and device.type == "cpu":
         dtype = "float32"
+    if isinstance(dtype, str) and dtype != "auto" and dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r}: choose one of auto, {', '.join(DTYPES)}")
     model, processor = load_model(name, device=device, dtype=dtype, **options)
     freeze_vision(model)
     settings = settings_of(name) or Settings(max_new_tokens=max_new_tokens(model))
     settings = settings.changed(**(changes or {}))
     apply_settings(settings, model, processor)
     return OpenModel(model, processor, replace(settings, style=prompt_style(model)))
+
+
+def _device(name: str | torch.device) -> torch.device:
+    """A device of this machine. Raises InputError for any other."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.ones(1, device=name).cpu().to(name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise InputError(f"device {str(name)!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def settings_of(name: str | Path) -> Settings | None:

@@ -11,7 +11,7 @@ import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from rarft.errors import VideoError
+from rarft.errors import VideoError, WorkerError
 from rarft.processes import end_with_parent
 from rarft.video.reader import Clip, read_video
 
@@ -60,8 +60,15 @@ class GuardedReader:
         other.close()
         if not self._pipe.poll(60):  # its start, imports included, is not the video's fault
             self._stop()
-            raise RuntimeError("the decoding process did not start within a minute")
-        self._pipe.recv()
+            raise WorkerError("the decoding process did not start within a minute")
+        try:
+            self._pipe.recv()
+        except EOFError as error:
+            self._stop()
+            raise WorkerError(
+                "the decoding process ended as it started; a script that reads videos needs the line "
+                "`if __name__ == '__main__':` before what it does"
+            ) from error
 
     def _stop(self) -> None:
         if self._process is not None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -36,6 +37,22 @@ def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base,
     assert counts["kept"] == 2 and (tmp_path / "a.jsonl").read_text() == whole
     with pytest.raises(ValueError, match="line 1"):
         infer_all(LocalModel(model, processor, cache), asked[1:], tmp_path / "a.jsonl")
+
+
+def test_errors_can_be_tried_again(base, questions, tmp_path):
+    model, processor = base
+    asked, output = read_questions(questions), tmp_path / "a.jsonl"
+    answer = LocalModel(model, processor, VisionCache(model, processor))
+    infer_all(answer, asked[:4], output, batch_size=3)
+    before = output.read_text().splitlines()
+    assert infer_all(answer, asked[:4], output, retry=True) == {"answered": 0, "errors": 1, "kept": 3}
+    assert output.read_text().splitlines() == before
+    shutil.copyfile(asked[0]["video"], asked[2]["video"])  # it was away for a moment
+    assert infer_all(answer, asked[:4], output) == {"answered": 0, "errors": 0, "kept": 4}
+    assert infer_all(answer, asked, output, retry=True) == {"answered": 2, "errors": 0, "kept": 3}
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert "error" not in rows[2] and rows[2]["verdict"] and [row.get("id") for row in rows] == [0, 1, None, 2, 3]
+    assert [json.dumps(rows[n], ensure_ascii=False) for n in (0, 1, 3)] == [before[n] for n in (0, 1, 3)]
 
 
 def test_bad_questions_are_named(tmp_path):

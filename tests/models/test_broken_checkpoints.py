@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from rarft.errors import InputError
 from rarft.files import BASE
 from rarft.models import add_lora, load_model
+from rarft.models.load import _named
 
 
 @pytest.fixture
@@ -137,3 +138,10 @@ def test_a_tokenizer_without_the_token_of_videos(copy):
 def test_a_processor_that_is_missing(copy):
     (copy / "processor_config.json").unlink()
     refused(copy)
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_checkpoint():
+    with pytest.raises(RuntimeError, match="can't allocate"), _named("model"):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+    with pytest.raises(InputError, match="model: no model"), _named("model"):
+        raise RuntimeError("size mismatch")

@@ -1,11 +1,14 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
 import numpy as np
 import pytest
 
+from rarft.course import ROOT
 from rarft.video import GuardedReader, VideoError, read_video
 
 
@@ -53,3 +56,12 @@ def test_a_decoder_that_crashes_takes_nothing_along(reader, world):
     with pytest.raises(VideoError, match="crashed"):
         reader(world[0].path, fps=2000.0)
     assert len(reader(world[0].path).frames) > 0
+
+
+def test_a_script_without_a_main_guard_is_told_of_it(world, tmp_path):
+    """The decoding process imports the script that starts it, and would start another, and so on."""
+    script = tmp_path / "script.py"
+    script.write_text(f"from rarft.video import GuardedReader\nprint(GuardedReader()({str(world[0].path)!r}))\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and "`if __name__ == '__main__':`" in done.stderr.splitlines()[-1]
