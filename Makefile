@@ -15,7 +15,7 @@ course: install
 	$(BIN)/rarft course build --scale $(SCALE)
 
 test: install lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks/04_*.ipynb notebooks/05_*.ipynb
 
 # The chapters with their solutions, in build/instructor; `make course` writes them as well.

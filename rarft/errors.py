@@ -6,7 +6,9 @@ Each is also the built-in error that it resembles, so that callers can catch eit
 import errno
 import re
 
-_NO_MEMORY = re.compile(r"(can't|cannot) allocate memory|bad_alloc|can't start new thread", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"(can't|cannot) allocate memory|bad_alloc|can't start new thread|failed to map segment", re.IGNORECASE
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

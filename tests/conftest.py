@@ -13,10 +13,14 @@ from rarft.course import sample_world
 from rarft.encoder import default_encoder
 from rarft.models import freeze_vision, load_model
 
+# The processes of pytest-xdist share out the cores, as do the commands that tests start.
+THREADS = max(1, min(2, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def threads():
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")

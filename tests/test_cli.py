@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from rarft import cli
 from rarft.course import ROOT, sample_world
@@ -216,7 +217,14 @@ def test_an_output_that_is_no_file_is_refused(tmp_path):
             "out of memory ([enforce",
         ),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "out of memory"),
-        (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
+        (ImportError("libx.so: failed to map segment from shared object"), "out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (
+            SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "the disk is full",
+        ),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 33 vs 32"), "the disk is full"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only"),
     ],
 )
 def test_a_machine_without_memory_or_disk_is_one_line(error, said, monkeypatch, capsys):

@@ -123,7 +123,7 @@ JOBS = {
     "train": Job(
         lambda folder: [
             *["train", "rarft", "--config", ROOT / "recipes" / "tiny.yaml", "--train_data", SAMPLES, "--resume"],
-            *["--output_dir", folder, *STEPS.split()],
+            *["--output_dir", folder, "--on_bad_video", "stop", *STEPS.split()],
         ],
         trained,
     ),

@@ -79,6 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
+# What safetensors and torch, which raise errors of their own, say of one.
+_FULL_DISK = re.compile(r"No space left on device|inline_container.* unexpected pos|PytorchStreamWriter failed writing")
 # Where the disk, and no line of ours, is at fault.
 DISK_ERRORS = {
     errno.ENOSPC,
@@ -98,6 +100,8 @@ def _of_the_machine(error: Exception) -> str | None:
     said = " ".join(str(error).split())[:300]
     if is_out_of_memory(error):
         return f"out of memory ({said}): use smaller batches, fewer pixels or fewer processes"
+    if _FULL_DISK.search(said):
+        return f"the disk is full ({said})"
     return said if isinstance(error, OSError) and error.errno in DISK_ERRORS else None
 
 

@@ -20,7 +20,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--data",
         type=Path,
-        help="a folder from `world`, a released file, or annotations of Charades-STA, ActivityNet Captions, "
+        help="a folder from `world`, a released file, RaTSG's, or annotations of Charades-STA, ActivityNet Captions, "
         "QVHighlights or TVGBench",
     )
     add(

@@ -26,6 +26,8 @@ def never_refuse(sample: Sample) -> str:
 def oracle(sample: Sample) -> str:
     if sample.relevant:
         return f"<think> - </think><answer> {sample.spans[0]} </answer><correction> NIL </correction>"
+    if not sample.answer:  # the data set does not say why
+        return always_refuse(sample)
     return f"<think> - </think><answer> {sample.answer} </answer><correction> {sample.correction} </correction>"
 
 

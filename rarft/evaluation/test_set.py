@@ -13,6 +13,7 @@ from rarft.errors import InputError, MissingFileError
 from rarft.files import lines_of
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import iter_rows, read_released
+from rarft.hivtg.ratsg import ratsg_table, read_ratsg
 from rarft.schema import Sample
 from rarft.video.find import find_video
 from rarft.world.dataset import story_from_json
@@ -38,8 +39,9 @@ def read_test_set(data: Path, videos: Path | None = None, limit: int | None = No
     """What `data` asks.
 
     Args:
-        data: a folder written by `rarft world`, whose truth is then used for exact judgements; a released file; or
-            ordinary grounding annotations (`rarft.hivtg.annotations`), all of whose queries are relevant.
+        data: a folder written by `rarft world`, whose truth is then used for exact judgements; a released file; RaTSG's
+            Charades-STA (`rarft.hivtg.ratsg`); or ordinary grounding annotations (`rarft.hivtg.annotations`), whose
+            queries are all relevant.
         videos: where the videos of a file are; they are found by base name.
         limit: the first so many samples.
 
@@ -58,13 +60,17 @@ def read_test_set(data: Path, videos: Path | None = None, limit: int | None = No
 
 
 def read_samples(data: Path) -> list[Sample]:
-    """The samples of a world folder, a released file, or grounding annotations. What cannot be used is printed."""
+    """The samples of a world folder, a released file, RaTSG's file, or grounding annotations. What cannot be used is
+    printed."""
     if data.is_dir() or _is_released(data):
         released = read_released(data / "hi_vtg.json" if data.is_dir() else data)
         samples, problems = released.samples, released.problems
     else:
         problems = []
-        samples = list(read_annotations(data, problems.append))
+        table = ratsg_table(data)
+        samples = list(
+            read_annotations(data, problems.append) if table is None else read_ratsg(data, table, problems.append)
+        )
     for problem in problems:
         print(f"left out: {problem}")
     if not samples:

@@ -48,7 +48,7 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
     for form in FORMATS:
         if form.matches(first):
             for entry in form.entries(path):
-                yield from _try(path, report, partial(form.sample, allow_empty=allow_empty), entry)
+                yield from read_entry(path, report, partial(form.sample, allow_empty=allow_empty), entry)
             return
     names = ", ".join(form.name for form in FORMATS)
     raise InputError(f"{path}: no layout that is known ({names}); see the table in rarft/hivtg/annotations.py")
@@ -90,7 +90,8 @@ def _json_entries(path: Path) -> Iterator[tuple[int, Any]]:
             yield number, (name, video, position)
 
 
-def _try(path: Path, report: Report, parse: Callable[[Any], Sample], entry: tuple[int, Any]) -> Iterator[Sample]:
+def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry: tuple[int, Any]) -> Iterator[Sample]:
+    """The sample that `parse` makes of an entry (number, value); what cannot be used is handed to `report`."""
     number, value = entry
     try:
         sample = parse(value)
@@ -121,7 +122,9 @@ def _wrong_field(sample: Sample) -> tuple[str, str] | None:
     return None
 
 
-def _checked(value: Any, allow_empty: bool = False) -> Span:
+def checked_segment(value: Any, allow_empty: bool = False) -> Span:
+    """A [start, end] in seconds. Raises ValueError for anything else, and for one that ends where it begins if that is
+    not allowed."""
     span = span_of(value)
     if span is None or not 0 <= span.start <= span.end or (span.start == span.end and not allow_empty):
         raise ValueError(f"a segment [start, end] in seconds was expected, got {value!r}")
@@ -132,7 +135,7 @@ def _charades(line: str, *, allow_empty: bool) -> Sample:
     match = _CHARADES.fullmatch(line)
     if match is None:
         raise ValueError(f"`VIDEO START END##QUERY` was expected, got {line[:60]!r}")
-    return Sample(match[1], match[4].strip(), [_checked([float(match[2]), float(match[3])], allow_empty)])
+    return Sample(match[1], match[4].strip(), [checked_segment([float(match[2]), float(match[3])], allow_empty)])
 
 
 def _has_a_query(line: str) -> bool:
@@ -150,7 +153,11 @@ def _query_row(line: str, *, allow_empty: bool) -> Sample:
     known = {"video", "vid", "query", "duration", "span", "relevant_windows"}
     extra = {k: v for k, v in row.items() if k not in known}
     return Sample(
-        video, row["query"], [_checked(w, allow_empty) for w in windows], duration=row.get("duration"), extra=extra
+        video,
+        row["query"],
+        [checked_segment(w, allow_empty) for w in windows],
+        duration=row.get("duration"),
+        extra=extra,
     )
 
 
@@ -160,7 +167,7 @@ def _json_sample(entry: Any, *, allow_empty: bool) -> Sample:
 
 def _activitynet(entry: tuple[str, dict, int], allow_empty: bool) -> Sample:
     name, video, position = entry
-    span = _checked(video["timestamps"][position], allow_empty)
+    span = checked_segment(video["timestamps"][position], allow_empty)
     return Sample(name, video["sentences"][position].strip(), [span], duration=video["duration"])
 
 
@@ -172,7 +179,7 @@ def _tvgbench(row: dict, allow_empty: bool) -> Sample:
     return Sample(
         row["path"],
         row["question"],
-        [_checked([float(match[1]), float(match[2])], allow_empty)],
+        [checked_segment([float(match[1]), float(match[2])], allow_empty)],
         duration=row["duration"],
         start=row["start"],
         end=row["end"],

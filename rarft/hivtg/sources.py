@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rarft.errors import InputError, MissingFileError
-from rarft.files import VIDEO_SUFFIXES, read_json
+from rarft.errors import InputError
+from rarft.files import VIDEO_SUFFIXES
 from rarft.hivtg.annotations import read_annotations
-from rarft.hivtg.official import span_of
-from rarft.schema import Span
+from rarft.hivtg.official import Problem
+from rarft.hivtg.ratsg import ratsg_table, read_ratsg
+from rarft.schema import Sample, Span
 
 log = logging.getLogger(__name__)
 
@@ -50,28 +51,21 @@ def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
     """Read source files into one table by video id. Raises InputError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
-        table = _ratsg_table(path)
-        if table is None:
-            _add_annotations(videos, path)
-        else:
-            _add_ratsg(videos, path, table)
+        table = ratsg_table(path)
+        samples = (
+            read_annotations(path, _warn, allow_empty=True)
+            if table is None
+            else read_ratsg(path, table, _warn, allow_empty=True)
+        )
+        _add(videos, path, [sample for sample in samples if sample.relevant])
     return videos
 
 
-def _ratsg_table(path: str | Path) -> dict | None:
-    """The JSON object of a file in RaTSG's layout; None for any other file."""
-    try:
-        data = read_json(path)
-    except MissingFileError:
-        raise
-    except InputError:
-        return None  # text or JSON Lines
-    rows = data.values() if isinstance(data, dict) else ()
-    return data if any(isinstance(row, dict) and "sts" in row for row in rows) else None
+def _warn(problem: Problem) -> None:
+    log.warning("left out: %s", problem)
 
 
-def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
-    samples = list(read_annotations(path, lambda problem: log.warning("left out: %s", problem), allow_empty=True))
+def _add(videos: dict[str, SourceVideo], path: str | Path, samples: Sequence[Sample]) -> None:
     for sample in samples:
         video = videos.setdefault(video_id(sample.video), SourceVideo())
         sentence = normalise(sample.query)
@@ -87,18 +81,3 @@ def _add_annotations(videos: dict[str, SourceVideo], path: str | Path) -> None:
         raise InputError(
             f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py"
         )
-
-
-def _add_ratsg(videos: dict[str, SourceVideo], path: str | Path, table: dict) -> None:
-    for name, row in table.items():
-        try:
-            sentences = [(normalise(s["sentence"]), span_of(s["timestamp"])) for s in row["sts"] if not s["no_answer"]]
-            duration = float(row["duration"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            log.warning("left out: %s, %s: %r", path, name, error)
-            continue
-        video = videos.setdefault(video_id(name), SourceVideo())
-        video.duration = duration
-        for sentence, span in sentences:
-            if span is not None:
-                video.spans.setdefault(sentence, []).append(span)

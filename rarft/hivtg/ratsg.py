@@ -1,0 +1,52 @@
+"""RaTSG's Charades-STA (relevance-aware temporal sentence grounding): a JSON object video → `duration` and `sts`, the
+sentences of the video and sentences of other videos that it does not contain (`no_answer`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rarft.errors import InputError, MissingFileError
+from rarft.files import read_json
+from rarft.hivtg.annotations import Report, checked_segment, read_entry
+from rarft.schema import Difficulty, Sample
+
+
+def ratsg_table(path: str | Path) -> dict[str, Any] | None:
+    """The JSON object of a file in this layout; None for any other file. Raises MissingFileError."""
+    try:
+        data = read_json(path)
+    except MissingFileError:
+        raise
+    except InputError:
+        return None  # text or JSON Lines
+    rows = data.values() if isinstance(data, dict) else ()
+    return data if any(isinstance(row, dict) and "sts" in row for row in rows) else None
+
+
+def read_ratsg(
+    path: str | Path, table: dict[str, Any], report: Report, *, allow_empty: bool = False
+) -> Iterator[Sample]:
+    """The samples of `ratsg_table`, relevant and irrelevant; the latter have no reference answer, since the file gives
+    none. A sentence that cannot be used is handed to `report` with the number of its video.
+
+    Args: allow_empty: see `rarft.hivtg.annotations.read_annotations`.
+    """
+    parse = partial(_sample, allow_empty=allow_empty)
+    for number, (video, row) in enumerate(table.items()):
+        sentences = row.get("sts") if isinstance(row, dict) else None
+        for sentence in sentences if isinstance(sentences, list) else [None]:
+            yield from read_entry(Path(path), report, parse, (number, (video, row, sentence)))
+
+
+def _sample(entry: tuple[str, dict, dict], *, allow_empty: bool) -> Sample:
+    video, row, sentence = entry
+    if not isinstance(sentence, dict) or not isinstance(sentence["no_answer"], bool):
+        raise ValueError("`sts` is a list of objects with sentence, timestamp and no_answer, true or false")
+    duration = float(row["duration"])
+    if sentence["no_answer"]:
+        return Sample(video, sentence["sentence"], duration=duration, difficulty=Difficulty.SHUFFLED)
+    span = checked_segment(sentence["timestamp"], allow_empty)
+    return Sample(video, sentence["sentence"], [span], duration=duration)
