@@ -205,7 +205,9 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path):
 def test_an_output_that_is_no_file_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     done = rarft("world", "--out", tmp_path / "pipe", "--clips", 1)
-    assert done.returncode == 1 and "a pipe or a device" in done.stderr
+    assert done.returncode == 2 and "--out: a folder was expected" in done.stderr and "pipe is none" in done.stderr
+    with pytest.raises(InputError, match="a pipe or a device"), only_writer(tmp_path / "pipe"):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,11 @@ def test_hostile_texts_in_pages_and_tables(tmp_path):
     """Without a browser: what is made holds no element that a text made; .ci/run opens the pages."""
     import pages
 
-    pages.report(tmp_path)
+    written = {make: make(tmp_path).read_text() for make in (pages.report, pages.marks, pages.widgets)}
     found = pages.tables(tmp_path)
     assert found["tables"] == 1 and found["rows"] == 2 + len(pages.ATTACKS) + 3 and len(found["numbers_of_cells"]) == 1
     assert not found["markup"]
-    for make in (pages.report, pages.marks, pages.widgets):
-        page = make(tmp_path).read_text()
+    for make, page in written.items():
         made = BeautifulSoup(page, "html.parser")
         assert not made.find_all(["script", "iframe", "svg", "base", "link", "plaintext"]), make.__name__
         assert not [tag for tag in made.find_all(True) if any(name.startswith("on") for name in tag.attrs)]
