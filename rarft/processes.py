@@ -27,8 +27,8 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise WorkerError(
-            "a worker process was killed, most likely for want of memory: run fewer processes, or less at a time; "
-            "what was written before is kept"
+            "a worker process ended: if it was killed for want of memory, run fewer processes, or less at a time; a "
+            "script needs the line `if __name__ == '__main__':` before what it does. What was written before is kept"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

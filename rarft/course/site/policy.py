@@ -54,10 +54,12 @@ class _TemplateScripts(HTMLParser):
         elif tag == "article" or (tag == "div" and "reveal" in (dict(attrs).get("class") or "").split()):
             self._tag, self._depth = tag, 1
         self._inline = tag == "script" and not self._depth and "src" not in dict(attrs)
+        if self._inline:
+            self.texts.append("")
 
     def handle_data(self, data: str) -> None:
-        if self._inline:
-            self.texts.append(data)
+        if self._inline:  # a script that holds `</` comes in pieces
+            self.texts[-1] += data
 
     def handle_endtag(self, tag: str) -> None:
         self._inline = False
