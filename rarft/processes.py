@@ -18,9 +18,10 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes, one for each core by default, that end with this process however it ends.
 
     A forked child of a process that runs torch or decord threads can hang; a worker that outlives a killed run would
-    go on writing into its files beside the run that resumes it. Raises WorkerError when a worker is killed, and, like
-    any other error in the block, drops the jobs that have not begun.
+    go on writing into its files beside the run that resumes it. Raises WorkerError when a worker is killed. That, and
+    any other error in the block, ends the jobs that are running, too.
     """
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, context, initializer=end_with_parent)
     try:
@@ -30,6 +31,10 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
             "a worker process ended: if it was killed for want of memory, run fewer processes, or less at a time; a "
             "script needs the line `if __name__ == '__main__':` before what it does. What was written before is kept"
         ) from error
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,10 @@ def predict_in_processes(
         for number, (begin, end, part) in enumerate(zip(bounds, bounds[1:], parts, strict=False))
     ]
     with worker_pool(processes) as pool:
-        shares = list(pool.map(_answer, *zip(*jobs, strict=True)))
-    done += [prediction for share in shares for prediction in share]
+        shares = [pool.submit(_answer, *job) for job in jobs]
+        for share in as_completed(shares):  # an error of any process ends all of them at once
+            share.result()
+    done += [prediction for share in shares for prediction in share.result()]
     write_predictions(output, done)
     for part in parts:
         part.unlink(missing_ok=True)
