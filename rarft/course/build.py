@@ -45,7 +45,16 @@ def title_of(source: Path) -> str:
 
 
 def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool = False) -> dict[str, Any]:
-    """Build the course into build/. Returns the report. Raises ChapterError when a chapter fails.
+    """Build the course into build/: `run_chapters`, then `write_pages`. Returns the report."""
+    report = run_chapters(scale, only, fresh)
+    index = write_pages(report)
+    print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")
+    return report
+
+
+def run_chapters(scale: str = "full", only: list[str] | None = None, fresh: bool = False) -> dict[str, Any]:
+    """Run the chapters that have to be, and write build/report.json. Returns the report. Raises ChapterError when
+    a chapter fails.
 
     Args:
         only: numbers of chapters; all by default.
@@ -62,14 +71,17 @@ def build_course(scale: str = "full", only: list[str] | None = None, fresh: bool
         digests[number] = _results_digest(entries[number])
     report = _report(scale, listed, entries)
     write_json(BUILD / "report.json", report)
+    return report
+
+
+def write_pages(report: dict[str, Any]) -> Path:
+    """Write instructor edition, site and slides of the chapters that have run. Returns the site's index."""
     write_instructor_edition(chapters(), BUILD / "instructor")
     site = BUILD / "site"
-    write_glance(site / GLANCE)
+    write_glance(site / GLANCE, BUILD)
     write_api(site / "api")
     write_slides(BUILD / "course", BUILD / "slides", report)
-    index = write_site(BUILD / "course", site, report)
-    print(f"course: {report['minutes']:.1f} min · {index} · {BUILD / 'report.json'}")
-    return report
+    return write_site(BUILD / "course", site, report)
 
 
 def _up_to_date(source: Path, scale: str, earlier: dict[str, str], fresh: bool, label: str) -> dict[str, Any]:
