@@ -50,4 +50,4 @@ class ChapterError(RarftError, RuntimeError):
 
 
 class WorkerError(RarftError, RuntimeError):
-    """A process that does a part of the work was killed."""
+    """A process that does a part of the work ended before its time."""

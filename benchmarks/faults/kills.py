@@ -1,13 +1,13 @@
 """Kill -9 at random moments: the same command, run again, must end as a run that was left alone.
 
-    python benchmarks/faults/kills.py                       # all jobs, 50 kills each: an hour on one core
+    python benchmarks/faults/kills.py                       # all jobs, 50 kills each: hours on one core
     python benchmarks/faults/kills.py --jobs infer --kills 10
 
 A round starts a job in an empty folder and kills it one to three times, each time at a random moment of what a run
 takes alone; the last run is left to end, and what lies in the folder is compared with what the run that was left alone
 wrote. Only the process that was started is killed, as the kernel does when memory runs out, and the next run starts at
 once: workers that live on must not disturb it. All but the course's are forked from this process, which has imported
-everything, so that the moments fall into the work. Writes data/results/faults.json, key "kills".
+everything, so that the moments fall into the work. Writes data/results/faults.json, keys "kills: JOB".
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Job:
 
 
 def digests(folder: Path, patterns: tuple[str, ...] = ("**/*",)) -> dict[str, str]:
-    """Of all files of a folder that match. Nothing may lie beside them but what the pattern leaves out."""
+    """Of the files of a folder that match, all by default, hidden ones included."""
     files = sorted({file for pattern in patterns for file in folder.glob(pattern) if file.is_file()})
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()[:16] for file in files}
 

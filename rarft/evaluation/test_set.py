@@ -11,9 +11,8 @@ from pathlib import Path
 
 from rarft.errors import InputError, MissingFileError
 from rarft.files import lines_of
-from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import iter_rows, read_released
-from rarft.hivtg.ratsg import ratsg_table, read_ratsg
+from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample
 from rarft.video.find import find_video
 from rarft.world.dataset import story_from_json
@@ -67,10 +66,7 @@ def read_samples(data: Path) -> list[Sample]:
         samples, problems = released.samples, released.problems
     else:
         problems = []
-        table = ratsg_table(data)
-        samples = list(
-            read_annotations(data, problems.append) if table is None else read_ratsg(data, table, problems.append)
-        )
+        samples = list(read_ratsg_or_annotations(data, problems.append))
     for problem in problems:
         print(f"left out: {problem}")
     if not samples:

@@ -8,32 +8,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError, MissingFileError
+from rarft.errors import InputError
 from rarft.files import read_json
-from rarft.hivtg.annotations import Report, checked_segment, read_entry
+from rarft.hivtg.annotations import Report, checked_segment, read_annotations, read_entry
 from rarft.schema import Difficulty, Sample
 
 
-def ratsg_table(path: str | Path) -> dict[str, Any] | None:
-    """The JSON object of a file in this layout; None for any other file. Raises MissingFileError."""
+def read_ratsg_or_annotations(path: str | Path, report: Report, *, allow_empty: bool = False) -> Iterator[Sample]:
+    """The samples of RaTSG's file, or of grounding annotations (`rarft.hivtg.annotations.read_annotations`, whose
+    arguments and errors these are)."""
+    table = _table(path)
+    if table is None:
+        return read_annotations(path, report, allow_empty=allow_empty)
+    return _read(path, table, report, allow_empty=allow_empty)
+
+
+def _table(path: str | Path) -> dict[str, Any] | None:
+    """The JSON object of a file in RaTSG's layout; None for any other file. Raises MissingFileError."""
     try:
         data = read_json(path)
-    except MissingFileError:
-        raise
     except InputError:
         return None  # text or JSON Lines
     rows = data.values() if isinstance(data, dict) else ()
     return data if any(isinstance(row, dict) and "sts" in row for row in rows) else None
 
 
-def read_ratsg(
-    path: str | Path, table: dict[str, Any], report: Report, *, allow_empty: bool = False
-) -> Iterator[Sample]:
-    """The samples of `ratsg_table`, relevant and irrelevant; the latter have no reference answer, since the file gives
-    none. A sentence that cannot be used is handed to `report` with the number of its video.
-
-    Args: allow_empty: see `rarft.hivtg.annotations.read_annotations`.
-    """
+def _read(path: str | Path, table: dict[str, Any], report: Report, *, allow_empty: bool) -> Iterator[Sample]:
+    """Relevant and irrelevant samples; the latter have no reference answer, since the file gives none. A sentence that
+    cannot be used is handed to `report` with the number of its video."""
     parse = partial(_sample, allow_empty=allow_empty)
     for number, (video, row) in enumerate(table.items()):
         sentences = row.get("sts") if isinstance(row, dict) else None

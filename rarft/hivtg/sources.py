@@ -12,9 +12,8 @@ from pathlib import Path
 
 from rarft.errors import InputError
 from rarft.files import VIDEO_SUFFIXES
-from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import Problem
-from rarft.hivtg.ratsg import ratsg_table, read_ratsg
+from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample, Span
 
 log = logging.getLogger(__name__)
@@ -51,12 +50,7 @@ def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
     """Read source files into one table by video id. Raises InputError, naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
-        table = ratsg_table(path)
-        samples = (
-            read_annotations(path, _warn, allow_empty=True)
-            if table is None
-            else read_ratsg(path, table, _warn, allow_empty=True)
-        )
+        samples = read_ratsg_or_annotations(path, _warn, allow_empty=True)
         _add(videos, path, [sample for sample in samples if sample.relevant])
     return videos
 
