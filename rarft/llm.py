@@ -87,7 +87,8 @@ class LLM:
     def ask_all(
         self, system: str, users: Sequence[str], schema: dict, *, concurrency: int = 8, desc: str = "ask"
     ) -> list[dict | BadReplyError]:
-        """Ask several questions at once. A question that fails gives its BadReplyError; the others go on."""
+        """Ask several questions at once, each text once however often it stands among them. A question that fails
+        gives its BadReplyError; the others go on."""
 
         def one(user: str) -> dict | BadReplyError:
             try:
@@ -95,10 +96,13 @@ class LLM:
             except BadReplyError as error:
                 return error
 
-        if not users:
+        questions = list(dict.fromkeys(users))
+        if not questions:
             return []
         with ThreadPoolExecutor(concurrency) as pool:
-            return list(progress(pool.map(one, users), total=len(users), desc=desc))
+            replies = list(progress(pool.map(one, questions), total=len(questions), desc=desc))
+        found = dict(zip(questions, replies, strict=True))
+        return [found[user] for user in users]
 
     def _complete(self, messages: list[ChatCompletionMessageParam]) -> str:
         try:

@@ -76,6 +76,14 @@ def test_a_run_that_was_killed_does_not_ask_twice(serve, tmp_path):
     assert len(server.asked) == 4, "another judge is another question"
 
 
+def test_questions_that_read_the_same_are_asked_once_and_each_gets_the_reply(serve):
+    server = serve(lambda m: "hm" if m[1]["content"] == "bad" else GOOD)
+    llm = LLM("m", server.url, attempts=2)
+    replies = llm.ask_all("s", ["a", "bad", "a", "b", "bad", "a"], SCHEMA)
+    assert len(server.asked) == 4, "a and b once, the bad one twice"
+    assert [isinstance(r, dict) for r in replies] == [True, False, True, True, False, True]
+
+
 def test_the_judge_survives_bad_replies(serve, world):
     samples = [s for clip in world for s in clip.samples]
     predictions = reference_predictions(samples, "oracle")
@@ -109,6 +117,6 @@ def test_the_judge_reads_thought_and_answer_and_no_score_is_given_without_a_refe
     server = serve(lambda _: GOOD)
     predictions = judged(predictions, LLMJudge(LLM("m", server.url)))
     questions = [messages[1]["content"] for messages in server.asked]
-    assert len(questions) == 3, "two are asked for categories, one for a score"
+    assert len(questions) == 2, "one for the score of the first, one for the categories of both: they read the same"
     assert all("THOUGHT" in q and "ANSWER" in q and "CORRECTION" not in q for q in questions)
     assert "llm_score" in predictions[0].judged and "llm_score" not in predictions[1].judged
