@@ -9,8 +9,10 @@ ways run the same trainer code around that (advantages, loss, logging), in turns
 the reward costs nothing. Peak memory is that of a process of its own for each way, above what it held before its first
 step.
 
-Two settings: the shipped base as chapter 09 trains it, where answers are longer than the prompt, and the paper's
-proportions, 1,792 video tokens before answers of 200 tokens, with random weights of the same width."""
+Three settings: chapter 09's, where answers are longer than the prompt, with the shipped base and with that chapter's
+model after its cold start (chapter 09 has to have run), whose answers have more explanations and so differ more; and
+the paper's proportions, 1,792 video tokens before answers of 200 tokens, with random weights of the same width, whose
+answers differ from the first token on."""
 
 from __future__ import annotations
 
@@ -38,9 +40,11 @@ from rarft.training import build_trainer, grpo_config
 from rarft.training.grpo import video_part
 from rarft.video import read_video
 
+BASE, STARTED = ROOT / "data" / "base", ROOT / "build" / "cold_start" / "model"
 SETTINGS = {
-    "chapter 09": {"prompts": 8, "group": 8, "tokens": 352, "fps": 2.0},
-    "paper's proportions": {"prompts": 1, "group": 8, "tokens": 200, "fps": 2.8},
+    "chapter 09, base": {"prompts": 8, "group": 8, "tokens": 352, "fps": 2.0, "model": BASE},
+    "chapter 09, cold start": {"prompts": 8, "group": 8, "tokens": 352, "fps": 2.0, "model": STARTED},
+    "paper's proportions": {"prompts": 1, "group": 8, "tokens": 200, "fps": 2.8, "model": None},
 }
 WAYS = ("shared", "plain")
 
@@ -93,10 +97,10 @@ def alternating(completions: list, **_) -> list[float]:
 
 
 def model_of(name: str):
-    """The shipped base; for the paper's proportions one with fresh weights, 64 tokens a frame pair and no end
-    of turn."""
-    if name == "chapter 09":
-        return load_model(dtype="float32")
+    """A setting's model; for the paper's proportions one with fresh weights, 64 tokens a frame pair and no end of
+    turn."""
+    if SETTINGS[name]["model"]:
+        return load_model(SETTINGS[name]["model"], dtype="float32")
     set_seed(0)
     processor = tiny_processor()
     for part in (processor.image_processor, processor.video_processor):
@@ -145,7 +149,7 @@ def make_trainer(way: str, name: str):
     )
     return (
         trainer,
-        [trainer.train_dataset[2 * i] for i in range(setting["prompts"]) for _ in range(setting["group"])],
+        [trainer.train_dataset[2 * i + i % 2] for i in range(setting["prompts"]) for _ in range(setting["group"])],
         passes,
     )
 
@@ -159,6 +163,23 @@ def step(trainer: GRPOTrainer, rows: list[dict]) -> dict:
     trainer._compute_loss(trainer.model, batch).backward()
     trainer.model.zero_grad()
     return batch
+
+
+def distinct_beginnings(batch: dict, group: int) -> dict[str, int]:
+    """Of the completions of a step: their tokens, and how many are left if a beginning that several completions
+    of a prompt share counts once; the completions, and how many of them differ."""
+    lengths = batch["completion_mask"].sum(1).tolist()
+    texts = [
+        (row // group, *ids[:length])
+        for row, (ids, length) in enumerate(zip(batch["completion_ids"].tolist(), lengths, strict=True))
+    ]
+    beginnings = {text[: 2 + end] for text in texts for end in range(len(text) - 1)}
+    return {
+        "completions": len(texts),
+        "distinct_completions": len(set(texts)),
+        "tokens": sum(lengths),
+        "distinct_tokens": len(beginnings),
+    }
 
 
 def peak_memory(way: str, name: str, threads: int) -> float:
@@ -177,7 +198,7 @@ def measure(name: str, turns: int, threads: int) -> dict:
     """Seconds, clips through the tower and peak memory of both ways under one setting."""
     made = {way: make_trainer(way, name) for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    clips, prompt, longest = {}, 0, {}
+    clips, prompt, longest, distinct = {}, 0, {}, {}
     for _ in tqdm(range(turns + 1), desc=name):  # the first turn warms up and is not counted
         for way, (trainer, rows, passes) in made.items():
             passes[0] = 0
@@ -185,14 +206,16 @@ def measure(name: str, turns: int, threads: int) -> dict:
             batch = step(trainer, rows)
             seconds[way].append(time.perf_counter() - begin)
             clips[way], prompt, longest[way] = passes[0], batch["prompt_ids"].shape[1], batch["completion_ids"].shape[1]
+            distinct[way] = distinct_beginnings(batch, SETTINGS[name]["group"])
     times = {way: values[1:] for way, values in seconds.items()}
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         memory = {way: pool.apply(peak_memory, (way, name, threads)) for way in WAYS}
     ratios = np.divide(times["plain"], times["shared"])
     return {
-        "setting": SETTINGS[name],
+        "setting": {key: value for key, value in SETTINGS[name].items() if key != "model"},
         "prompt_tokens": prompt,
         "longest_completion": longest,
+        "sampled": distinct,
         "seconds": times,
         "speedup": float(np.median(ratios)),
         "speedup_range": [float(ratios.min()), float(ratios.max())],
@@ -209,6 +232,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "grpo_step.json")
     options = parser.parse_args()
+    if not STARTED.exists():
+        parser.error(f"{STARTED} is not there: run chapter 09 first, it keeps its model after the cold start there")
     torch.set_num_threads(options.threads)
     found = {"machine": machine(), "rarft": rarft.__version__, "threads": options.threads, "turns": options.turns}
     found["measured"] = {name: measure(name, options.turns, options.threads) for name in SETTINGS}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rarft.course import ROOT
 from rarft.encoder import default_encoder
-from rarft.files import write_json
+from rarft.files import nan_as_null, write_json
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released
 from rarft.hivtg.statistics import statistics
@@ -34,7 +34,7 @@ def main() -> None:
         print(path.stem, {key: round(found[path.stem][key], 3) for key in ("leak", "perfect_miou")})
     if not found:
         parser.error(f"{options.folder}: no *_vtg_*.json in it")
-    write_json(options.out, found)
+    write_json(options.out, nan_as_null(found))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ import getpass
 import glob
 import hashlib
 import json
+import math
 import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -102,6 +103,16 @@ def write_json(path: str | Path, data: Any) -> Path:
     """Write indented JSON atomically; a list of numbers takes one line."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
     return write_text(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n")
+
+
+def nan_as_null(data: Any) -> Any:
+    """A copy for `write_json` in which a figure that had nothing to average, NaN, is null: JSON has no NaN, and only
+    Python reads it."""
+    if isinstance(data, Mapping):
+        return {key: nan_as_null(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [nan_as_null(value) for value in data]
+    return None if isinstance(data, float) and math.isnan(data) else data
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores
 from rarft.evaluation.tables import markdown, plain, report
-from rarft.files import write_json, write_text
+from rarft.files import nan_as_null, write_json, write_text
 from rarft.llm import LLM
 from rarft.machine import machine
 from rarft.metrics import is_right, paired_difference
@@ -94,7 +94,7 @@ def write_report(
         "offline_judge": categories[1],
         "probes": probes,
     }
-    write_json(out / "report.json", {**contents, "paired": paired[others[0]] if others else None})
+    write_json(out / "report.json", nan_as_null({**contents, "paired": paired[others[0]] if others else None}))
     probed = f"\n\nDoes it look?\n\n{markdown(probes, FIGURES)}" if probes else ""
     write_text(out / "report.md", f"{table}{probed}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
     write_page(out / "report.html", table=table, predictions=systems[first], **contents)

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import torch
 from peft import PeftModel
-from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
+from rarft.models.families import is_whole
 from rarft.models.shared_cache import SharedPrefixCache
 from rarft.upstream.of_transformers import cache_argument
 
@@ -21,9 +21,10 @@ LOOK_EVERY = 8  # tokens: whether all completions have ended is asked so seldom,
 
 
 def can_record(model: PreTrainedModel | PeftModel) -> bool:
-    """Whether a model is on one GPU, and whole: a graph cannot gather the weights that FSDP and ZeRO-3 share out."""
-    shared_out = any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in model.parameters())
-    return model.device.type == "cuda" and not shared_out and len(set(getattr(model, "hf_device_map", {}).values())) < 2
+    """Whether a model is on one GPU, and whole: a graph cannot gather weights."""
+    return (
+        model.device.type == "cuda" and is_whole(model) and len(set(getattr(model, "hf_device_map", {}).values())) < 2
+    )
 
 
 def sample_with_graph(

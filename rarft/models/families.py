@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from peft import PeftModel
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
@@ -102,6 +104,13 @@ FAMILIES: dict[str, Family] = {
 def without_lora(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
     """The model itself, looked for inside a LoRA wrapper."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def is_whole(model: PreTrainedModel | PeftModel) -> bool:
+    """Whether this process has all weights. Under FSDP and ZeRO-3 it has a share, and gathers the rest in each forward
+    pass, of which all processes must then run equally many."""
+    shared_out = any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in model.parameters())
+    return not shared_out and not any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
 
 
 def family_of(model: PreTrainedModel | PeftModel) -> Family:

@@ -1,5 +1,6 @@
 """Prompts about videos → completions. Each video is encoded once and each prompt prefilled once, for any number of
-completions: with a group of G completions that is a G-th of the plain way's vision and prompt compute.
+completions: with a group of G completions that is a G-th of the plain way's vision and prompt compute. What the
+completions of a prompt have in common is computed once, too (`rarft.models.distinct`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import torch
 from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from rarft.models.decoding_graph import can_record, sample_with_graph
-from rarft.models.families import encode_clips, family_of, without_lora
+from rarft.models.distinct import sample_distinct
+from rarft.models.families import encode_clips, family_of, is_whole, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.load import max_new_tokens as model_limit
 from rarft.models.load import prompt_style
@@ -116,7 +118,7 @@ def generate_from_shared_prefix(
     model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int
 ) -> torch.Tensor:
     """`model.generate` for several completions of each prompt, each prompt read once, its keys and values kept once.
-    On a GPU the forward pass of a token is a CUDA graph.
+    On a GPU the forward pass of a token is a CUDA graph; elsewhere equal beginnings of completions are computed once.
 
     Args:
         inputs: of (B, L) left-padded prompts, as `tokenize_with_features` makes them.
@@ -135,15 +137,19 @@ def generate_from_shared_prefix(
     if family_of(inner).mrope:
         inner.model.rope_deltas = repeat(position_offsets(inner, inputs))
     how: dict[str, Any] = {}
-    if sharing:
-        place = Place(inputs["attention_mask"], config.max_new_tokens) if can_record(model) else None
-        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens, place=place)
-        if place is not None:
-            how["custom_generate"] = sample_with_graph
-    else:
+    if not sharing:
         cache = prefill
         cache.batch_repeat_interleave(num_generations)
         cache.crop(-1)
+    elif can_record(model):
+        place = Place(inputs["attention_mask"], config.max_new_tokens)
+        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens, place=place)
+        how["custom_generate"] = sample_with_graph
+    elif is_whole(model):
+        cache = SharedPrefixCache(prefill, 1, config.max_new_tokens)
+        how["custom_generate"] = sample_distinct
+    else:
+        cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens)
     passed = ("input_ids", "attention_mask", "mm_token_type_ids")
     return model.generate(
         **{name: repeat(inputs[name]) for name in passed if name in inputs},

@@ -6,6 +6,8 @@ The idea: Hydragen, Juravsky et al. 2024. `rarft.models.generation` makes the ca
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,14 +19,37 @@ from rarft.upstream.of_transformers import DynamicLayer
 
 @dataclass(frozen=True)
 class Shared:
-    """Keys or values of N = B * G completions: the prompts', and their own (N, heads, T, D).
+    """Keys or values of N completions of B prompts: the prompts', and their own (N, heads, T, D).
 
     prefix: (B, heads, P, D); in a cache with a place (tokens, heads, D), those of all prompts one after another.
     """
 
     prefix: torch.Tensor
     own: torch.Tensor
+    seats: Seats
     place: Place | None = None
+
+
+class Seats:
+    """Which prompt each of N completions continues, and its number among those of that prompt.
+
+    prompt, number: (N,). largest: completions of the prompt that has most.
+    """
+
+    def __init__(self, prompts: Sequence[int], device: torch.device):
+        """
+        Args:
+            prompts: the number of each completion's prompt.
+        """
+        seen: Counter[int] = Counter()
+        numbers = []
+        for prompt in prompts:
+            numbers.append(seen[prompt])
+            seen[prompt] += 1
+        self.prompts = list(prompts)
+        self.prompt = torch.tensor(self.prompts, device=device)
+        self.number = torch.tensor(numbers, device=device)
+        self.largest = max(seen.values())
 
 
 class SharedPrefixCache(Cache):
@@ -36,12 +61,18 @@ class SharedPrefixCache(Cache):
             prefill: of the prompts (B, L); their last token is left out, each completion begins with it.
             place: for a CUDA graph, in which nothing may grow; see `rarft.models.decoding_graph`.
         """
+        prompts = [prompt for prompt in range(len(prefill.layers[0].keys)) for _ in range(num_generations)]
         layers = [
-            SharedPrefixLayer(layer.keys, layer.values, num_generations, max_new_tokens, place)
-            for layer in prefill.layers
+            SharedPrefixLayer(layer.keys, layer.values, prompts, max_new_tokens, place) for layer in prefill.layers
         ]
         super().__init__(layers=layers)
         self.place = place
+
+    def select(self, completions: Sequence[int]) -> None:
+        """Go on with these completions, by their numbers; those of a prompt together. One that stands there twice is
+        two from now on, one that does not is forgotten. Not for a cache with a place."""
+        for layer in self.layers:
+            layer.select(completions)
 
 
 class SharedPrefixLayer(DynamicLayer):
@@ -54,16 +85,21 @@ class SharedPrefixLayer(DynamicLayer):
         self,
         keys: torch.Tensor,
         values: torch.Tensor,
-        num_generations: int,
+        prompts: Sequence[int],
         max_new_tokens: int,
         place: Place | None = None,
     ):
+        """
+        Args:
+            keys, values: of the prompts (B, heads, L, D).
+            prompts: the number of each completion's prompt.
+        """
         super().__init__()
-        batch, heads, self.prompt, size = keys.shape
+        _, heads, self.prompt, size = keys.shape
         self.prefix_keys, self.prefix_values = keys[:, :, :-1], values[:, :, :-1]
-        self.keys = keys.new_empty(batch * num_generations, heads, max_new_tokens, size)
-        self.values = values.new_empty(batch * num_generations, heads, max_new_tokens, values.shape[-1])
-        self.place = place
+        self.keys = keys.new_empty(len(prompts), heads, max_new_tokens, size)
+        self.values = values.new_empty(len(prompts), heads, max_new_tokens, values.shape[-1])
+        self.seats, self.place = Seats(prompts, keys.device), place
         if place is not None:
             self.prefix_keys, self.prefix_values = place.unpad(self.prefix_keys), place.unpad(self.prefix_values)
             self.keys.zero_()  # what is not written yet is read too; it weighs nothing, but has to be a number
@@ -75,14 +111,29 @@ class SharedPrefixLayer(DynamicLayer):
         if self.place is not None:
             self.keys.index_copy_(2, self.place.next, key_states)
             self.values.index_copy_(2, self.place.next, value_states)
-            return Shared(self.prefix_keys, self.keys, self.place), Shared(self.prefix_values, self.values, self.place)
+            return (
+                Shared(self.prefix_keys, self.keys, self.seats, self.place),
+                Shared(self.prefix_values, self.values, self.seats, self.place),
+            )
         start, self.filled = self.filled, self.filled + key_states.shape[2]
         self.keys[:, :, start : self.filled] = key_states
         self.values[:, :, start : self.filled] = value_states
         return (
-            Shared(self.prefix_keys, self.keys[:, :, : self.filled]),
-            Shared(self.prefix_values, self.values[:, :, : self.filled]),
+            Shared(self.prefix_keys, self.keys[:, :, : self.filled], self.seats),
+            Shared(self.prefix_values, self.values[:, :, : self.filled], self.seats),
         )
+
+    def select(self, completions: Sequence[int]) -> None:
+        """See `SharedPrefixCache.select`."""
+        self.seats = Seats([self.seats.prompts[number] for number in completions], self.keys.device)
+        rows = torch.tensor(completions, device=self.keys.device)
+        self.keys, self.values = self._rows(self.keys, rows), self._rows(self.values, rows)
+
+    def _rows(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """What has been written so far is copied, what has not is not."""
+        selected = tensor.new_empty(len(rows), *tensor.shape[1:])
+        selected[:, :, : self.filled] = tensor[rows, :, : self.filled]
+        return selected
 
     def get_seq_length(self) -> int:
         return self.prompt - 1 + self.filled
@@ -125,20 +176,25 @@ def attend_to_shared(
     together."""
     if key.place is not None:
         return _attend_in_parts(query, key, value, scaling)
-    (batch, key_heads, prefix, size), rows = key.prefix.shape, len(query)
-    group, shared_by = rows // batch, query.shape[1] // key_heads  # completions a prompt, query heads a key head
+    (batch, key_heads, prefix, size), rows, seats = key.prefix.shape, len(query), key.seats
+    shared_by = query.shape[1] // key_heads  # query heads a key head
     own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
-    queries = own_queries.reshape(batch, group, key_heads, shared_by, size).transpose(1, 2).flatten(2, 3)
-    to_prefix = queries @ key.prefix.mT
+
+    def meet(rows_of: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """(N, key heads, heads a key head, X) @ (B, key heads, X, Y) of its prompt → (N, key heads, heads, Y)."""
+        together = rows_of.new_zeros(batch, key_heads, seats.largest, *rows_of.shape[2:])
+        together[seats.prompt, :, seats.number] = rows_of
+        product = together.flatten(2, 3) @ prompts
+        return product.unflatten(2, (seats.largest, shared_by))[seats.prompt, :, seats.number]
+
+    to_prefix = meet(own_queries, key.prefix.mT)
     if mask is not None:  # of padding before the prompt; a completion's own tokens are all real
-        to_prefix = to_prefix.masked_fill(~mask[::group, :, :, :prefix], torch.finfo(query.dtype).min)
-    to_prefix = to_prefix.unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
+        to_prefix = to_prefix.masked_fill(~mask[:, :, :, :prefix], torch.finfo(query.dtype).min)
     scores = torch.cat([to_prefix, own_queries @ key.own.mT], -1)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
     on_prefix, on_own = weights.split([prefix, weights.shape[-1] - prefix], -1)
-    on_prefix = on_prefix.unflatten(0, (batch, group)).transpose(1, 2).flatten(2, 3)
-    from_prefix = (on_prefix @ value.prefix).unflatten(2, (group, shared_by)).transpose(1, 2).flatten(0, 1)
-    return (from_prefix + on_own @ value.own).reshape(rows, 1, query.shape[1], -1)
+    attended = meet(on_prefix, value.prefix) + on_own @ value.own
+    return attended.reshape(rows, 1, query.shape[1], -1)
 
 
 def _attend_in_parts(query: torch.Tensor, key: Shared, value: Shared, scaling: float) -> torch.Tensor:

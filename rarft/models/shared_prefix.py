@@ -6,9 +6,10 @@ transformers' "sdpa":
 
 - `rarft.models.shared_cache`, in generation: the prompt's keys and values lie in memory once for G completions. (The
   idea: Hydragen, Juravsky et al. 2024.)
-- `pack`, in the training pass: one row holds the prompt and, one after another, its completions; each attends to the
-  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) It is one forward pass over ordinary rows, so
-  gradient checkpointing, LoRA, FSDP and DeepSpeed see nothing new.
+- `pack`, in the training pass: one row holds the prompts and, after them, their completions; each attends to its
+  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) Completions of a prompt that are the same to the
+  last token are computed once. It is one forward pass over an ordinary row, so gradient checkpointing, LoRA, FSDP and
+  DeepSpeed see nothing new.
 
 The last token of the prompt counts as the first of each completion: its output predicts the completion's first token.
 """
@@ -63,14 +64,15 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 @dataclass(frozen=True)
 class Packed:
-    """Rows of a prefix (P tokens) and `group` segments (S tokens each), and which of their tokens see which.
+    """A row of B prefixes (P tokens each), then K segments (S tokens each), and which of their tokens see which.
 
-    rows: (N,) where the completion that came in as number n lies among the B * group segments.
-    prefix_mask: (B, 1, P, P). segment_mask: (B * group, 1, S, P + S).
+    rows: (N,), which segment is the completion that came in as number n.
+    counts: the segments of each prefix; those of a prefix stand next to each other.
+    prefix_mask: (B, 1, P, P). segment_mask: (B, 1, S, P + S), of every segment of a prefix.
     """
 
-    group: int
     rows: torch.Tensor
+    counts: list[int]
     prefix_mask: torch.Tensor
     segment_mask: torch.Tensor
 
@@ -82,10 +84,15 @@ class Packed:
     def segment(self) -> int:
         return self.segment_mask.shape[-2]
 
+    @property
+    def prefixes(self) -> int:
+        """Tokens of all prefixes together."""
+        return len(self.counts) * self.prefix
+
     def unpack(self, values: torch.Tensor) -> torch.Tensor:
-        """Of each packed token's successor (B, P + group * S - 1) → of each completion's tokens (N, S - 1)."""
-        last = values.new_zeros(len(values), 1)
-        segments = torch.cat([values[:, self.prefix :], last], 1).view(-1, self.segment)
+        """Of each packed token's successor (1, B * P + K * S - 1) → of each completion's tokens (N, S - 1)."""
+        last = values.new_zeros(1)
+        segments = torch.cat([values[0, self.prefixes :], last]).view(-1, self.segment)
         return segments[self.rows, :-1]
 
 
@@ -96,23 +103,29 @@ def pack(
     labels: torch.Tensor,
     completion: int,
 ) -> tuple[torch.Tensor, torch.Tensor, Packed]:
-    """Bring completions of the same prompt into one row.
+    """Bring prompts and their distinct completions into one row.
 
     Args:
-        groups: numbers of the rows that share a prompt. Groups need not be of one size; the largest pays for all.
+        groups: numbers of the rows that share a prompt; they need not be of one size.
         input_ids, attention_mask, labels: (N, L + completion) of left-padded prompts and right-padded completions.
         completion: tokens of the completion part.
 
-    Returns input ids and labels (B, P + G * S), P = L - 1, S = completion + 1, and what their attention has to know.
+    Returns input ids and labels (1, B * P + K * S) of B prompts and K distinct completions, P = L - 1,
+    S = completion + 1, and what their attention has to know.
     """
-    size, device = max(map(len, groups)), input_ids.device
-    filled = torch.tensor([[g[i] if i < len(g) else g[0] for i in range(size)] for g in groups], device=device)
-    spare = torch.tensor([[i >= len(g) for i in range(size)] for g in groups], device=device)
-    firsts, prefix = filled[:, 0], input_ids.shape[1] - completion - 1
-    segments = labels[filled, prefix:].masked_fill(spare[..., None], -100)  # (B, G, S)
-    segments[..., 0] = -100
-    packed_ids = torch.cat([input_ids[firsts, :prefix], input_ids[filled, prefix:].flatten(1)], 1)
-    packed_labels = torch.cat([torch.full_like(packed_ids[:, :prefix], -100), segments.flatten(1)], 1)
+    device, prefix = input_ids.device, input_ids.shape[1] - completion - 1
+    firsts = torch.tensor([group[0] for group in groups], device=device)
+    prompt = torch.empty(len(input_ids), dtype=torch.long, device=device)
+    for number, group in enumerate(groups):
+        prompt[torch.tensor(group, device=device)] = number
+    described = [prompt[:, None], *(part[:, prefix + 1 :] for part in (input_ids, attention_mask, labels))]
+    distinct, rows = torch.cat(described, 1).unique(dim=0, return_inverse=True)  # sorted: those of a prompt together
+    counts = distinct[:, 0].bincount(minlength=len(groups)).tolist()
+    new_ids, new_labels = distinct[:, 1 : 1 + completion], distinct[:, 1 + 2 * completion :]
+    last = input_ids[firsts, prefix].repeat_interleave(torch.tensor(counts, device=device))[:, None]
+    packed_ids = torch.cat([input_ids[firsts, :prefix].flatten(), torch.cat([last, new_ids], 1).flatten()])
+    unscored = packed_ids.new_full((len(groups) * prefix,), -100)
+    packed_labels = torch.cat([unscored, torch.cat([torch.full_like(last, -100), new_labels], 1).flatten()])
 
     real = attention_mask[firsts, None, None, :prefix].bool()
     causal = torch.ones(prefix, prefix, dtype=torch.bool, device=device).tril()
@@ -121,34 +134,33 @@ def pack(
     )  # padding has to see something, or its softmax is not a number
     own = torch.ones(completion + 1, completion + 1, dtype=torch.bool, device=device).tril()
     segment_mask = torch.cat([real.expand(-1, -1, completion + 1, -1), own.expand(len(groups), 1, -1, -1)], -1)
-    rows = torch.empty(sum(map(len, groups)), dtype=torch.long, device=device)
-    for number, group in enumerate(groups):
-        rows[torch.tensor(group, device=device)] = number * size + torch.arange(len(group), device=device)
-    layout = Packed(size, rows, real & causal | itself, segment_mask.repeat_interleave(size, 0))
-    return packed_ids, packed_labels, layout
+    return packed_ids[None], packed_labels[None], Packed(rows, counts, real & causal | itself, segment_mask)
 
 
-def pack_positions(positions: torch.Tensor, group: int, segment: int) -> torch.Tensor:
-    """Positions of prompts (..., B, L) → of packed rows (..., B, L - 1 + group * segment): each segment continues from
-    the prompt."""
-    own = positions[..., -1:] + torch.arange(segment, device=positions.device)
-    return torch.cat([positions[..., :-1], *[own] * group], -1)
+def pack_positions(positions: torch.Tensor, layout: Packed) -> torch.Tensor:
+    """Positions of prompts (..., B, L) → of the packed row (..., 1, B * P + K * S): each segment continues from its
+    prompt."""
+    counts = torch.tensor(layout.counts, device=positions.device)
+    own = positions[..., -1:].repeat_interleave(counts, -2) + torch.arange(layout.segment, device=positions.device)
+    return torch.cat([positions[..., :-1].flatten(-2), own.flatten(-2)], -1).unsqueeze(-2)
 
 
 def _attend_packed(module, query, key, value, layout: Packed, **options) -> torch.Tensor:
-    prefix = layout.prefix
+    def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """(1, heads, B * P + K * S, D) → prefixes (B, heads, P, D), and of each its segments (count, heads, S, D)."""
+        prefixes, segments = tensor[0].split([layout.prefixes, tensor.shape[2] - layout.prefixes], 1)
+        prefixes = prefixes.unflatten(1, (-1, layout.prefix)).transpose(0, 1)
+        return prefixes, segments.unflatten(1, (-1, layout.segment)).transpose(0, 1).split(layout.counts)
 
-    def to_segments(tensor: torch.Tensor) -> torch.Tensor:  # (B, heads, P + G * S, D) → (B * G, heads, S, D)
-        return tensor[:, :, prefix:].unflatten(2, (layout.group, layout.segment)).transpose(1, 2).flatten(0, 1)
-
-    def with_prefix(tensor: torch.Tensor) -> torch.Tensor:  # → (B * G, heads, P + S, D)
-        shared = tensor[:, None, :, :prefix].expand(-1, layout.group, -1, -1, -1).flatten(0, 1)
-        return torch.cat([shared, to_segments(tensor)], 2)
-
-    of_prefix, _ = sdpa_attention_forward(
-        module, query[:, :, :prefix], key[:, :, :prefix], value[:, :, :prefix], layout.prefix_mask, **options
-    )
-    of_segments, _ = sdpa_attention_forward(
-        module, to_segments(query), with_prefix(key), with_prefix(value), layout.segment_mask, **options
-    )
-    return torch.cat([of_prefix, of_segments.unflatten(0, (-1, layout.group)).flatten(1, 2)], 1)
+    (queries, own_queries), (keys, own_keys), (values, own_values) = map(parts, (query, key, value))
+    of_prefixes, _ = sdpa_attention_forward(module, queries, keys, values, layout.prefix_mask, **options)
+    attended = [of_prefixes.flatten(0, 1)]
+    for number, own_query in enumerate(own_queries):
+        seen = [
+            torch.cat([shared[number].expand(len(own_query), -1, -1, -1), own[number]], 2)
+            for shared, own in ((keys, own_keys), (values, own_values))
+        ]
+        mask = layout.segment_mask[number : number + 1]
+        of_segments, _ = sdpa_attention_forward(module, own_query, *seen, mask, **options)
+        attended.append(of_segments.flatten(0, 1))
+    return torch.cat(attended)[None]

@@ -271,6 +271,6 @@ def _table(rows: dict[str, dict], published: Any) -> str:
 
 def _percent(row: dict, figure: str) -> str:
     value, around = row.get(figure), row.get("intervals", {}).get(figure)
-    if value is None or math.isnan(value):
+    if value is None:
         return "–"
     return f"{100 * value:.1f}" + (f" [{100 * around[0]:.1f}, {100 * around[1]:.1f}]" if around else "")

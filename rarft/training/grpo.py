@@ -151,8 +151,8 @@ class _VideoForward:
     """A model whose every call is given the videos of the rows in it, in whatever chunks and order TRL calls it.
 
     A row brings its number along, in a column before its tokens (`with_rows`), masked so that nothing is scored there.
-    Rows of one prompt become one row (`rarft.models.shared_prefix`): a prompt is nearly all video, and is computed
-    once."""
+    Rows are packed into one (`rarft.models.shared_prefix`), in which a prompt, nearly all of it video, and a completion
+    that was sampled several times are computed once."""
 
     def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
         self.model, self.inner, self.features = model, inner, features
@@ -179,7 +179,7 @@ class _VideoForward:
         output = self.model(
             input_ids=ids,
             attention_mask=layout.segment_mask,  # a mask of two dimensions would be expanded, and go unused
-            position_ids=pack_positions(positions, layout.group, layout.segment),
+            position_ids=pack_positions(positions, layout),
             shared_prefix=layout,
             **self._video(ids, features),
             labels=packed_labels,

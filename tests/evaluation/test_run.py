@@ -114,6 +114,15 @@ def official_rows():
     ]
 
 
+def test_a_figure_of_nothing_is_null_for_other_programs_than_python(tmp_path):
+    path = tmp_path / "official.json"
+    path.write_text(json.dumps(official_rows()[:3]))  # no corrections in them, so no similarity to average
+    evaluate_predictions(path, tmp_path / "out")
+    text = (tmp_path / "out" / "report.json").read_text()
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert found["rows"][str(path)]["correction_similarity"] is None
+
+
 def test_official_predictions_are_scored_as_the_official_evaluator_reads_them(tmp_path):
     path = tmp_path / "official.json"
     path.write_text(json.dumps(official_rows()))

@@ -80,3 +80,28 @@ def test_with_a_kernel(sums_of_lengths, scaling):
 def test_with_the_real_kernel():
     parts, whole = by_parts_and_whole("cuda", torch.bfloat16)
     assert (parts - whole).norm() / whole.norm() < 1e-2
+
+
+def test_selected_completions_go_on_where_they_were():
+    """Completions are forked, forgotten and unevenly shared out; each attends to its prompt and its own past."""
+    torch.manual_seed(0)
+    keys, values = (torch.randn(BATCH, KEY_HEADS, PROMPT, SIZE, dtype=torch.float64) for _ in range(2))
+    real = torch.stack([torch.arange(PROMPT - 1) >= padded for padded in PADDED])
+    cache = SharedPrefixCache(SimpleNamespace(layers=[SimpleNamespace(keys=keys, values=values)]), 1, TOKENS)
+    prompts, own = [0, 1, 2], [([], []) for _ in range(3)]
+    for step, parents in enumerate(([0, 0, 0, 1, 2], [0, 2, 2, 4], [3, 1, 0], [0, 0])):
+        cache.select(parents)
+        prompts, own = [prompts[p] for p in parents], [tuple(list(part) for part in own[p]) for p in parents]
+        new = [torch.randn(len(parents), KEY_HEADS, 1, SIZE, dtype=torch.float64) for _ in range(2)]
+        query = torch.randn(len(parents), HEADS, 1, SIZE, dtype=torch.float64)
+        mask = torch.cat([real[prompts], torch.ones(len(parents), step + 1, dtype=torch.bool)], 1)[:, None, None]
+        found = attend_to_shared(query, *cache.layers[0].update(*new), mask, 0.25)
+        for row, prompt in enumerate(prompts):
+            for kept, tensor in zip(own[row], new, strict=True):
+                kept.append(tensor[row])
+            k, v = (
+                torch.cat([of[prompt, :, PADDED[prompt] : -1], *kept], 1).repeat_interleave(HEADS // KEY_HEADS, 0)
+                for of, kept in zip((keys, values), own[row], strict=True)
+            )
+            expected = (query[row] @ k.mT * 0.25).softmax(-1) @ v
+            torch.testing.assert_close(found[row], expected.transpose(0, 1), atol=1e-6, rtol=1e-5)

@@ -6,7 +6,7 @@ import torch
 
 from rarft.models import add_lora, generate, shared_prefix
 from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
-from rarft.training import build_trainer, grpo, grpo_config, train_rarft
+from rarft.training import build_trainer, grpo, grpo_config
 from rarft.video import read_video
 
 
@@ -41,12 +41,12 @@ def thirds(completions, **_):
 
 
 def passes(model):
-    """The number of rows of every forward pass of the language model."""
-    rows = []
+    """Rows and tokens of every forward pass of the language model."""
+    shapes = []
     model.model.language_model.register_forward_pre_hook(
-        lambda _, args, kwargs: rows.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+        lambda _, args, kwargs: shapes.append(tuple(kwargs["inputs_embeds"].shape[:2])), with_kwargs=True
     )
-    return rows
+    return shapes
 
 
 def gradients(model):
@@ -75,20 +75,58 @@ def test_loss_and_gradients_are_those_of_the_rows_one_by_one(base, groups, tmp_p
     expected = trainer._compute_loss(model, batch)
     expected.backward()
     plain = gradients(model)
-    assert counted[0] == 2 and counted[-1] == 7
+    prompt, answer = batch["prompt_ids"].shape[1], batch["completion_ids"].shape[1]
+    assert counted[0] == (1, 2 * (prompt - 1) + 7 * (answer + 1)) and counted[-1] == (7, prompt + answer)
     assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
     assert shared.keys() == plain.keys() and any(g.abs().max() > 1e-3 for g in plain.values())
     for name, gradient in plain.items():
         torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-3)
 
 
+def test_a_completion_that_was_sampled_twice_is_computed_once(base, groups, tmp_path, unshared):
+    model, processor = base
+    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
+    rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
+    trainer.current_gradient_accumulation_steps = 1
+    batch = trainer._generate_and_score_completions(rows)
+    for name in ("completion_ids", "completion_mask"):
+        batch[name][1] = batch[name][3] = batch[name][0]
+        batch[name][4] = batch[name][0]  # the same answer, to another prompt
+    batch["completion_mask"][2] = batch["completion_mask"][0]
+    batch["completion_ids"][2] = batch["completion_ids"][0]
+    batch["completion_mask"][2, int(batch["completion_mask"][2].sum()) - 1] = 0  # the same, but one does not count
+    model.train()
+    counted = passes(model)
+    loss = trainer._compute_loss(model, batch)
+    loss.backward()
+    shared = gradients(model)
+    prompt, answer = batch["prompt_ids"].shape[1], batch["completion_ids"].shape[1]
+    different = {
+        (row // 4, tuple(batch["completion_ids"][row].tolist()), tuple(batch["completion_mask"][row].tolist()))
+        for row in range(8)
+    }
+    assert len(different) <= 2 + 4, "one of them but for its mask, and four of the other prompt"
+    assert counted == [(1, 2 * (prompt - 1) + len(different) * (answer + 1))]
+    unshared()
+    expected = trainer._compute_loss(model, batch)
+    expected.backward()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    for name, gradient in gradients(model).items():
+        torch.testing.assert_close(shared[name], gradient, atol=1e-5, rtol=1e-3)
+
+
 def test_small_batches_of_a_generation_hold_whole_groups(base, groups, tmp_path):
-    """TRL shuffles completions before it splits them; passes of four rows are then one packed row each."""
+    """TRL shuffles completions before it splits them; a pass of four rows then has one prompt."""
     model, processor = base
     config = settings(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=2, max_steps=1)
     counted = passes(model)
-    trainer = train_rarft(model, processor, groups[:3], config)
-    assert counted[-2:] == [1, 1]
+    prompts = []
+    trainer = build_trainer(model, processor, groups[:3], config)
+    usual = grpo.pack
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grpo, "pack", lambda groups, *rest: prompts.append(len(groups)) or usual(groups, *rest))
+        trainer.train()
+    assert prompts == [1, 1] and [rows for rows, _ in counted[-2:]] == [1, 1]
     assert trainer.state.global_step == 1
 
 
@@ -127,20 +165,19 @@ def test_a_saved_model_does_not_name_the_attention(base, tmp_path):
 
 def test_pack_by_hand():
     ids = torch.tensor(
-        [[0, 5, 6, 1, 2], [7, 8, 9, 3, 0], [0, 5, 6, 4, 0]]
-    )  # prompts of 3, the first and last the same; 2 new tokens
-    mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [0, 1, 1, 1, 0]])
-    labels = torch.tensor([[-100, -100, -100, 1, 2], [-100, -100, -100, 3, -100], [-100, -100, -100, 4, -100]])
-    packed, packed_labels, layout = pack([[0, 2], [1]], ids, mask, labels, 2)
-    assert packed.tolist() == [[0, 5, 6, 1, 2, 6, 4, 0], [7, 8, 9, 3, 0, 9, 3, 0]]
-    assert packed_labels.tolist() == [
-        [-100, -100, -100, 1, 2, -100, 4, -100],
-        [-100, -100, -100, 3, -100, -100, -100, -100],
-    ]
+        [[0, 5, 6, 1, 2], [7, 8, 9, 3, 0], [0, 5, 6, 4, 0], [0, 5, 6, 1, 2]]
+    )  # prompts of 3, all but one the same; 2 new tokens, the same in the first and the last row
+    mask = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 1]])
+    labels = torch.where(mask.bool(), ids, -100)
+    labels[:, :3] = -100
+    packed, packed_labels, layout = pack([[0, 2, 3], [1]], ids, mask, labels, 2)
+    assert packed.tolist() == [[0, 5, 7, 8, 6, 1, 2, 6, 4, 0, 9, 3, 0]]
+    assert packed_labels.tolist() == [[-100] * 4 + [-100, 1, 2, -100, 4, -100, -100, 3, -100]]
+    assert layout.counts == [2, 1]
     assert layout.segment_mask[0, 0].int().tolist() == [[0, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 1, 1, 1, 1]]
+    assert layout.segment_mask[1, 0].int().tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     assert layout.prefix_mask[0, 0].int().tolist() == [[1, 0], [0, 1]]
-    successors = torch.arange(14).view(
-        2, 7
-    )  # 2 of the prefix's, then of each segment two new tokens and one to leave out
-    assert layout.unpack(successors).tolist() == [[2, 3], [9, 10], [5, 6]]
-    assert pack_positions(torch.tensor([[0, 1, 2]]), 2, 3).tolist() == [[0, 1, 2, 3, 4, 2, 3, 4]]
+    successors = torch.arange(12)[None]  # 4 of the prefixes', then of each segment two new tokens and one to leave out
+    assert layout.unpack(successors).tolist() == [[4, 5], [10, 11], [7, 8], [4, 5]]
+    positions = torch.tensor([[0, 1, 2], [4, 5, 6]])
+    assert pack_positions(positions, layout).tolist() == [[0, 1, 4, 5, 2, 3, 4, 2, 3, 4, 6, 7, 8]]
