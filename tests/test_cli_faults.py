@@ -154,6 +154,8 @@ def test_texts_that_are_none(before, option, values, capsys, tmp_path, monkeypat
         assert f"an empty argument: {option}" in failed([*before, *given], capsys)
     assert (tmp_path / "file").read_text() == "mine\n" and not list((tmp_path / "folder").iterdir())
     assert not (tmp_path / "out" / "report.json").exists()
+    if option not in ("--judge", "--judge-url"):  # whether a server answers shows when it is asked
+        assert not (tmp_path / "out" / "predictions.jsonl").exists(), "nothing is asked in vain"
 
 
 @pytest.fixture

@@ -61,15 +61,15 @@ def evaluate_file(
     Raises MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of
     other settings."""
     scoring = scoring or Scoring()
+    default_encoder(scoring.similarity)  # a name that is none must not be found after the questions have been asked
     test_set = read_test_set(data, videos, limit)
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
     remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
+    others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
     asked = predict_in_processes(
         model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, features=features, **options
     )
-    systems = {model_name: asked}
-    if against:
-        systems[str(against)] = _predictions_of_all(against, test_set.samples)
+    systems = {model_name: asked, **others}
     categories: tuple[CategoryJudge | None, str]
     if test_set.stories:
         categories = (claimed_categories, "exact: the world's truth")
