@@ -69,8 +69,8 @@ class SharedPrefixCache(Cache):
         self.place = place
 
     def select(self, completions: Sequence[int]) -> None:
-        """Go on with these completions, by their numbers; those of a prompt together. One that stands there twice is
-        two from now on, one that does not is forgotten. Not for a cache with a place."""
+        """Go on with these completions, by their numbers. One that stands there twice is two from now on, one that does
+        not is forgotten. Not for a cache with a place."""
         for layer in self.layers:
             layer.select(completions)
 
@@ -180,10 +180,10 @@ def attend_to_shared(
     shared_by = query.shape[1] // key_heads  # query heads a key head
     own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
 
-    def meet(rows_of: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
-        """(N, key heads, heads a key head, X) @ (B, key heads, X, Y) of its prompt → (N, key heads, heads, Y)."""
-        together = rows_of.new_zeros(batch, key_heads, seats.largest, *rows_of.shape[2:])
-        together[seats.prompt, :, seats.number] = rows_of
+    def meet(own: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """(N, key heads, heads a key head, X) @ (B, key heads, X, Y), each completion's with its prompt's."""
+        together = own.new_zeros(batch, key_heads, seats.largest, *own.shape[2:])
+        together[seats.prompt, :, seats.number] = own
         product = together.flatten(2, 3) @ prompts
         return product.unflatten(2, (seats.largest, shared_by))[seats.prompt, :, seats.number]
 
