@@ -282,9 +282,12 @@ def measure_vision(trainer: GRPOTrainer, rows: list[dict]) -> dict[str, float]:
 
 
 def measure_sampling(trainer: GRPOTrainer, rows: list[dict], turns: int, *, graph: bool) -> tuple[dict, dict]:
-    """Seconds of prefill and sampling, and of prefill alone, and peak GB; also the batch that came out."""
-    usual = generation.can_record
-    generation.can_record = lambda model: graph and usual(model)
+    """Seconds of prefill and sampling, and of prefill alone, and peak GB; also the batch that came out.
+
+    graph: by a CUDA graph where there is a GPU; else by transformers' loop, a row for every completion.
+    """
+    usual = generation.can_record, generation.is_whole
+    generation.can_record, generation.is_whole = (lambda model: graph and usual[0](model)), (lambda _: False)
     trainer.model.train()
     reset_peak()
     batches = []
@@ -294,7 +297,7 @@ def measure_sampling(trainer: GRPOTrainer, rows: list[dict], turns: int, *, grap
     tokens, config.max_new_tokens = config.max_new_tokens, 1
     prefill = timed(2, lambda: trainer._generate(prompts))
     config.max_new_tokens = tokens
-    generation.can_record = usual
+    generation.can_record, generation.is_whole = usual
     return {"seconds": seconds, "prefill": min(prefill), "peak_gb": peak}, batches[-1]
 
 
