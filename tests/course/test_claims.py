@@ -177,6 +177,18 @@ def test_vision_takes_longest(row):
     assert sum(row["parts"]["vision"].values()) > seconds(row, "training")
 
 
+STEP = json.loads((ROOT / "data" / "results" / "grpo_step.json").read_text())["measured"]
+
+
+def test_answers_share_less_the_more_they_differ():
+    base, cold_start, paper = (row["sampled"]["shared"] for row in STEP.values())
+    shared = [row["tokens"] / row["distinct_tokens"] for row in (base, cold_start, paper)]
+    assert shared[0] > shared[1] > 4 and shared[2] == 1
+    assert base["distinct_completions"] < cold_start["distinct_completions"] < cold_start["completions"]
+    assert paper["distinct_completions"] == paper["completions"]
+    assert all(row["speedup"] > 2.5 for row in STEP.values())
+
+
 RELATED = json.loads((ROOT / "data" / "results" / "related.json").read_text())
 
 
