@@ -126,15 +126,18 @@ def pack(
     packed_ids = torch.cat([input_ids[firsts, :prefix].flatten(), torch.cat([last, new_ids], 1).flatten()])
     unscored = packed_ids.new_full((len(groups) * prefix,), -100)
     packed_labels = torch.cat([unscored, torch.cat([torch.full_like(last, -100), new_labels], 1).flatten()])
+    layout = Packed(rows, counts, *_masks(attention_mask[firsts, :prefix].bool(), completion + 1))
+    return packed_ids[None], packed_labels[None], layout
 
-    real = attention_mask[firsts, None, None, :prefix].bool()
-    causal = torch.ones(prefix, prefix, dtype=torch.bool, device=device).tril()
-    itself = torch.eye(
-        prefix, dtype=torch.bool, device=device
-    )  # padding has to see something, or its softmax is not a number
-    own = torch.ones(completion + 1, completion + 1, dtype=torch.bool, device=device).tril()
-    segment_mask = torch.cat([real.expand(-1, -1, completion + 1, -1), own.expand(len(groups), 1, -1, -1)], -1)
-    return packed_ids[None], packed_labels[None], Packed(rows, counts, real & causal | itself, segment_mask)
+
+def _masks(real: torch.Tensor, segment: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the tokens of a prefix see, and those of its segments; real: (B, P), False for padding."""
+    prompts, prefix = real.shape
+    causal, own = (torch.ones(n, n, dtype=torch.bool, device=real.device).tril() for n in (prefix, segment))
+    itself = torch.eye(prefix, dtype=torch.bool, device=real.device)  # padding that sees nothing would give no number
+    real = real[:, None, None]
+    before = real.expand(-1, -1, segment, -1)
+    return real & causal | itself, torch.cat([before, own.expand(prompts, 1, -1, -1)], -1)
 
 
 def pack_positions(positions: torch.Tensor, layout: Packed) -> torch.Tensor:
