@@ -174,6 +174,13 @@ def test_an_estimate_grows_with_what_it_counts():
     assert "training_hours" not in estimate("qwen2.5-vl-3b", settings, videos, steps=1)
 
 
+def test_gpus_that_cannot_share_out_a_step_are_refused(data, tmp_path):
+    for gpus in (3, 6, 16):
+        with pytest.raises(InputError, match=f"--gpus {gpus}: a step has 8 prompts.*use 1, 2, 4, 8"):
+            plan(data, tmp_path, gpus=gpus)
+    assert plan(data, tmp_path, gpus=3, fields=("--gradient_accumulation_steps", "2")).recipe_fields()[-1] == "2"
+
+
 @pytest.mark.parametrize("gpus", (0, 1, 4, 8))
 def test_a_step_has_eight_prompts_on_any_number_of_gpus(data, tmp_path, gpus):
     fields = plan(data, tmp_path, gpus=gpus).recipe_fields()

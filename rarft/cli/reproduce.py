@@ -30,7 +30,7 @@ def add_arguments(command: ArgumentParser) -> None:
         help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
     )
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
-    add("--gpus", type=at_least(0), help="all of this machine by default; 0: CPUs")
+    add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
     add(
         "--launch",
         type=Path,

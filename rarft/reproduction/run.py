@@ -29,6 +29,7 @@ from rarft.settings import Settings
 from rarft.training.recipe import read_recipe
 
 PROMPTS_A_STEP = 8
+ACCUMULATION = "--gradient_accumulation_steps"
 ASKED = "experiment.json"
 MEASURED = RECIPES.parent / "data" / "results" / "step_at_size.json"  # of a clone; a wheel does not bring it
 SHOWN = 10  # names of videos in a message; all are in checked.json
@@ -39,9 +40,12 @@ class Plan:
     """What is run, and where.
 
     base: the short name whose published figures are compared. model: the weights, of the hub or of a folder.
-    gpus: 0 is one process on CPUs. launch: the configuration of `accelerate launch`, for more than one GPU.
+    gpus: 0 is one process on CPUs; else a number that shares out the prompts of a step equally.
+    launch: the configuration of `accelerate launch`, for more than one GPU.
     limit: the first so many videos of test and training; all by default. skip_missing: go on without the videos that
     are not there or cannot be read. fields: further ones of the recipe.
+
+    Raises InputError for a number of GPUs that would make steps of another size than the paper's.
     """
 
     experiment: Experiment
@@ -56,6 +60,14 @@ class Plan:
     skip_missing: bool = False
     batch: int = 64
     fields: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.gpus and PROMPTS_A_STEP % self.gpus and ACCUMULATION not in self.fields:
+            able = ", ".join(str(n) for n in range(1, PROMPTS_A_STEP + 1) if PROMPTS_A_STEP % n == 0)
+            raise InputError(
+                f"--gpus {self.gpus}: a step has {PROMPTS_A_STEP} prompts, which so many GPUs cannot share out; use "
+                f"{able}, or set {ACCUMULATION} yourself"
+            )
 
     def parts(self) -> dict[str, DataSet]:
         """The two data sets by what they are for."""
