@@ -9,11 +9,13 @@ while: no file makes anything connect to it. Writes data/results/faults.json, ke
 from __future__ import annotations
 
 import argparse
+import re
 import socket
 import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
 
@@ -43,13 +45,14 @@ def wrong_with(clip: Clip) -> str:
     return ", ".join(name for name, wrong in problems.items() if wrong)
 
 
-def peak_megabytes(reader: GuardedReader) -> float:
-    """The most memory that the decoding process has had, its imports included."""
-    process = reader._process
-    if process is None or not process.is_alive():
-        return 0.0
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1000
+def peak_megabytes() -> float:
+    """The most memory that the decoding process, our only child of that size, has had; its imports included."""
+    peaks = [0.0]
+    for child in psutil.Process().children():
+        with suppress(OSError):  # it has just ended
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            peaks += [int(peak) / 1000 for peak in re.findall(r"VmHWM:\s+(\d+)", status)]
+    return max(peaks)
 
 
 def read_all(count: int, seed: int, limit: float = SECONDS) -> dict:
@@ -79,7 +82,7 @@ def read_all(count: int, seed: int, limit: float = SECONDS) -> dict:
                     faults.append(f"{path.name} ({kind}): {problem}")
             seconds = time.perf_counter() - begin
             outcomes.setdefault(kind, Counter())[outcome] += 1
-            memory = peak_megabytes(reader)
+            memory = peak_megabytes()
             for figure, value in (("seconds", seconds), ("megabytes", memory)):
                 if value > worst[figure]:
                     worst |= {figure: round(value, 1), f"{figure}_of": f"{path.name} ({kind})"}
