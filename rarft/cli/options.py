@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rarft.errors import InputError
+from rarft.prompts import STYLES, read_style
+
 if TYPE_CHECKING:
     from rarft.llm import LLM
     from rarft.schema import Sample
@@ -68,13 +71,27 @@ def output_file(text: str) -> Path:
     return output_folder(str(path.parent)) / path.name
 
 
+def prompt_style(text: str) -> str:
+    """A type for argparse: the name of a prompt style, or a JSON file that is one."""
+    if text not in STYLES:
+        try:
+            read_style(text)
+        except InputError as error:
+            raise ArgumentTypeError(str(error)) from error
+    return text
+
+
 def add_model_options(command: ArgumentParser) -> None:
     """How a model is loaded and asked."""
     add = command.add_argument
     add("--fps", type=above_zero, help="frames a second; the model's own by default")
     add("--max-pixels", type=at_least(1), help="budget for all frames of a video; the model's own by default")
     add("--max-new-tokens", type=at_least(1), help="of an answer; the model's own by default")
-    add("--style", help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default")
+    add(
+        "--style",
+        type=prompt_style,
+        help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default",
+    )
     add("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     add(
         "--dtype",
