@@ -23,10 +23,17 @@ def rarft(*arguments, cwd=ROOT):
     )
 
 
+def run_here(capsys, *arguments):
+    """The same in this process, which has imported everything: exit status, what was printed, and what was said."""
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(argument) for argument in arguments])
+    return end.value.code, *capsys.readouterr()
+
+
 @pytest.mark.parametrize("command", [[], ["world"], ["train"], ["infer"], ["evaluate"], ["course"], ["doctor"]])
-def test_help(command):
-    done = rarft(*command, "--help")
-    assert done.returncode == 0 and "usage" in done.stdout
+def test_help(command, capsys):
+    status, printed, _ = run_here(capsys, *command, "--help")
+    assert status == 0 and "usage" in printed
 
 
 def test_infer_answers_about_a_file_from_any_folder(tmp_path):
@@ -37,21 +44,21 @@ def test_infer_answers_about_a_file_from_any_folder(tmp_path):
     assert found["think"] and (found["verdict"] == "grounds") == bool(found["spans"])
 
 
-def test_a_user_error_is_one_line(tmp_path):
+def test_a_user_error_is_one_line(tmp_path, capsys):
     (tmp_path / "bad.mp4").write_text("no video")
     for video in ("missing.mp4", "bad.mp4"):
-        done = rarft("infer", "--video", tmp_path / video, "--query", "a")
-        assert done.returncode == 1 and video in done.stderr and "Traceback" not in done.stderr
+        status, _, said = run_here(capsys, "infer", "--video", tmp_path / video, "--query", "a")
+        assert status == 1 and video in said and "Traceback" not in said
 
 
-def test_a_video_that_is_too_long_is_said_to_be_and_a_part_of_it_is_answered(tmp_path):
+def test_a_video_that_is_too_long_is_said_to_be_and_a_part_of_it_is_answered(tmp_path, capsys):
     story = sample_world()[0].story
     path = write_video(np.concatenate([render(story)] * 3), tmp_path / "long.mp4", CALM.fps)
     asked = ("infer", "--video", path, "--query", "the red ring grows", "--json")
-    done = rarft(*asked)
-    assert done.returncode == 1 and "this model can name seconds up to 24" in done.stderr
-    part = rarft(*asked, "--start", 1, "--end", 1 + story.duration)
-    assert part.returncode == 0 and json.loads(part.stdout)["start"] == 1
+    status, _, said = run_here(capsys, *asked)
+    assert status == 1 and "this model can name seconds up to 24" in said
+    status, printed, _ = run_here(capsys, *asked, "--start", 1, "--end", 1 + story.duration)
+    assert status == 0 and json.loads(printed)["start"] == 1
 
 
 def test_doctor_passes_here():
@@ -101,14 +108,15 @@ def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
     assert asked == [(fields, True)]
 
 
-def test_words_that_the_model_cannot_read_are_named():
+def test_words_that_the_model_cannot_read_are_named(capsys, caplog):
     clip = sample_world()[0]
-    done = rarft("infer", "--video", clip.path, "--query", "a person opens a door", "--json")
-    assert done.returncode == 0, done.stderr
-    note = json.loads(done.stdout)["note"]
-    assert "no tokens for: a, person, opens, door." in note and note in done.stderr
-    known = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
-    assert "note" not in json.loads(known.stdout) and "it/s" not in known.stderr, "neither notes nor broken bars"
+    status, printed, _ = run_here(capsys, "infer", "--video", clip.path, "--query", "a person opens a door", "--json")
+    note = json.loads(printed)["note"]
+    assert status == 0 and "no tokens for: a, person, opens, door." in note and note in caplog.text
+    caplog.clear()
+    status, printed, said = run_here(capsys, "infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
+    assert status == 0 and "note" not in json.loads(printed), "no notes"
+    assert not caplog.text and "it/s" not in said, "and no broken bars"
 
 
 def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
