@@ -189,13 +189,13 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
     assert left[0].startswith(".one.json.another") and left[1].startswith(".z.json") and len(left) == 2
 
 
-def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path):
+def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path, capsys):
     resource = pytest.importorskip("resource")  # a limit on the size of files stands in for the end of the disk
     rows = [{"video": str(clip.path), "query": clip.samples[0].query} for clip in sample_world()[:2]]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "answers.jsonl"
     asked = ["infer", "--questions", tmp_path / "q.jsonl", "--out", out, "--batch", "1"]
-    assert rarft(*asked).returncode == 0
+    assert run_here(capsys, *asked)[0] == 0
     whole = out.read_text()
     first = len(whole.splitlines(keepends=True)[0])
     out.unlink()
@@ -207,13 +207,13 @@ def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (first + 9, first + 9)),
     )
     assert done.returncode == 1 and "too large" in done.stderr and "Traceback" not in done.stderr
-    assert rarft(*asked).returncode == 0 and out.read_text() == whole
+    assert run_here(capsys, *asked)[0] == 0 and out.read_text() == whole
 
 
-def test_an_output_that_is_no_file_is_refused(tmp_path):
+def test_an_output_that_is_no_file_is_refused(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
-    done = rarft("world", "--out", tmp_path / "pipe", "--clips", 1)
-    assert done.returncode == 2 and "--out: a folder was expected" in done.stderr and "pipe is none" in done.stderr
+    status, _, said = run_here(capsys, "world", "--out", tmp_path / "pipe", "--clips", 1)
+    assert status == 2 and "--out: a folder was expected" in said and "pipe is none" in said
     with pytest.raises(InputError, match="a pipe or a device"), only_writer(tmp_path / "pipe"):
         pass
 
