@@ -181,6 +181,7 @@ def assault(job: str, kills: int, seed: int) -> dict[str, Any]:
         with progress(total=kills, desc=job) as bar:
             while found["kills"] < kills:
                 shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(exist_ok=True)  # the course's build/ is a link to it
                 orphans: list[psutil.Process] = []
                 for _ in range(random_.randint(1, 3)):
                     process = start(job, folder, log)
