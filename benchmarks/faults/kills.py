@@ -82,13 +82,13 @@ def trained(folder: Path) -> Any:
 def built(folder: Path) -> Any:
     """The pages of the site, and what the chapter's cells wrote; not its minutes."""
     chapter = json.loads((folder / "course" / "01_video_temporal_grounding.ipynb").read_text(encoding="utf-8"))
-    texts = [
-        output.get("text") or output.get("data", {}).get("text/plain")
+    texts = [  # of each cell: how the kernel cuts a stream into outputs is chance
+        "".join("".join(o.get("text") or o.get("data", {}).get("text/plain", "")) for o in cell.get("outputs", ()))
         for cell in chapter["cells"]
-        for output in cell.get("outputs", ())
     ]
+    texts = [text for text in texts if text][1:]  # the first line names the machine
     hidden = sorted(str(file.relative_to(folder)) for file in folder.rglob(".*.part"))
-    return texts[1:], sorted(str(page.relative_to(folder)) for page in folder.rglob("*.html")), hidden
+    return texts, sorted(str(page.relative_to(folder)) for page in folder.rglob("*.html")), hidden
 
 
 def questions(folder: Path) -> Path:
