@@ -108,15 +108,14 @@ def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
     assert asked == [(fields, True)]
 
 
-def test_words_that_the_model_cannot_read_are_named(capsys, caplog):
+def test_words_that_the_model_cannot_read_are_named():
     clip = sample_world()[0]
-    status, printed, _ = run_here(capsys, "infer", "--video", clip.path, "--query", "a person opens a door", "--json")
-    note = json.loads(printed)["note"]
-    assert status == 0 and "no tokens for: a, person, opens, door." in note and note in caplog.text
-    caplog.clear()
-    status, printed, said = run_here(capsys, "infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
-    assert status == 0 and "note" not in json.loads(printed), "no notes"
-    assert not caplog.text and "it/s" not in said, "and no broken bars"
+    done = rarft("infer", "--video", clip.path, "--query", "a person opens a door", "--json")
+    assert done.returncode == 0, done.stderr
+    note = json.loads(done.stdout)["note"]
+    assert "no tokens for: a, person, opens, door." in note and note in done.stderr
+    known = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
+    assert "note" not in json.loads(known.stdout) and "it/s" not in known.stderr, "neither notes nor broken bars"
 
 
 def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):

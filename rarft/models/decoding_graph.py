@@ -14,6 +14,7 @@ from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
 from rarft.models.families import is_whole
+from rarft.models.sampling import next_tokens
 from rarft.models.shared_cache import SharedPrefixCache
 from rarft.upstream.of_transformers import cache_argument
 
@@ -45,9 +46,7 @@ def sample_with_graph(
     unfinished = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     for done in range(1, config.max_length - ids.shape[1] + 1):
         scores = logits_processor(ids, graph(ids[:, -1:]).float())
-        token = torch.multinomial(scores.softmax(-1), 1) if config.do_sample else scores.argmax(-1, keepdim=True)
-        if config.pad_token_id is not None:
-            token = token.where(unfinished[:, None], config.pad_token_id)
+        token = next_tokens(scores, unfinished, config)
         ids = torch.cat([ids, token], 1)
         unfinished &= ~stopping_criteria(ids, None)
         if done % LOOK_EVERY == 0 and not unfinished.any():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
+from rarft.models.sampling import next_tokens
 from rarft.upstream.of_transformers import cache_argument
 
 
@@ -41,9 +42,7 @@ def sample_distinct(
         inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
         logits = model(**inputs, **{cache_argument(model): cache}, use_cache=True).logits[:, -1].float()
         scores = logits_processor(ids, logits[row_of])
-        token = torch.multinomial(scores.softmax(-1), 1) if config.do_sample else scores.argmax(-1, keepdim=True)
-        if config.pad_token_id is not None:
-            token = token.where(unfinished[:, None], config.pad_token_id)
+        token = next_tokens(scores, unfinished, config)
         ids = torch.cat([ids, token], 1)
         unfinished &= ~stopping_criteria(ids, None)
         if not unfinished.any():
