@@ -6,6 +6,8 @@ import pytest
 from bs4 import BeautifulSoup
 
 from rarft.course import ROOT
+from rarft.errors import VideoError
+from rarft.video import read_video
 
 FOLDER = ROOT / "benchmarks" / "faults"
 
@@ -27,6 +29,14 @@ def test_damaged_videos():
     assert kinds["whole"]["frames"] >= 13 and "frames" in kinds["times"] and len(kinds) >= 10
 
 
+def test_a_file_with_frames_and_no_times_is_named(tmp_path):
+    import damaged_videos
+
+    path = next(p for _, p in damaged_videos.damaged_ones(tmp_path, 0) if p.name == "damaged_50.mp4")
+    with pytest.raises(VideoError, match=path.name):
+        read_video(path)
+
+
 def test_generated_completions():
     import texts
 
@@ -45,8 +55,6 @@ def test_the_assault_notices_what_is_wrong(monkeypatch):
     """A reader that raises, and one that returns nonsense, do not pass."""
     import texts
     import videos
-
-    from rarft.video import read_video
 
     def broken(*_, **__):
         raise KeyError("q")

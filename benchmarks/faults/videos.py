@@ -72,7 +72,7 @@ def read_all(count: int, seed: int, limit: float = SECONDS) -> dict:
             try:
                 clip = reader(path, **SAMPLING)
             except VideoError as error:
-                outcome = "ended after the limit" if "took longer" in str(error) else "error"
+                outcome = "ended after the limit" if "gave no frame" in str(error) else "error"
                 outcome = "crash, named" if "crashed" in str(error) else outcome
                 if path.name not in str(error):
                     faults.append(f"{path.name}: not named: {error}")

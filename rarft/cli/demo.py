@@ -40,14 +40,11 @@ def run(options: Namespace) -> int:
     from rarft.video import GuardedReader
 
     videos = videos_of(options.data, options.videos)
-    reader = GuardedReader()
-    models = [Model(name, path, reader, options.device) for name, path in chosen_models(options.model)]
-    app = make_app(models, videos, reader, hosts=sorted({"127.0.0.1", "localhost", options.host}))
-    print(f"asking {', '.join(model.name for model in models)}; stop with Ctrl+C", file=sys.stderr)
-    try:
+    with GuardedReader() as reader:
+        models = [Model(name, path, reader, options.device) for name, path in chosen_models(options.model)]
+        app = make_app(models, videos, reader, hosts=sorted({"127.0.0.1", "localhost", options.host}))
+        print(f"asking {', '.join(model.name for model in models)}; stop with Ctrl+C", file=sys.stderr)
         uvicorn.run(app, host=options.host, port=options.port, log_level="info", access_log=False)
-    finally:
-        reader.close()
     return 0
 
 

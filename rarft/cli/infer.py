@@ -62,16 +62,13 @@ def run(options: Namespace) -> int:
     from rarft.video import GuardedReader
 
     questions = read_questions(options.questions) if many else [_question(options)]
-    reader = GuardedReader()
-    try:
+    with GuardedReader() as reader:
         answer = _answerer(options, reader)
         if many:
             counts = infer_all(answer, questions, options.out, batch_size=options.batch, retry=options.retry)
             print(json.dumps(counts))
             return 0
         [row] = answer(questions)
-    finally:
-        reader.close()
     if "error" in row:
         raise InputError(row["error"])
     _show(row, as_json=options.json)

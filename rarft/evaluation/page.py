@@ -18,7 +18,7 @@ from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores, selective_risk
 from rarft.files import write_text
 from rarft.plots import bars, data_uri, frame_strip, risk_coverage
-from rarft.video.reader import read_video
+from rarft.video import GuardedReader
 
 PLOTTED = {
     "f1": "relevance F1",
@@ -28,6 +28,7 @@ PLOTTED = {
     "over_refusal": "over-refusal",
     "unreadable": "unreadable",
 }
+STRIP = {"max_frames": 10, "max_pixels": 10 * 256 * 256}  # of the frames beside a case, shown an inch wide
 
 
 def write_page(
@@ -60,6 +61,8 @@ def write_page(
     # The template ends in .html; escaping is stated, not left to that.
     template = Environment(loader=PackageLoader("rarft.evaluation", "."), autoescape=True).get_template("page.html")
     lines = [line for line in table.splitlines() if line.startswith("|") and not line.startswith("|---")]
+    with GuardedReader() as reader:
+        shown = [_case(p, value, reader) for p, value in worst(predictions, cases)]
     page = template.render(
         model=model,
         data=data,
@@ -74,7 +77,7 @@ def write_page(
         offline_judge=offline_judge,
         how_read=how_read(reading, similarity),
         notes=[html.unescape(line) for line in table.splitlines() if line and not line.startswith("|")],
-        cases=[_case(p, value) for p, value in worst(predictions, cases)],
+        cases=shown,
     )
     return write_text(path, page)
 
@@ -119,7 +122,7 @@ def _risk(predictions: Sequence[Prediction], model: str) -> list[tuple[str, str,
     ]
 
 
-def _case(prediction: Prediction, value: float) -> dict:
+def _case(prediction: Prediction, value: float, reader: GuardedReader) -> dict:
     sample, response = prediction.sample, prediction.response
     case = {
         "query": sample.query,
@@ -132,7 +135,7 @@ def _case(prediction: Prediction, value: float) -> dict:
         "ra_iou": f"{value:.2f}",
     }
     try:
-        clip = read_video(sample.video, start=sample.start, end=sample.end)
+        clip = reader(sample.video, start=sample.start, end=sample.end, **STRIP)
     except (OSError, ValueError) as error:
         return {**case, "image": None, "no_image": str(error)}
     return {**case, "image": data_uri(frame_strip(clip))}

@@ -19,7 +19,7 @@ from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
 from rarft.evaluation.official_predictions import read_official_predictions
 from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
-from rarft.evaluation.probes import probe
+from rarft.evaluation.probes import probe, swapped
 from rarft.evaluation.reporting import Scoring, write_report
 from rarft.evaluation.test_set import read_test_set
 from rarft.files import read_json, write_json
@@ -28,6 +28,7 @@ from rarft.models.load import settings_of
 from rarft.processes import worker_pool
 from rarft.schema import Sample
 from rarft.settings import Settings
+from rarft.video import GuardedReader
 
 
 def evaluate_file(
@@ -63,6 +64,8 @@ def evaluate_file(
     scoring = scoring or Scoring()
     default_encoder(scoring.similarity)  # a name that is none must not be found after the questions have been asked
     test_set = read_test_set(data, videos, limit)
+    if probes:
+        swapped(test_set.samples)  # as early: one video cannot be probed
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
     remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
     others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
@@ -171,15 +174,19 @@ def _answer(
         torch.set_num_threads(threads)
     model, processor, _ = open_model(model_name, **options)
     in_batch = min(32, batch_size)
-    cache = VisionCache(model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch)
-    return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
+    with GuardedReader() as reader:
+        cache = VisionCache(
+            model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch, reader=reader
+        )
+        return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
 
 
 def _probed(
     model_name: str, samples: Sequence[Sample], batch_size: int, options: dict[str, Any]
 ) -> dict[str, dict[str, float]]:
     model, processor, _ = open_model(model_name, **options)
-    return probe(model, processor, samples, batch_size=batch_size)
+    with GuardedReader() as reader:
+        return probe(model, processor, samples, batch_size=batch_size, reader=reader)
 
 
 def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Prediction]:

@@ -49,7 +49,7 @@ def check_videos(samples: Sequence[Sample], folder: Path, *, readers: int = 2, d
     Args:
         folder: where they should be.
         readers: processes that decode, side by side.
-        decode_seconds: a decoder that works longer on a video is ended, and the video counts as unreadable.
+        decode_seconds: a decoder that gives no frame for so long is ended, and the video counts as unreadable.
     """
     checked = Checked()
     rows: dict[str, list[Sample]] = {}

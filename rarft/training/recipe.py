@@ -55,7 +55,9 @@ class RunArguments:
     features_in_memory: int = field(default=256, metadata={"help": "encoded videos kept in memory by each process"})
     encode_together: int = field(default=1, metadata={"help": "videos that go through the vision tower at a time"})
     on_bad_video: str = field(default="skip", metadata={"help": "skip (log and leave out) or stop"})
-    decode_seconds: float = field(default=120.0, metadata={"help": "a decoder that works longer on one video is ended"})
+    decode_seconds: float = field(
+        default=120.0, metadata={"help": "a decoder that gives no frame for so long is ended"}
+    )
     fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
     prompt_style: str | None = field(
         default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"}
@@ -154,8 +156,7 @@ def encoded_groups(
     run: RunArguments, config: GRPOConfig, opened: OpenModel, state: PartialState
 ) -> tuple[list[list[Sample]], VisionCache]:
     """The groups whose video can be read, and the cache that has encoded each of them."""
-    reader = GuardedReader(run.decode_seconds)
-    try:
+    with GuardedReader(run.decode_seconds) as reader:
         cache = VisionCache(
             opened.model,
             opened.processor,
@@ -165,8 +166,6 @@ def encoded_groups(
             reader=reader,
         )
         return everywhere_readable(training_groups(run), cache, run.on_bad_video, state), cache
-    finally:
-        reader.close()
 
 
 def training_groups(run: RunArguments) -> list[list[Sample]]:

@@ -1,7 +1,8 @@
-"""Guarded decoding: in a separate process with a time limit, so that no file can hang or crash a run.
+"""Guarded decoding: in a separate process, so that no file can hang or crash a run.
 
 decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside FFmpeg would end the whole
-training run.
+training run. The limit is on the time without a new frame, not on the whole: half an hour of 4K takes many minutes to
+decode, and a decoder that hangs gives nothing.
 """
 
 from __future__ import annotations
@@ -10,46 +11,71 @@ import multiprocessing
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from rarft.errors import VideoError, WorkerError
 from rarft.processes import end_with_parent
+from rarft.progress import progress
 from rarft.video.reader import Clip, read_video
+
+BAR_AFTER = 10.0  # seconds
+
+
+class Decoded(NamedTuple):
+    """How far the process is with a video."""
+
+    frames: int
+    of: int
 
 
 class GuardedReader:
-    """Reads videos as `rarft.video.reader.read_video` does. Safe to call from several threads: they take turns."""
+    """Reads videos as `rarft.video.reader.read_video` does. Safe to call from several threads: they take turns.
+
+    A context manager: its process ends with the `with` block."""
 
     def __init__(self, seconds: float = 60.0):
-        """seconds: for one video; the process is killed after it, and a new one is started for the next."""
+        """seconds: without a new frame, after which the process is killed; a new one is started for the next video."""
         self.seconds = seconds
         self._turn = threading.Lock()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def __call__(self, path: str | Path, fps: float = 2.0, **options) -> Clip:
-        """See `read_video`. Raises VideoError, also if decoding takes too long or the decoder crashes."""
+        """See `read_video`. Raises VideoError, also if the decoder hangs or crashes.
+
+        A bar is shown for a video that takes longer than `BAR_AFTER`."""
         with self._turn:
             if self._process is None or not self._process.is_alive():
                 self._start()
             try:
                 self._pipe.send((str(path), fps, options))
-                if not self._pipe.poll(self.seconds):
-                    self._stop()
-                    raise VideoError(
-                        f"{path}: decoding took longer than {self.seconds:g} s; re-encode the file, or allow more time"
-                    )
-                result = self._pipe.recv()
+                with progress(desc=Path(path).name, unit="frame", delay=BAR_AFTER, leave=False) as bar:
+                    while isinstance(message := self._receive(path), Decoded):
+                        bar.total = message.of
+                        bar.update(message.frames - bar.n)
             except (EOFError, BrokenPipeError, ConnectionResetError) as error:
                 self._stop()
                 raise VideoError(f"{path}: the decoder crashed on this file; re-encode it") from error
-        if isinstance(result, VideoError):
-            raise result
-        return result
+        if isinstance(message, VideoError):
+            raise message
+        return message
+
+    def _receive(self, path: str | Path) -> Decoded | Clip | VideoError:
+        if not self._pipe.poll(self.seconds):
+            self._stop()
+            raise VideoError(f"{path}: the decoder gave no frame for {self.seconds:g} s and was ended; re-encode it")
+        return self._pipe.recv()
 
     def close(self) -> None:
         """End the process."""
         with self._turn:
             self._stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _start(self) -> None:
         # spawn: a forked child of a process that runs torch or decord threads can hang
@@ -87,6 +113,6 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            pipe.send(read_video(path, fps, **options))
+            pipe.send(read_video(path, fps, on_frames=lambda frames, of: pipe.send(Decoded(frames, of)), **options))
         except VideoError as error:
             pipe.send(error)

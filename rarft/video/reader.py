@@ -7,7 +7,7 @@ are right. Frame choice follows the Qwen-VL convention: a constant number of fra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ from PIL import Image
 from rarft.errors import VideoError
 from rarft.video.container import check_container
 
-BYTES_AT_A_TIME = 2**26  # of frames at full size: two of 4K, and at most 64 of any
+BYTES_AT_A_TIME = 2**26  # of frames at full size: two of 4K
+FRAMES_AT_A_TIME = 16  # of any size: between two that are wanted, hundreds may have to be decoded
 LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
 LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 
@@ -50,6 +51,7 @@ def read_video(
     max_frames: int | None = None,
     factor: int | None = None,
     max_seconds: float | None = None,
+    on_frames: Callable[[int, int], None] | None = None,
 ) -> Clip:
     """Decode a video at `fps` frames a second.
 
@@ -61,6 +63,7 @@ def read_video(
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
+        on_frames: called from time to time with how many frames are decoded, and of how many.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
     0 or less; and if its frames would take more than `LARGEST_CLIP`."""
@@ -100,7 +103,7 @@ def read_video(
             f"{path}: {count} frames of {width}×{height} ({duration:.0f} s) are more than {LARGEST_CLIP // 2**20} MB; "
             "ask about a part of it (start and end), at a lower fps, or with a budget (max_pixels)"
         )
-    frames = _decode(reader, indices, path, None if target == size else target)
+    frames = _decode(reader, indices, path, None if target == size else target, on_frames)
     return Clip(frames, np.maximum(timestamps[indices, 0] - first, 0.0), duration, fps, str(path))
 
 
@@ -158,7 +161,7 @@ def _decoding(path: Path) -> Iterator[None]:
     """decord's errors, named after the file."""
     try:
         yield
-    except (decord.DECORDError, RuntimeError) as error:
+    except (decord.DECORDError, RuntimeError, IndexError) as error:  # IndexError: it counts frames that have no times
         raise VideoError(f"{path}: decoding failed, the file seems damaged or truncated") from error
 
 
@@ -182,18 +185,26 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int
     return max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2)
 
 
-def _decode(reader: decord.VideoReader, indices: np.ndarray, path: Path, size: tuple[int, int] | None) -> np.ndarray:
+def _decode(
+    reader: decord.VideoReader,
+    indices: np.ndarray,
+    path: Path,
+    size: tuple[int, int] | None,
+    on_frames: Callable[[int, int], None] | None,
+) -> np.ndarray:
     """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
     with _decoding(path):
         first = reader[0].asnumpy()
         height, width = size or first.shape[:2]
         clip = np.empty((len(indices), height, width, 3), np.uint8)
-        at_a_time = min(64, max(1, BYTES_AT_A_TIME // first.nbytes))
+        at_a_time = min(FRAMES_AT_A_TIME, max(1, BYTES_AT_A_TIME // first.nbytes))
         for begin in range(0, len(indices), at_a_time):
             frames = reader.get_batch(indices[begin : begin + at_a_time]).asnumpy()
             # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
             for number, frame in enumerate(frames, start=begin):
                 clip[number] = frame if size is None else _scaled(frame, size)
+            if on_frames is not None:
+                on_frames(begin + len(frames), len(indices))
         reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)
     return clip
 

@@ -1,13 +1,17 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rarft.course import ROOT
 from rarft.evaluation import Prediction, markdown, reference_predictions, report, write_predictions
 from rarft.evaluation.page import worst, write_page
 from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
+from rarft.schema import Sample, Span
+from rarft.world.render import write_video
 
 MODEL = str(ROOT / "data" / "base")
 
@@ -35,6 +39,18 @@ def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
     assert lines[2] == "| a &#124; b c | 1 |", "no name breaks the table"
 
 
+def test_the_page_shows_frames_of_videos_that_are_long_and_large(tmp_path):
+    """All frames that a model sees of it, at full size, would take more than a gigabyte."""
+    path = write_video(np.zeros((400, 720, 1280, 3), np.uint8), tmp_path / "long.mp4", 2)
+    predictions = [Prediction(Sample(str(path), "q", [Span(1, 2)], duration=200.0), "<answer>5 to 9</answer>")]
+    rows = report({"m": predictions})
+    page = write_page(
+        tmp_path / "r.html", model="m", data="d", machine="m", rows=rows, table="", predictions=predictions
+    )
+    images = re.findall(r"data:image/png;base64,[^\"]+", page.read_text())
+    assert "lower fps" not in page.read_text() and len(images) == 2, "a plot and the frames"
+
+
 def test_worst_cases_come_first_and_perfect_ones_not_at_all(world):
     samples = [s for clip in world for s in clip.samples]
     assert worst(reference_predictions(samples, "oracle"), 8) == []
@@ -48,10 +64,20 @@ def test_evaluation_of_a_folder(tmp_path):
     found = json.loads((tmp_path / "report.json").read_text())
     assert set(found["rows"]) == {MODEL, "always refuse", "never refuse", "oracle"} and found["judge"] is None
     assert (found["reading"], found["similarity"]) == ("strict", "all-MiniLM-L6-v2")
+    with pytest.raises(ValueError, match="two or more"):
+        evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path / "probed", limit=2, probes=True)
+    assert not (tmp_path / "probed").exists(), "said before anything is asked"
     with pytest.raises(ValueError, match="fps 2.0"):
         evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6, changes={"fps": 4.0})
     assert "| oracle | 6 |" in (tmp_path / "report.md").read_text()
     assert "Worst cases" in (tmp_path / "report.html").read_text()
+
+
+def test_videos_are_decoded_in_a_process_of_their_own(tmp_path, monkeypatch):
+    """So that a file that hangs or crashes FFmpeg cannot end an evaluation, report included."""
+    monkeypatch.setattr("decord.VideoReader", lambda *_, **__: pytest.fail("decoded here"))
+    evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=4, probes=True)
+    assert "decoded here" not in (tmp_path / "report.html").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import io
 import os
 import signal
 import subprocess
@@ -7,9 +8,11 @@ import time
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from rarft.course import ROOT
-from rarft.video import GuardedReader, VideoError, read_video
+from rarft.video import GuardedReader, VideoError, guarded, read_video
+from rarft.video.reader import FRAMES_AT_A_TIME
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,24 @@ def test_bad_files_are_named_and_the_next_one_is_read(reader, world, tmp_path):
 def test_a_decoder_that_takes_too_long_is_ended(reader, world):
     reader(world[0].path)
     before, reader.seconds = reader._process.pid, 0.0
-    with pytest.raises(VideoError, match="longer than 0 s"):
+    with pytest.raises(VideoError, match="no frame for 0 s"):
         reader(world[0].path, fps=400.0)
     reader.seconds = 30
     assert len(reader(world[0].path).frames) > 0 and reader._process.pid != before
+
+
+def test_the_limit_is_on_each_part_of_a_video_and_a_bar_shows_them(reader, world, monkeypatch):
+    bars = []
+
+    def recorded(**_):
+        bars.append(tqdm(file=io.StringIO(), disable=False))
+        bars[-1].update = lambda count, update=bars[-1].update: (steps.append(count), update(count))
+        return bars[-1]
+
+    steps: list[int] = []
+    monkeypatch.setattr(guarded, "progress", recorded)
+    count = len(reader(world[0].path, fps=8.0).frames)
+    assert len(steps) == -(-count // FRAMES_AT_A_TIME) > 2 and bars[0].n == bars[0].total == count
 
 
 def test_a_decoder_that_crashes_takes_nothing_along(reader, world):
