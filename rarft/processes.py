@@ -17,7 +17,7 @@ from rarft.errors import WorkerError
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes, one for each core by default, that end with this process however it ends.
 
-    A forked child of a process that runs torch or decord threads can hang; a worker that outlives a killed run would
+    A forked child of a process that runs threads of torch can hang; a worker that outlives a killed run would
     go on writing into its files beside the run that resumes it. Raises WorkerError when a worker is killed. That, and
     any other error in the block, ends the jobs that are running, too.
     """

@@ -34,19 +34,24 @@ from rarft.reproduction import (
 from rarft.schema import Sample, Span
 from rarft.training import read_recipe
 
+ROWS = 20  # of each file
 QUICK = "--max_steps 1 --max_completion_length 8 --num_generations 2 --per_device_train_batch_size 2 --report_to none"
 QUICK += " --gradient_accumulation_steps 1 --gradient_checkpointing false"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Two sets of three world clips under the released names, with stand-ins of 12 s for their videos."""
+    """Forty rows in two files under the released names, with stand-ins of 12 s for the three videos of each."""
     folder = tmp_path_factory.mktemp("paper")
     experiment = experiments()["hi-charades"]
+    clips = sample_world()
     for part, first in ((experiment.test, 0), (experiment.training, 3)):
         groups = [
-            [replace(s, video=f"/data/elsewhere/{part.file[:4]}{first + n}.mp4", duration=12.0) for s in clip.samples]
-            for n, clip in enumerate(sample_world()[first : first + 3])
+            [
+                replace(s, video=f"/data/elsewhere/{part.file[:4]}{first + n % 3}.mp4", duration=12.0)
+                for s in clips[(first + n) % len(clips)].samples
+            ]
+            for n in range(ROWS)
         ]
         (folder / part.file).write_text(json.dumps(rows_of(groups)))
         write_stand_ins([s for group in groups for s in group], folder / part.videos, processes=1)
@@ -110,7 +115,7 @@ def test_from_the_files_to_the_table_with_a_kill_on_the_way(data, tmp_path, capf
     assert "base: done" in said and "| after RA-RFT |" in said
     assert (out / "base" / "predictions.jsonl").stat().st_mtime_ns == answered.st_mtime_ns
     result = read_json(out / "result.json")
-    assert result["rows"]["base"]["n"] == result["rows"]["after RA-RFT"]["n"] == 6
+    assert result["rows"]["base"]["n"] == result["rows"]["after RA-RFT"]["n"] == 2 * ROWS
     assert result["steps"] == 1 and set(result["after_against_base"]) == {"accuracy", "ra_iou"}
     assert "a rehearsal" in (out / "table.md").read_text()
     before = (out / "result.json").read_bytes()
@@ -137,7 +142,7 @@ def test_missing_and_broken_videos_are_named_or_left_out(data, tmp_path):
     assert "--skip-missing" in str(error.value)
     said = prepare(replace(asked, skip_missing=True))
     assert "test: 2 videos, 1 missing" in said and "training: 2 videos, 1 missing" in said
-    assert [len(read_json(asked.rows(part))) for part in ("test", "training")] == [2, 2]
+    assert [len(read_json(asked.rows(part))) for part in ("test", "training")] == [ROWS - 7, ROWS - 7]
     for path in test.iterdir():
         path.unlink()
     with pytest.raises(InputError, match="none of the videos"):
@@ -186,7 +191,7 @@ def test_a_step_has_eight_prompts_on_any_number_of_gpus(data, tmp_path, gpus):
     fields = plan(data, tmp_path, gpus=gpus).recipe_fields()
     _, _, config = read_recipe([*fields, "--bf16", "false", "--report_to", "none", "--use_cpu", "true"])
     assert config.generation_batch_size // config.num_generations * max(1, gpus) == 8
-    assert f"training: {-(-2 * 3 * 3 // 8)} steps" in prepare(plan(data, tmp_path, gpus=gpus))
+    assert f"training: {-(-2 * ROWS * 3 // 8)} steps" in prepare(plan(data, tmp_path, gpus=gpus))
     training = stages(plan(data, tmp_path, gpus=gpus))[1].command
     assert ("accelerate.commands.launch" in training) == (gpus > 1)
     assert yaml.safe_load((RECIPES / "qwen2_5_vl_7b.yaml").read_text())["num_generations"] == config.num_generations

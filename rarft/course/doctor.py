@@ -101,7 +101,7 @@ def gpu() -> Check:
 
 
 def video() -> Check:
-    """Encode a clip, decode it again: the H.264 encoder, decord and the file system together."""
+    """Encode a clip, decode it again: FFmpeg's encoder and decoder and the file system together."""
     import numpy as np
 
     from rarft.video.reader import read_video
@@ -113,9 +113,9 @@ def video() -> Check:
         with tempfile.TemporaryDirectory() as folder:
             clip = read_video(write_video(frames, Path(folder) / "check.mp4", fps=4))
     except Exception as error:  # whatever is broken here is what the report is for
-        return Check("video", False, f"{type(error).__name__}: {error}", "reinstall with `make install` (decord, av)")
+        return Check("video", False, f"{type(error).__name__}: {error}", "reinstall with `make install` (av)")
     right = len(clip.frames) == 4 and int(clip.frames[-1].mean()) in range(190, 211)
-    return Check("video", right, "H.264 written and read back", "reinstall with `make install` (decord, av)")
+    return Check("video", right, "H.264 written and read back", "reinstall with `make install` (av)")
 
 
 def imports() -> Check:

@@ -1,6 +1,6 @@
 """Which container a file is, read from its first bytes, before any demuxer sees it.
 
-FFmpeg, inside decord, goes by content, whatever the name says. A text file named `video.mp4` that is a playlist (HLS,
+FFmpeg goes by content, whatever the name says. A text file named `video.mp4` that is a playlist (HLS,
 DASH, SDP, a concat script) can make it open what the list names: other local files, or addresses on the network. So a
 data set could reach into the network of whoever trains on it. Only files that *are* a container are let through.
 """

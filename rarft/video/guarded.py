@@ -1,8 +1,7 @@
 """Guarded decoding: in a separate process, so that no file can hang or crash a run.
 
-decord is known to hang on some damaged files (dmlc/decord#269, #373), and a crash inside FFmpeg would end the whole
-training run. The limit is on the time without a new frame, not on the whole: half an hour of 4K takes many minutes to
-decode, and a decoder that hangs gives nothing.
+A damaged file may hang FFmpeg, and a crash inside of it would end the whole training run. The limit is on the time
+without a new frame, not on the whole: half an hour of 4K takes many minutes, and a decoder that hangs gives nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +77,7 @@ class GuardedReader:
         self.close()
 
     def _start(self) -> None:
-        # spawn: a forked child of a process that runs torch or decord threads can hang
+        # spawn: a forked child of a process that runs threads of torch can hang
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
         self._process = context.Process(target=_serve, args=(other,), daemon=True)

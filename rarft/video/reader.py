@@ -7,22 +7,18 @@ are right. Frame choice follows the Qwen-VL convention: a constant number of fra
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-import decord
 import numpy as np
 from PIL import Image
 
 from rarft.errors import VideoError
-from rarft.video.container import check_container
+from rarft.video.frames import VideoFile
 
-BYTES_AT_A_TIME = 2**26  # of frames at full size: two of 4K
-FRAMES_AT_A_TIME = 16  # of any size: between two that are wanted, hundreds may have to be decoded
 LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
-LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 
 
 @dataclass(frozen=True)
@@ -63,16 +59,15 @@ def read_video(
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
-        on_frames: called from time to time with how many frames are decoded, and of how many.
+        on_frames: called after each frame with how many are decoded, and of how many.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
     0 or less; and if its frames would take more than `LARGEST_CLIP`."""
     path = Path(path)
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
-    reader = _open(path)
-    timestamps = _timestamps(reader, path)
-    length = float(timestamps[-1, 1])
+    file = VideoFile(path)
+    length = float(file.times[-1, 1])
     first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
     if not 0 <= first < last:
         raise VideoError(f"{path}: the crop {start} to {end} s is not inside the video, which lasts {length:.2f} s")
@@ -89,22 +84,25 @@ def read_video(
         count = max(2, count - count % 2)
     wanted = first + np.arange(count) / fps
     # The frame on the screen at a time is the last one that began by then.
-    indices = np.clip(np.searchsorted(timestamps[:, 0], wanted + 1e-6, side="right") - 1, 0, len(timestamps) - 1)
-    with _decoding(path):
-        size = reader[0].shape[:2]
+    shown = np.clip(np.searchsorted(file.times[:, 0], wanted + 1e-6, side="right") - 1, 0, len(file.times) - 1)
+    pictures = file.pictures(shown)
+    first_picture = next(pictures)
+    height, width = size = first_picture.shape[:2]
     if factor is not None:
-        target = frame_size(*size, count, factor, max_pixels=max_pixels, min_frame_pixels=min_frame_pixels)
-    else:
-        least = count * (min_frame_pixels or 0)
-        target = _fit(size, count, None if max_pixels is None else max(max_pixels, least))
-    height, width = target or size
+        height, width = frame_size(*size, count, factor, max_pixels=max_pixels, min_frame_pixels=min_frame_pixels)
+    elif max_pixels is not None:
+        height, width = _fit(size, count, max(max_pixels, count * (min_frame_pixels or 0)))
     if 3 * count * height * width > LARGEST_CLIP:
         raise VideoError(
             f"{path}: {count} frames of {width}×{height} ({duration:.0f} s) are more than {LARGEST_CLIP // 2**20} MB; "
             "ask about a part of it (start and end), at a lower fps, or with a budget (max_pixels)"
         )
-    frames = _decode(reader, indices, path, None if target == size else target, on_frames)
-    return Clip(frames, np.maximum(timestamps[indices, 0] - first, 0.0), duration, fps, str(path))
+    frames = np.empty((count, height, width, 3), np.uint8)
+    for number, picture in enumerate(chain([first_picture], pictures)):
+        frames[number] = picture if size == (height, width) else _scaled(picture, (height, width))
+        if on_frames is not None:
+            on_frames(number + 1, count)
+    return Clip(frames, np.maximum(file.times[shown, 0] - first, 0.0), duration, fps, str(path))
 
 
 MAX_FRAME_TOKENS = 768
@@ -143,70 +141,11 @@ def frame_size(
     return rounded[0], rounded[1]
 
 
-def _open(path: Path) -> decord.VideoReader:
-    check_container(path)
-    try:
-        # absolute: a name such as "concat:a" would be read as a protocol
-        reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), num_threads=1)
-    except (decord.DECORDError, RuntimeError) as error:
-        cause = str(error).strip().splitlines()[-1]
-        raise VideoError(f"{path}: not a video that FFmpeg can read, or truncated ({cause})") from error
-    if len(reader) == 0:
-        raise VideoError(f"{path}: the file holds no video frames")
-    return reader
-
-
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """decord's errors, named after the file."""
-    try:
-        yield
-    except (decord.DECORDError, RuntimeError, IndexError) as error:  # IndexError: it counts frames that have no times
-        raise VideoError(f"{path}: decoding failed, the file seems damaged or truncated") from error
-
-
-def _timestamps(reader: decord.VideoReader, path: Path) -> np.ndarray:
-    """(frames, 2): begin and end of each frame in seconds, the first frame at 0."""
-    with _decoding(path):
-        timestamps = np.asarray(reader.get_frame_timestamp(np.arange(len(reader))), np.float64)
-    missing = ~np.isfinite(timestamps) | (np.abs(timestamps) > LONGEST_SECONDS)  # decord's number for "none" is huge
-    timestamps = timestamps - timestamps[0, 0]
-    if np.any(missing) or np.any(np.diff(timestamps[:, 0]) < 0):
-        raise VideoError(f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4")
-    return timestamps
-
-
-def _fit(size: tuple[int, int], count: int, max_pixels: int | None) -> tuple[int, int] | None:
-    """Height and width (even) that keep count * height * width within the budget, or None if they do already."""
+def _fit(size: tuple[int, int], count: int, max_pixels: int) -> tuple[int, int]:
+    """Height and width that keep count * height * width within the budget: their own, or smaller, even ones."""
     height, width = size
-    if max_pixels is None or count * height * width <= max_pixels:
-        return None
     scale = (max_pixels / (count * height * width)) ** 0.5
-    return max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2)
-
-
-def _decode(
-    reader: decord.VideoReader,
-    indices: np.ndarray,
-    path: Path,
-    size: tuple[int, int] | None,
-    on_frames: Callable[[int, int], None] | None,
-) -> np.ndarray:
-    """Frames, scaled to a (height, width); a part at a time, so that only few are held at full size."""
-    with _decoding(path):
-        first = reader[0].asnumpy()
-        height, width = size or first.shape[:2]
-        clip = np.empty((len(indices), height, width, 3), np.uint8)
-        at_a_time = min(FRAMES_AT_A_TIME, max(1, BYTES_AT_A_TIME // first.nbytes))
-        for begin in range(0, len(indices), at_a_time):
-            frames = reader.get_batch(indices[begin : begin + at_a_time]).asnumpy()
-            # decord can scale by itself, and fails at some widths (48 and 72 of a square video)
-            for number, frame in enumerate(frames, start=begin):
-                clip[number] = frame if size is None else _scaled(frame, size)
-            if on_frames is not None:
-                on_frames(begin + len(frames), len(indices))
-        reader.seek(0)  # decord keeps decoded packets alive otherwise (dmlc/decord#208)
-    return clip
+    return size if scale >= 1 else (max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2))
 
 
 def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_evaluation_of_a_folder(tmp_path):
 
 def test_videos_are_decoded_in_a_process_of_their_own(tmp_path, monkeypatch):
     """So that a file that hangs or crashes FFmpeg cannot end an evaluation, report included."""
-    monkeypatch.setattr("decord.VideoReader", lambda *_, **__: pytest.fail("decoded here"))
+    monkeypatch.setattr("av.open", lambda *_, **__: pytest.fail("decoded here"))
     evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=4, probes=True)
     assert "decoded here" not in (tmp_path / "report.html").read_text()
 

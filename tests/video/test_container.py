@@ -1,7 +1,7 @@
 """Nothing but a video container reaches a demuxer, so that no playlist can open an address or another file.
 
-What proves it is the error, which comes before decord is asked. Handed to the decord of the lock file directly, none of
-these playlists connected either: the listener would notice if that changed and the check were gone.
+What proves it is the error, which comes before FFmpeg is asked. FFmpeg is told to open files only, too: the listener
+would notice if both were gone.
 """
 
 import os
@@ -106,8 +106,6 @@ def test_what_videos_come_in_is_let_through(suffix, codec, tmp_path):
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     assert container_of(path)
-    if suffix in (".ts", ".mpg"):  # decord itself cannot read the end of so short a stream, or finds no timestamps
-        with pytest.raises(VideoError, match="damaged|timestamps are broken"):
-            read_video(path)
-    else:
-        assert len(read_video(path).frames) in (3, 4)
+    clip = read_video(path)
+    assert len(clip.frames) in (3, 4)
+    np.testing.assert_allclose(clip.frames.mean((1, 2, 3)), 4 * np.rint(25 * clip.seconds), atol=8)

@@ -1,0 +1,133 @@
+"""The frames of a video file by the times at which they are shown, decoded with PyAV one after the other.
+
+No more is held than the frame at hand. decord, with which the released code reads videos, reads ahead of its decoder
+without a limit: half an hour of 4K takes as much memory as the file has bytes, and more. The pictures and the times are
+decord's (tests/video/test_against_decord.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from rarft.errors import VideoError
+from rarft.video.container import check_container
+
+LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
+LARGEST_FRAME = 2**26  # pixels: two frames of 8K
+ONLY_FILES = {"protocol_whitelist": "file"}
+SEEK_FROM = 60  # frames: fewer are decoded sooner than a file is opened again
+
+
+class VideoFile:
+    """The video stream of a file.
+
+    times: (frames, 2) float64, the second at which each frame begins and ends, in the order of showing, the first at 0.
+    """
+
+    def __init__(self, path: Path):
+        """Raises VideoError if there is no such file, or no video with timestamps in it."""
+        check_container(path)
+        self.path = path
+        with self._opened() as (container, stream):
+            found = [
+                (packet.pts, packet.duration or 0, packet.is_keyframe)
+                for packet in container.demux(stream)
+                if packet.size and not packet.is_discard
+            ]
+            unit = stream.time_base
+        if any(begin is None for begin, _, _ in found):  # some containers keep none, and the decoder works them out
+            found = [(frame.pts, frame.duration or 0, False) for frame in self._decoded()]
+        if not found:
+            raise VideoError(f"{path}: the file holds no video frames, or none with a time")
+        found.sort(key=lambda frame: frame[0])
+        self._begins = np.array([begin for begin, _, _ in found])
+        self._keyframes = np.flatnonzero([key for _, _, key in found])
+        self._can_seek = True
+        ends = np.append(self._begins[1:], self._begins[-1] + found[-1][1])
+        self.times = (np.stack((self._begins, ends), axis=1) - self._begins[0]) * float(unit or 0)
+        if np.any(np.abs(self.times) > LONGEST_SECONDS) or (len(found) > 1 and self.times[-1, 0] <= 0):
+            raise VideoError(
+                f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+
+    def pictures(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """The pictures of frames, (H, W, 3) uint8 RGB each, upright; all have the size of the first.
+
+        numbers: of frames in `times`, ascending; a number may come several times.
+
+        Raises VideoError if they cannot be decoded."""
+        size, last, picture = None, None, np.empty(0)
+        for frame in self._frames(numbers):
+            if frame is not last:
+                size = size or (frame.width, frame.height)
+                with self._errors_named():
+                    rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="BICUBIC")
+                picture = np.rot90(rgb, frame.rotation // 90)
+                last = frame
+            yield picture
+
+    def _frames(self, numbers: Sequence[int] | np.ndarray) -> Iterator[av.VideoFrame]:
+        """For each number the first frame that does not begin before it: that frame, unless it is damaged."""
+        decoded, frame, reached = self._decoded(), None, 0
+        for number in numbers:
+            before = self._keyframes[self._keyframes <= number]
+            if self._can_seek and len(before) and before[-1] - reached > SEEK_FROM:
+                decoded, frame = self._decoded(before[-1]), None
+            while frame is None or frame.pts < self._begins[number]:
+                frame = next(decoded, None)
+                if frame is None:
+                    raise VideoError(f"{self.path}: decoding failed, the file seems damaged or truncated")
+            reached = number
+            yield frame
+
+    def _decoded(self, keyframe: int = 0) -> Iterator[av.VideoFrame]:
+        """Frames from a keyframe on; from the beginning where the file leads to a later place."""
+        with self._opened() as (container, stream):
+            if keyframe:
+                container.seek(int(self._begins[keyframe]), stream=stream)
+            for frame in container.decode(stream):
+                if frame.pts is None:
+                    continue
+                if keyframe and frame.pts > self._begins[keyframe]:
+                    break
+                keyframe = 0
+                yield frame
+        if keyframe:
+            self._can_seek = False
+            yield from self._decoded()
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """The file and its video stream."""
+        path = str(self.path.absolute())  # a name such as "concat:a" would be read as a protocol
+        with (
+            self._errors_named(),
+            av.open(path, container_options=ONLY_FILES, metadata_errors="replace") as container,
+        ):
+            stream = container.streams.best("video")
+            if stream is None:
+                raise VideoError(f"{self.path}: the file holds no video stream, or is truncated")
+            if stream.codec_context is None:
+                raise VideoError(f"{self.path}: of a codec that FFmpeg does not know; re-encode it")
+            if stream.width * stream.height > LARGEST_FRAME:
+                raise VideoError(f"{self.path}: frames of {stream.width}×{stream.height} are too large")
+            stream.codec_context.thread_count = 1
+            yield container, stream
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """FFmpeg's errors, named after the file."""
+        try:
+            yield
+        except (av.FFmpegError, IndexError) as error:  # IndexError: PyAV's, of a stream that no header mentions
+            cause = getattr(error, "strerror", None) or error
+            raise VideoError(
+                f"{self.path}: not a video that FFmpeg can read, damaged or truncated ({cause})"
+            ) from error
