@@ -229,10 +229,18 @@ def test_a_query_with_an_unpaired_surrogate_is_answered_and_written(tmp_path):
     """In a process of its own: pytest-xdist cannot send what is logged here from process to process."""
     row = {"video": str(CLIP.path), "query": "the red ring \ud800 grows"}
     (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n")
-    for _ in range(2):  # and read again
-        asked = ["infer", "--questions", tmp_path / "q.jsonl", "--out", tmp_path / "a.jsonl"]
-        done = subprocess.run([sys.executable, "-m", "rarft", *asked], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    asked = ["infer", "--questions", str(tmp_path / "q.jsonl"), "--out", str(tmp_path / "a.jsonl")]
+    twice = f"""
+import contextlib
+from rarft.cli import main
+if __name__ == "__main__":
+    with contextlib.suppress(SystemExit):
+        main({asked!r})
+    main({asked!r})  # what was written is read again
+"""
+    (tmp_path / "twice.py").write_text(twice)
+    done = subprocess.run([sys.executable, tmp_path / "twice.py"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     (line,) = (tmp_path / "a.jsonl").read_text().splitlines()
     assert json.loads(line)["query"] == row["query"]
 

@@ -39,7 +39,7 @@ def handed_in(tmp_path_factory):
 
 
 def test_each_answer_gets_its_mark(handed_in, tmp_path):
-    marks = {(mark.student, mark.exercise): mark for mark in grade(handed_in, tmp_path, seconds=20, gigabytes=8)}
+    marks = {(mark.student, mark.exercise): mark for mark in grade(handed_in, tmp_path, seconds=10, gigabytes=8)}
     result = {key: mark.result for key, mark in marks.items()}
     assert result["ada", "grounding"] == result["ada", "to_seconds"] == "passed"
     assert result["ada", "verdict"] == "not written"

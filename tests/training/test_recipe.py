@@ -17,6 +17,7 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
+from rarft.cli import main
 from rarft.course import ROOT
 from rarft.models import PRESETS, load_model
 from rarft.training import read_recipe, run_recipe
@@ -124,49 +125,35 @@ def rewards_of(folder: Path) -> list[tuple[float, float]]:
 
 
 def test_kill_and_resume_give_the_losses_of_an_unbroken_run(tmp_path):
-    def command(name: str, *more: str) -> list[str]:
-        fields = [
-            *TINY,
-            *SMALL,
-            "--train_data",
-            str(ROOT / "data" / "samples"),
-            "--max_steps",
-            "5",
-            "--save_steps",
-            "1",
-        ]
-        features = ["--features", str(tmp_path / "features"), "--save_total_limit", "9"]
-        return [
-            sys.executable,
-            "-m",
-            "rarft",
-            "train",
-            "rarft",
-            *fields,
-            *features,
-            "--output_dir",
-            str(tmp_path / name),
-            *more,
-        ]
+    def fields(name: str, *more: str) -> list[str]:
+        data = ["--train_data", str(ROOT / "data" / "samples"), "--features", str(tmp_path / "features")]
+        steps = ["--max_steps", "5", "--save_steps", "1", "--save_total_limit", "9"]
+        return ["train", "rarft", *TINY, *SMALL, *data, *steps, "--output_dir", str(tmp_path / name), *more]
 
-    subprocess.run(command("whole"), check=True, cwd=ROOT, capture_output=True)
-    with subprocess.Popen(command("killed"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
-        while run.poll() is None and not (tmp_path / "killed" / "checkpoint-2" / "trainer_state.json").exists():
+    def run(*arguments: str) -> None:
+        with pytest.raises(SystemExit) as end:
+            main(fields(*arguments))
+        assert end.value.code == 0
+
+    run("whole")
+    killed = [sys.executable, "-m", "rarft", *fields("killed")]
+    with subprocess.Popen(killed, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (tmp_path / "killed" / "checkpoint-2" / "trainer_state.json").exists():
             time.sleep(0.02)
-        os.kill(run.pid, signal.SIGKILL)
+        os.kill(process.pid, signal.SIGKILL)
     assert not (tmp_path / "killed" / "log.json").exists()
     half = tmp_path / "killed" / "checkpoint-9"  # a checkpoint that a kill cut short is passed over
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_st')
     # The kill may have hit the writing of checkpoint-2 itself; a later one may have been begun.
     assert last_whole_checkpoint(tmp_path / "killed").name in {f"checkpoint-{step}" for step in (1, 2, 3, 4)}
-    subprocess.run(command("killed", "--resume"), check=True, cwd=ROOT, capture_output=True)
+    run("killed", "--resume")
     np.testing.assert_allclose(rewards_of(tmp_path / "killed"), rewards_of(tmp_path / "whole"), atol=1e-6)
     # killed between the last checkpoint and the end: no step is added
     trained = (tmp_path / "whole" / "model.safetensors").read_bytes()
     for name in ("log.json", "model.safetensors"):
         (tmp_path / "whole" / name).unlink()
-    subprocess.run(command("whole", "--resume"), check=True, cwd=ROOT, capture_output=True)
+    run("whole", "--resume")
     assert len(rewards_of(tmp_path / "whole")) == 5
     assert (tmp_path / "whole" / "model.safetensors").read_bytes() == trained
 
