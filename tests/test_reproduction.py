@@ -34,14 +34,14 @@ from rarft.reproduction import (
 from rarft.schema import Sample, Span
 from rarft.training import read_recipe
 
-ROWS = 10  # of each file, a relevant and an irrelevant query in each
+ROWS = 20  # of each file, a relevant and an irrelevant query in each
 QUICK = "--max_steps 1 --max_completion_length 8 --num_generations 2 --per_device_train_batch_size 2 --report_to none"
 QUICK += " --gradient_accumulation_steps 1 --gradient_checkpointing false"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Twenty rows in two files under the released names, with stand-ins of 12 s for the three videos of each."""
+    """Forty rows in two files under the released names, with stand-ins of 12 s for the three videos of each."""
     folder = tmp_path_factory.mktemp("paper")
     experiment = experiments()["hi-charades"]
     clips = sample_world()
