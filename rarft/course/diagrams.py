@@ -262,7 +262,7 @@ def prefix_mask(prompt: int, answers: Sequence[int]) -> Figure:
     middles = np.cumsum([0, prompt, *answers])
     names = ["prompt", *(f"answer {k + 1}" for k in range(len(answers)))]
     ticks = (middles[:-1] + middles[1:]) / 2 - 0.5
-    axis.set_xticks(ticks, names, fontsize=8.5)
+    axis.set_xticks(ticks, [name.replace(" ", "\n") for name in names], fontsize=8.5)
     axis.set_yticks(ticks, names, fontsize=8.5)
     for edge in middles[1:-1] - 0.5:
         axis.axhline(edge, color=GREY, lw=0.6)
