@@ -7,7 +7,7 @@ decord's (tests/video/test_against_decord.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,10 +31,12 @@ class VideoFile:
     times: (frames, 2) float64, the second at which each frame begins and ends, in the order of showing, the first at 0.
     """
 
-    def __init__(self, path: Path):
-        """Raises VideoError if there is no such file, or no video with timestamps in it."""
+    def __init__(self, path: Path, on_decoded: Callable[[], None] | None = None):
+        """on_decoded: called after each frame that is decoded, wanted or on the way to one.
+
+        Raises VideoError if there is no such file, or no video with timestamps in it."""
         check_container(path)
-        self.path = path
+        self.path, self._on_decoded = path, on_decoded
         with self._opened() as (container, stream):
             found = [
                 (packet.pts, packet.duration or 0, packet.is_keyframe)
@@ -93,6 +95,8 @@ class VideoFile:
             if keyframe:
                 container.seek(int(self._begins[keyframe]), stream=stream)
             for frame in container.decode(stream):
+                if self._on_decoded is not None:
+                    self._on_decoded()
                 if frame.pts is None:
                     continue
                 if keyframe and frame.pts > self._begins[keyframe]:

@@ -59,14 +59,16 @@ def read_video(
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
-        on_frames: called after each frame with how many are decoded, and of how many.
+        on_frames: called after each frame that is decoded, also on the way to a wanted one, with how many of the wanted
+            ones are there, and of how many: 0 of 0 until that is known.
 
     Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
     0 or less; and if its frames would take more than `LARGEST_CLIP`."""
     path = Path(path)
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
-    file = VideoFile(path)
+    done = count = 0
+    file = VideoFile(path, None if on_frames is None else lambda: on_frames(done, count))
     length = float(file.times[-1, 1])
     first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
     if not 0 <= first < last:
@@ -98,10 +100,11 @@ def read_video(
             "ask about a part of it (start and end), at a lower fps, or with a budget (max_pixels)"
         )
     frames = np.empty((count, height, width, 3), np.uint8)
-    for number, picture in enumerate(chain([first_picture], pictures)):
-        frames[number] = picture if size == (height, width) else _scaled(picture, (height, width))
+    for picture in chain([first_picture], pictures):
+        frames[done] = picture if size == (height, width) else _scaled(picture, (height, width))
+        done += 1
         if on_frames is not None:
-            on_frames(number + 1, count)
+            on_frames(done, count)
     return Clip(frames, np.maximum(file.times[shown, 0] - first, 0.0), duration, fps, str(path))
 
 

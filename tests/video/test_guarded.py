@@ -57,7 +57,7 @@ def test_the_limit_is_on_each_part_of_a_video_and_a_bar_shows_them(reader, world
     steps: list[int] = []
     monkeypatch.setattr(guarded, "progress", recorded)
     count = len(reader(world[0].path, fps=8.0).frames)
-    assert sum(steps) == len(steps) == count and bars[0].n == bars[0].total == count
+    assert sum(steps) == count <= len(steps) and bars[0].n == bars[0].total == count
 
 
 def test_a_decoder_that_crashes_takes_nothing_along(reader, world):

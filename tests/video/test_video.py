@@ -148,6 +148,13 @@ def test_a_file_is_not_held_in_memory(tmp_path):
     assert int(frames) == 60 and float(megabytes) < 120
 
 
+def test_it_is_said_that_a_decoder_works_on_the_way_to_a_late_frame(video):
+    """The guard must not end it: a file can have its only keyframe half an hour before the part that is asked about."""
+    said = []
+    read_video(video, start=7.0, on_frames=lambda *progress: said.append(progress))
+    assert said[0] == (0, 2) and said.count((0, 2)) > 60 and said[-1] == (2, 2)
+
+
 def test_more_frames_than_the_memory_should_hold_are_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(reader, "LARGEST_CLIP", 3 * 64 * 64 * 10)
     path = write_video(np.zeros((60, 64, 64, 3), np.uint8), tmp_path / "long.mp4", 4)
