@@ -36,7 +36,7 @@ def test_every_override_of_trl_is_in_the_contract():
 
 @pytest.mark.parametrize("name", of_trl.OVERRIDDEN)
 def test_a_method_that_moves_is_named_with_its_override(name, monkeypatch):
-    monkeypatch.delattr(GRPOTrainer, name)
+    monkeypatch.setattr(GRPOTrainer, name, None)  # some are inherited
     with pytest.raises(
         UpstreamChangedError, match=rf"trl \S+: GRPOTrainer.{name} (is gone|has no parameter).*VideoGRPOTrainer.{name}"
     ):

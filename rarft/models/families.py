@@ -145,3 +145,12 @@ def freeze_vision(model: PreTrainedModel | PeftModel) -> None:
     """Stop training the vision tower and its merger or projector, so that features can be computed once."""
     for module in vision_modules(model):
         module.requires_grad_(False)
+
+
+def check_trainable(model: PreTrainedModel | PeftModel) -> None:
+    """Raises InputError if training would change nothing: no weight of the model takes a gradient."""
+    if not any(p.requires_grad for p in model.parameters()):
+        raise InputError(
+            "no weight of this model is trainable; load an adapter with rarft.models.load_model or with "
+            "PeftModel.from_pretrained(…, is_trainable=True)"
+        )

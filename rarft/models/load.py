@@ -18,6 +18,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedM
 from rarft.errors import InputError, MissingFileError, RarftError, is_out_of_memory
 from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
+from rarft.models.lora import fingerprint
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
 from rarft.settings import FILE, Settings, read_settings
 from rarft.upstream.of_transformers import check_video_model, no_loading_bar, whole_weights
@@ -39,7 +40,7 @@ def load_model(
 
     Args:
         name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder with
-            a LoRA adapter.
+            a LoRA adapter, which training then continues.
         revision: a commit of the hub repository; a preset brings its own.
         dtype: "auto" keeps the checkpoint's; CPUs without bf16 units want "float32".
         options: for transformers' `from_pretrained`, such as `attn_implementation`.
@@ -79,9 +80,11 @@ def _load_adapter(folder: Path, **options) -> tuple[PeftModel, ProcessorMixin]:
         model, processor = load_model(adapter.base_model_name_or_path, revision=adapter.revision, **options)
     except RarftError as error:
         raise InputError(f"{folder}: the model that this adapter belongs to cannot be loaded: {error}") from error
+    if isinstance(model, PeftModel):  # an adapter on an adapter
+        model = model.merge_and_unload()
     with _named(folder), warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*missing adapter keys.*")  # peft would leave them at zero
-        return PeftModel.from_pretrained(model, str(folder)), processor
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=True), processor
 
 
 def _is_small(folder: Path) -> bool:
@@ -105,6 +108,7 @@ def _load_weights(
         raise InputError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}; download it again")
     check_video_model(model, processor, mrope=family_of(model).mrope)
     _check_video_token(name, model, processor)
+    model.loaded_fingerprint = fingerprint(model)  # see rarft.models.lora.keep_changed_base
     return model.to(device), processor
 
 

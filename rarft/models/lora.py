@@ -2,26 +2,130 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.models.families import vision_modules
+from rarft.errors import InputError
+from rarft.models.families import vision_modules, without_lora
+
+ALL = "all-linear"
 
 
-def add_lora(model: PreTrainedModel, *, rank: int = 16, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
-    """Wrap the language model's linear layers with LoRA; the vision tower and the embeddings stay as they are.
+def add_lora(
+    model: PreTrainedModel,
+    *,
+    rank: int = 16,
+    alpha: int | None = None,
+    dropout: float = 0.0,
+    targets: str | Sequence[str] = ALL,
+    **options: Any,
+) -> PeftModel:
+    """Wrap linear layers of the language model with LoRA; the vision tower and the embeddings stay as they are.
 
     Args:
         alpha: twice the rank by default.
+        targets: of the language model's linear layers, by the end of their names such as "q_proj"; or one regular
+            expression for a whole name. All of them by default.
+        options: further fields of `peft.LoraConfig`, such as use_rslora and modules_to_save.
+
+    Raises InputError for a target that is no linear layer of the language model, and for a module to save that is none,
+    or that belongs to the vision tower, whose features are computed once.
     """
-    frozen = {id(module) for part in vision_modules(model) for module in part.modules()}
-    targets = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and id(module) not in frozen and "lm_head" not in name
-    ]
+    linear = _names(model, torch.nn.Linear, without="lm_head")
+    chosen = [name for name in linear if _is_one_of(name, targets)]
+    missing = [] if targets == ALL else [t for t in _listed(targets) if not any(_is_one_of(n, t) for n in linear)]
+    missing += [t for t in options.get("modules_to_save") or [] if not any(_is_one_of(n, t) for n in _names(model))]
+    if missing:
+        raise InputError(f"LoRA: the language model has no {', '.join(missing)}; it has {', '.join(_endings(linear))}")
     config = LoraConfig(
-        r=rank, lora_alpha=alpha or 2 * rank, lora_dropout=dropout, target_modules=targets, task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha or 2 * rank,
+        lora_dropout=dropout,
+        target_modules=chosen,
+        task_type="CAUSAL_LM",
+        **options,
     )
     return get_peft_model(model, config)
+
+
+def _names(model: PreTrainedModel, kind: type = torch.nn.Module, without: str | None = None) -> list[str]:
+    """The names of a model's modules outside the vision tower."""
+    vision = {id(module) for part in vision_modules(model) for module in part.modules()}
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, kind) and id(module) not in vision and not (without and without in name)
+    ]
+
+
+def _listed(targets: str | Sequence[str]) -> list[str]:
+    return [targets] if isinstance(targets, str) else list(targets)
+
+
+def _is_one_of(name: str, targets: str | Sequence[str]) -> bool:
+    """Whether a module is meant, by peft's rules: a list has ends of names, one text may be a regular expression."""
+    if targets == ALL:
+        return True
+    ends = any(name == target or name.endswith(f".{target}") for target in _listed(targets))
+    return ends or (isinstance(targets, str) and re.fullmatch(targets, name) is not None)
+
+
+def _endings(names: Sequence[str]) -> list[str]:
+    return sorted({name.rpartition(".")[2] for name in names})
+
+
+def check_same_adapter(config: LoraConfig, folder: str, wanted: Mapping[str, Any]) -> None:
+    """Raises InputError if fields of a new adapter, by peft's names, differ from those of the one in `folder`."""
+    changed = [name for name, value in wanted.items() if _comparable(getattr(config, name)) != _comparable(value)]
+    if changed:
+        has = ", ".join(f"{name} {getattr(config, name)!r}"[:80] for name in changed)
+        asked = ", ".join(f"{name} {wanted[name]!r}" for name in changed)
+        raise InputError(
+            f"{folder}: this adapter has {has}, and {asked} was asked for; leave these fields out to continue it, or "
+            "merge it into its model first (peft: merge_and_unload) and train a new one from there"
+        )
+
+
+def _comparable(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list | set | tuple) else value
+
+
+# -- the weights below an adapter --------------------------------------------------------------------------------------
+
+_ADAPTER = re.compile(r"\.(?:lora_\w+|modules_to_save)\.")
+_WRAPPED = re.compile(r"\.(?:base_layer|original_module)(?=\.)")
+
+
+def own_weights(model: PreTrainedModel | PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights of a model by the names that they have without an adapter."""
+    for name, tensor in without_lora(model).state_dict().items():
+        if not _ADAPTER.search(name):
+            yield _WRAPPED.sub("", name), tensor
+
+
+def fingerprint(model: PreTrainedModel | PeftModel) -> str:
+    """A hash of 64 values of each weight that is the model's own, not an adapter's: any training changes it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(own_weights(model)):
+        values = tensor.detach().flatten()
+        digest.update(name.encode())
+        digest.update(values[:: max(1, len(values) // 64)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def keep_changed_base(model: PeftModel, processor: ProcessorMixin, folder: Path) -> None:
+    """Save the model below an adapter into `folder`, and have the adapter name it, if its weights are not those that
+    were loaded: an adapter is saved alone, and the checkpoint that it names would be another model."""
+    inner = without_lora(model)
+    if getattr(inner, "loaded_fingerprint", None) == fingerprint(model):
+        return
+    inner.save_pretrained(folder, state_dict=dict(own_weights(model)))
+    processor.save_pretrained(folder)
+    model.active_peft_config.base_model_name_or_path = str(folder.resolve())

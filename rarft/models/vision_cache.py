@@ -28,6 +28,7 @@ from rarft.schema import Crop, Sample
 from rarft.video import Clip, read_video
 
 log = logging.getLogger(__name__)
+ON_BAD_VIDEO = ("skip", "stop")
 
 
 class VisionCache:
@@ -191,8 +192,8 @@ def readable_groups(
 
     Raises InputError for another `on_bad_video`, or if no group of this rank is left.
     """
-    if on_bad_video not in ("stop", "skip"):
-        raise InputError(f"on_bad_video is {on_bad_video!r}; choose stop or skip")
+    if on_bad_video not in ON_BAD_VIDEO:
+        raise InputError(f"on_bad_video is {on_bad_video!r}; choose one of {', '.join(ON_BAD_VIDEO)}")
     mine = list(groups)[rank::world_size]
     errors = cache.fill([group[0].crop for group in mine])
     for error in errors.values():

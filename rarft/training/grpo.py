@@ -1,9 +1,10 @@
 """GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and as little else as can be.
 
 What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
-prefill (`_generate_single_turn`), and that the video reaches the log-probability pass, once for all completions of a
-prompt (`_VideoForward`). Loss, advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the
-same inputs in both passes, so log-probabilities of training and generation agree (tested).
+prefill (`_generate_single_turn`), that the video reaches the log-probability pass, once for all completions of a
+prompt (`_VideoForward`), which rows an epoch asks (`rarft.training.epochs`), and that KL is measured against the model
+that was passed in. Loss, advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same
+inputs in both passes, so log-probabilities of training and generation agree (tested).
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from rarft.errors import InputError
-from rarft.models.families import without_lora
+from rarft.models.families import check_trainable, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
 from rarft.models.generation import generate_from_shared_prefix, prompt_positions
 from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.models.vision_cache import VisionCache
 from rarft.schema import Crop
+from rarft.training.epochs import EpochSampler
 from rarft.upstream.of_trl import (
     FusedCausalLMOutput,
     check_grpo_trainer,
     check_grpo_trainer_class,
+    reference_copy,
     split_tensor_dict,
     unwrap_model_for_generation,
 )
@@ -41,21 +44,54 @@ class VideoGRPOTrainer(GRPOTrainer):
     (`rarft.models.load.freeze_vision`), as in the paper: then each video is encoded once in the whole run.
     """
 
-    def __init__(self, *args: Any, vision_cache: VisionCache | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *args: Any,
+        vision_cache: VisionCache | None = None,
+        epoch_rows: int | None = None,
+        **kwargs: Any,
+    ):
+        """epoch_rows: how many rows one epoch asks, where the dataset holds those of all epochs one after another; by
+        default every epoch asks all rows. Other arguments: see `trl.GRPOTrainer`.
+
+        Raises InputError if no weight of the model is trainable."""
         check_grpo_trainer_class()
-        super().__init__(*args, **kwargs)
+        check_trainable(model)
+        self._epoch_rows = epoch_rows
+        with reference_copy(model):
+            super().__init__(model, *args, **kwargs)
         check_grpo_trainer(self)
         self.vision_cache = vision_cache or VisionCache(
             self.accelerator.unwrap_model(self.model), self.processing_class
         )
-        self._features: list[VisionFeatures] = []  # of the generation batch, one for each row
-        self._rows: torch.Tensor | None = None  # the index of each row's features in the current batch
+        self._features: list[VisionFeatures] = []  # of the rows that are computed now, one each
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset=None):
+        rows = self._epoch_rows or len(self.train_dataset if dataset is None else dataset)
+        return EpochSampler(
+            rows,
+            prompts=self.args.generation_batch_size // self.num_generations,
+            generations=self.num_generations,
+            passes=self.num_iterations * self.args.steps_per_generation,
+            seed=draw_seed(self.args),
+            shuffle=self.shuffle_dataset,
+            # The trainer's own count: samplers are wrapped when a run resumes, and then get no `set_epoch`.
+            epoch=lambda: int((self.state.epoch or 0) + 1e-6),
+        )
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As TRL's, but training draws the same numbers afterwards as without an evaluation."""
+        devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return super().evaluate(*args, **kwargs)
 
     # -- generation --------------------------------------------------------------------------------------------
 
     def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
         self._features = self.vision_cache.get([Crop.of(video_part(prompt)) for prompt in prompts])
-        self._rows = torch.arange(len(prompts))
         texts = [
             self.processing_class.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
             for prompt in prompts
@@ -118,6 +154,9 @@ class VideoGRPOTrainer(GRPOTrainer):
     # -- the training pass -------------------------------------------------------------------------------------
 
     def _prepare_inputs(self, generation_batch):
+        if self.model.training and self._buffered_inputs is None and self.state.epoch:
+            # Resumed: count from where the run was, so that new rows are asked when the undisturbed run asks them.
+            self._step = round(self.state.epoch * self._passes_of_epoch())
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
         if self._buffered_inputs is before:
@@ -127,20 +166,36 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
-        output["video_row"] = torch.arange(len(inputs), device=self.accelerator.device)  # survives TRL's shuffle
+        output["row"] = torch.arange(len(inputs), device=self.accelerator.device)
+        output["video_features"] = list(self._features)  # TRL shuffles and splits it as it does tensors
         return output
 
+    def _passes_of_epoch(self) -> int:
+        """Forward and backward passes of an epoch: how often `_prepare_inputs` is called in it."""
+        return len(self._get_train_sampler()) // self.args.generation_batch_size
+
     def _compute_loss(self, model, inputs):
-        self._rows = inputs["video_row"].cpu()
+        self._features = inputs["video_features"]
         return super()._compute_loss(model, inputs)
+
+    def token_log_probabilities(self, batch: dict[str, Any], model: PreTrainedModel | None = None) -> torch.Tensor:
+        """Log-probabilities of the completions' tokens (N, C) in a batch of `_generate_and_score_completions`.
+
+        model: the trained one by default."""
+        self._features = batch["video_features"]
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        width = batch["completion_ids"].shape[1]
+        return self._get_per_token_logps_and_entropies(model or self.model, ids, mask, width)[0]
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
         inner = without_lora(self.accelerator.unwrap_model(model))
         forward = _VideoForward(model, inner, self._features, self.processing_class.video_token_id, logits_to_keep)
+        rows = torch.arange(len(input_ids))
         return super()._get_per_token_logps_and_entropies(
             forward,
-            forward.with_rows(input_ids, self._rows),
-            forward.with_rows(attention_mask, torch.zeros_like(self._rows)),
+            forward.with_rows(input_ids, rows),
+            forward.with_rows(attention_mask, torch.zeros_like(rows)),
             logits_to_keep,
             *args,
             **kwargs,
@@ -202,13 +257,21 @@ def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -
 
 def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Undo TRL's shuffle over the batches of one generation, so that completions of a prompt come in the same pass."""
-    order = torch.cat([batch["video_row"] for batch in batches]).argsort()
+    order = torch.cat([batch["row"] for batch in batches]).argsort()
 
     def in_order(name: str, value: Any) -> Any:
+        if isinstance(value, list):
+            rows = [row for batch in batches for row in batch[name]]
+            return [rows[i] for i in order.tolist()]
         is_per_row = isinstance(value, torch.Tensor) and value.ndim > 0
         return torch.cat([batch[name] for batch in batches])[order] if is_per_row else value
 
     return split_tensor_dict({name: in_order(name, value) for name, value in batches[0].items()}, len(batches))
+
+
+def draw_seed(config: GRPOConfig) -> int:
+    """What the rows of an epoch and their order are drawn with: `data_seed`, or `seed` where it is not set."""
+    return config.seed if config.data_seed is None else config.data_seed
 
 
 def video_part(prompt: list[dict]) -> dict:

@@ -1,11 +1,11 @@
 """RA-RFT out of a YAML recipe: any checkpoint, any HI-VTG data, one process or many, by one call.
 
-    python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades accelerate launch
-    --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config recipes/qwen2_5_vl_7b.yaml
+    python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades
+    accelerate launch --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config RECIPE
 
 A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig`
-(everything else,
-`report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the command line, too.
+(everything else, `report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the
+command line, too. A field that would change nothing is refused by its name (`rarft.training.recipe_fields`).
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.errors import InputError
 from rarft.files import only_writer, read_text
 from rarft.hivtg.official import group_samples, read_released
 from rarft.models import OpenModel, VisionCache, open_model
-from rarft.models.lora import add_lora
-from rarft.models.vision_cache import readable_groups
+from rarft.models.lora import ALL, add_lora
+from rarft.models.vision_cache import ON_BAD_VIDEO, readable_groups
+from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
-from rarft.schema import Sample
+from rarft.schema import Sample, is_finite_number
 from rarft.settings import save_settings
 from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.recipe_fields import check_fields
 from rarft.training.run import save_run, train_rarft
 from rarft.video import GuardedReader
 from rarft.video.find import find_video
@@ -66,15 +68,46 @@ class RunArguments:
         default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"}
     )
 
+    def __post_init__(self) -> None:
+        """Raises InputError, which names the field, for a value that cannot be used."""
+        for name in ("limit", "features_in_memory", "encode_together", "decode_seconds", "fps", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and not (is_finite_number(value) and value > 0):
+                raise InputError(f"{name} is {value}; a number above 0 was expected")
+        if self.on_bad_video not in ON_BAD_VIDEO:
+            raise InputError(f"on_bad_video is {self.on_bad_video!r}; choose one of {', '.join(ON_BAD_VIDEO)}")
+        if not self.rewards:
+            raise InputError(f"rewards is empty; name at least one of {', '.join(NAMES)}, or module:function")
+        make_rewards(self.variant, self.rewards)
+        if self.prompt_style is not None and self.prompt_style not in STYLES:
+            read_style(self.prompt_style)
+
 
 def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GRPOConfig]:
-    """Parse `--config FILE --field value …`. Raises InputError for an unknown field, MissingFileError for a missing
-    file; a wrong value ends the program with argparse's message."""
-    _check_recipe(arguments)
+    """Parse `--config FILE --field value …`. Raises InputError that names the field for one that is unknown or refused,
+    or has a value that cannot be used; MissingFileError for a missing file. A value of the wrong type ends the program
+    with argparse's message."""
+    given = _fields_of_file(arguments) | _fields_of_line(arguments)
     try:
-        return TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
-    except ValueError as error:  # TRL's for an unknown field
-        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {error}") from error
+        parsed = TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
+        run, model_config, config = parsed
+        check_fields(given, len(run.rewards), model_config, config)
+        return parsed
+    except (ValueError, TypeError, ImportError, RuntimeError, OSError) as error:  # TRL's and transformers' own checks
+        reason = " ".join(str(error).split())
+        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {reason}") from error
+
+
+def _fields_of_line(arguments: Sequence[str]) -> set[str]:
+    """The names of the fields on the command line. Raises InputError for one that is unknown or cut short: argparse
+    would take the beginning of a name for the whole."""
+    known = {field.name for kind in (RunArguments, ModelConfig, GRPOConfig) for field in dataclasses.fields(kind)}
+    given = {text[2:].partition("=")[0].replace("-", "_") for text in arguments if text.startswith("--")}
+    given = {name.removeprefix("no_") if name.removeprefix("no_") in known else name for name in given} - {"config"}
+    unknown = sorted(given - known)
+    if unknown:
+        raise InputError(f"--{', --'.join(unknown)}: no field of a recipe")
+    return given
 
 
 def _recipe_of(arguments: Sequence[str]) -> str | None:
@@ -83,11 +116,12 @@ def _recipe_of(arguments: Sequence[str]) -> str | None:
     return arguments[places[-1] + 1] if places else None
 
 
-def _check_recipe(arguments: Sequence[str]) -> None:
-    """Raises MissingFileError, or InputError that names the file, for what is no YAML file of fields."""
+def _fields_of_file(arguments: Sequence[str]) -> set[str]:
+    """The names of the fields in the recipe's file. Raises MissingFileError, or InputError that names the file, for
+    what is no YAML file of fields."""
     path = _recipe_of(arguments)
     if path is None:
-        return
+        return set()
     try:
         fields = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -96,6 +130,7 @@ def _check_recipe(arguments: Sequence[str]) -> None:
         raise InputError(f"{path}: no YAML that can be read ({type(error).__name__}: {error})") from error
     if not isinstance(fields, dict):
         raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(fields).__name__}")
+    return set(fields)
 
 
 def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
@@ -105,6 +140,7 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
         resume: continue from the last whole checkpoint; start from the beginning where there is none.
     """
     run, model_config, config = read_recipe(arguments)
+    set_seed(config.seed)  # a new adapter is drawn
     state = PartialState()
     with only_writer(config.output_dir) if state.is_main_process else nullcontext():
         return _run(run, model_config, config, state, resume=resume)
@@ -198,8 +234,17 @@ def everywhere_readable(
     return [g for g in groups if (g[0].video, g[0].query) in kept] if kept is not None else mine
 
 
-def with_lora(model: PreTrainedModel, config: ModelConfig) -> PreTrainedModel | PeftModel:
-    """The model, wrapped as a recipe's `use_peft`, `lora_r`, `lora_alpha` and `lora_dropout` say."""
-    if not config.use_peft:
+def with_lora(model: PreTrainedModel | PeftModel, config: ModelConfig) -> PreTrainedModel | PeftModel:
+    """The model, wrapped as a recipe's LoRA fields say; one that has an adapter continues it."""
+    if not config.use_peft or isinstance(model, PeftModel):
         return model
-    return add_lora(model, rank=config.lora_r, alpha=config.lora_alpha, dropout=config.lora_dropout)
+    return add_lora(
+        model,
+        rank=config.lora_r,
+        alpha=config.lora_alpha,
+        dropout=config.lora_dropout,
+        targets=config.lora_target_modules or ALL,
+        modules_to_save=config.lora_modules_to_save,
+        use_rslora=config.use_rslora,
+        use_dora=config.use_dora,
+    )

@@ -3,24 +3,27 @@ queries, from a base that grounds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig
 
 from rarft.files import RECIPES, read_text, write_json
-from rarft.models.families import freeze_vision
+from rarft.models.families import freeze_vision, is_whole
 from rarft.models.load import prompt_style
+from rarft.models.lora import keep_changed_base
 from rarft.models.vision_cache import VisionCache
 from rarft.rewards import make_rewards
 from rarft.schema import Sample
 from rarft.training.checkpoints import resume_training
 from rarft.training.dataset import refusal_dataset
-from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.grpo import VideoGRPOTrainer, draw_seed
 from rarft.training.sft import sft_arguments, train_sft
 
 # Clips whose queries are demonstrated, and how long the base trains on them. After fewer it knows when to refuse, but
@@ -79,25 +82,36 @@ def build_trainer(
     """A trainer for `model`, whose vision tower is frozen here.
 
     Args:
-        groups: per video, the relevant sample first, then its irrelevant ones.
+        groups: per video, the relevant sample first, then its irrelevant ones. An epoch asks the relevant query of each
+            and one of the others, drawn anew for every epoch.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
         irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
     """
     freeze_vision(model)
-    prompts = config.generation_batch_size // config.num_generations
-    epochs = -(-config.max_steps * prompts // (2 * len(groups))) if config.max_steps > 0 else 1
+    epochs = epochs_of(config, 2 * len(groups))
     dataset = refusal_dataset(
-        groups, prompt_style(model), epochs=epochs, seed=config.seed, irrelevant_share=irrelevant_share
+        groups, prompt_style(model), epochs=epochs, seed=draw_seed(config), irrelevant_share=irrelevant_share
     )
     return VideoGRPOTrainer(
         model=model,
-        reward_funcs=list(rewards or make_rewards("robust")),
+        reward_funcs=list(make_rewards("robust") if rewards is None else rewards),
         args=config,
         train_dataset=dataset,
         processing_class=processor,
         callbacks=list(callbacks),
         vision_cache=vision_cache or VisionCache(model, processor),
+        epoch_rows=2 * len(groups),
     )
+
+
+def epochs_of(config: GRPOConfig, rows: int) -> int:
+    """How many epochs of so many rows a run begins, by its `max_steps` or its `num_train_epochs`."""
+    if config.max_steps <= 0:
+        return math.ceil(config.num_train_epochs)
+    passes = config.max_steps * config.gradient_accumulation_steps
+    batches = math.ceil(passes / (config.steps_per_generation * config.num_iterations))
+    prompts = config.generation_batch_size // config.num_generations
+    return math.ceil(batches / math.ceil(rows / prompts))
 
 
 def train_rarft(
@@ -124,7 +138,12 @@ def train_rarft(
 
 
 def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
-    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir."""
+    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir.
+
+    An adapter on a model that was changed after it was loaded brings that model along, in a folder base/."""
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
+        keep_changed_base(model, processor, Path(trainer.args.output_dir) / "base")
     trainer.save_model(trainer.args.output_dir)
     if trainer.is_world_process_zero():
         processor.save_pretrained(trainer.args.output_dir)

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
 from rarft.errors import InputError
+from rarft.models.families import check_trainable
 from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
 from rarft.models.load import prompt_style
 from rarft.models.vision_cache import VisionCache
@@ -80,6 +81,7 @@ class VideoSFTTrainer(Trainer):
         self, model: PreTrainedModel, args: TrainingArguments, dataset: ExampleDataset, processor: ProcessorMixin
     ):
         check_trainer()
+        check_trainable(model)
         style = prompt_style(model)
         super().__init__(
             model=model,

@@ -7,6 +7,8 @@
 - `sdpa_attention_forward` and `sdpa_mask` are what attention over shared prefixes falls back to. Instead: the functions
   that are registered as "sdpa".
 - `_attn_implementation` names the attention of a model. Instead: the property that `set_attn_implementation` writes.
+- `INTEGRATION_TO_CALLBACK` and `get_available_reporting_integrations` say which loggers `report_to` may name. Instead:
+  what the Trainer looks its names up in.
 - `_hf_deepspeed_config_weak_ref` has weights loaded whole under ZeRO-3. Instead: what `is_deepspeed_zero3_enabled`
   reads.
 - `trainer.DEFAULT_PROGRESS_CALLBACK` draws a table of losses under a notebook's cell. Instead: what draws it.
@@ -27,7 +29,7 @@ from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback, trainer
 from transformers.cache_utils import DynamicLayer
-from transformers.integrations import deepspeed
+from transformers.integrations import INTEGRATION_TO_CALLBACK, deepspeed, get_available_reporting_integrations
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
@@ -45,6 +47,7 @@ __all__ = [
     "check_trainer",
     "check_video_model",
     "load_without_training",
+    "loggers",
     "no_loading_bar",
     "no_loss_tables",
     "sdpa_attention_forward",
@@ -61,6 +64,11 @@ def attention_of(config: PreTrainedConfig) -> str:
 def no_loss_tables() -> None:
     """Trainers that are made from now on draw no table of losses; their log has them all the same."""
     trainer.DEFAULT_PROGRESS_CALLBACK = TrainerCallback
+
+
+def loggers() -> tuple[set[str], set[str]]:
+    """The names that `report_to` takes, and those of them whose package is installed."""
+    return set(INTEGRATION_TO_CALLBACK), set(get_available_reporting_integrations())
 
 
 @contextmanager

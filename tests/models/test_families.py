@@ -273,13 +273,10 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
     before = copy.deepcopy({n: p.detach() for n, p in model.named_parameters() if p.requires_grad})
     trainer = build_trainer(model, processor, groups, config)
     batch = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in (0, 0, 3, 3)])
-    trainer._rows = batch["video_row"]
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
 
     def logps():
         with torch.no_grad():
-            return trainer._get_per_token_logps_and_entropies(model, ids, mask, batch["completion_ids"].shape[1])[0]
+            return trainer.token_log_probabilities(batch)
 
     seen = logps()
     assert share_prefixes(model)
@@ -288,8 +285,8 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
         torch.testing.assert_close(
             seen * batch["completion_mask"], logps() * batch["completion_mask"], atol=1e-4, rtol=1e-3
         )
-    trainer._features = [copy.deepcopy(f) for f in trainer._features]
-    for feature in trainer._features:
+    batch["video_features"] = copy.deepcopy(batch["video_features"])
+    for feature in batch["video_features"]:
         feature.embeds.zero_()
     assert (seen - logps()).abs().mean() > 1e-3
 

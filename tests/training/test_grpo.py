@@ -12,7 +12,7 @@ from trl import GRPOTrainer
 from rarft.base.tiny import CHAT_TEMPLATE
 from rarft.models import VisionCache, VisionFeatures, add_lora, freeze_vision, generate
 from rarft.schema import Crop
-from rarft.training import build_trainer, grpo_config, train_rarft
+from rarft.training import build_trainer, grpo_config, refusal_dataset, train_rarft
 from rarft.video import read_video
 
 
@@ -40,13 +40,6 @@ def batch_of(trainer):
     rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
     assert rows[0]["duration"] != rows[4]["duration"]
     return trainer._generate_and_score_completions(rows)
-
-
-def log_probabilities(trainer, model, batch):
-    trainer._rows = batch["video_row"]
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    return trainer._get_per_token_logps_and_entropies(model, ids, mask, batch["completion_ids"].shape[1])[0]
 
 
 SETTINGS = {
@@ -82,14 +75,14 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
         model.gradient_checkpointing_enable({"use_reentrant": False})  # as `train()` does
         model.train()
         assert model.is_gradient_checkpointing
-        trained = log_probabilities(trainer, model, batch).detach()
+        trained = trainer.token_log_probabilities(batch).detach()
         model.eval()
         model.gradient_checkpointing_disable()
     else:
         with torch.no_grad():
-            trained = log_probabilities(trainer, model, batch)
+            trained = trainer.token_log_probabilities(batch)
     # Walk each completion token by token from the real video, the way generation goes, without any cache of ours.
-    features = trainer._features
+    features = batch["video_features"]
     from rarft.models.features import video_inputs
 
     inner = model.get_base_model() if lora else model
@@ -108,19 +101,19 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
 
 
 def test_rows_find_their_videos_in_any_chunks_and_order(base, groups, tmp_path):
-    """TRL may split a batch, or bring its rows in another order: each row carries the number of its video."""
+    """TRL may split a batch, or bring its rows in another order: each row brings its video along."""
     model, processor = base
     trainer = build_trainer(model, processor, groups, settings(tmp_path))
     batch = batch_of(trainer)
     with torch.no_grad():
-        whole = log_probabilities(trainer, model, batch)
+        whole = trainer.token_log_probabilities(batch)
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
         mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
-        trainer._rows = batch["video_row"][order]
+        trainer._features = [batch["video_features"][i] for i in order]
         width = batch["completion_ids"].shape[1]
         chunked = trainer._get_per_token_logps_and_entropies(model, ids[order], mask[order], width, batch_size=3)[0]
-        trainer._rows = batch["video_row"]
+        trainer._features = batch["video_features"]
         wrong = trainer._get_per_token_logps_and_entropies(model, ids[order], mask[order], width)[0]
     real = batch["completion_mask"]
     torch.testing.assert_close(chunked * real[order], (whole * real)[order], atol=1e-3, rtol=1e-3)
@@ -132,11 +125,10 @@ def test_the_model_sees_the_video(base, groups, tmp_path):
     trainer = build_trainer(model, processor, groups, settings(tmp_path))
     batch = batch_of(trainer)
     with torch.no_grad():
-        seen = log_probabilities(trainer, model, batch)
-        trainer._features = [copy.copy(f) for f in trainer._features]
-        for feature in trainer._features:
+        seen = trainer.token_log_probabilities(batch)
+        for feature in batch["video_features"]:
             object.__setattr__(feature, "embeds", torch.zeros_like(feature.embeds))
-        blind = log_probabilities(trainer, model, batch)
+        blind = trainer.token_log_probabilities(batch)
     assert (seen - blind).abs().mean() > 0.05
 
 
@@ -157,7 +149,7 @@ def test_loss_by_hand(base, groups, tmp_path):
     batch = batch_of(trainer)
     loss = trainer._compute_loss(model, batch)
     with torch.no_grad():
-        logp = log_probabilities(trainer, model, batch)
+        logp = trainer.token_log_probabilities(batch)
     mask = batch["completion_mask"]
     by_hand = -(torch.exp(logp - logp) * batch["advantages"][:, None] * mask).sum() / mask.sum()
     assert loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
@@ -194,13 +186,11 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
         VisionFeatures(e.detach(), "", {"video_grid_thw": g})
         for e, g in zip(embeds, pixels["image_grid_thw"], strict=True)
     ]
-    ours._features = [still for still in stills for _ in range(4)]
+    features = [still for still in stills for _ in range(4)]
     prompts = batch["prompt_ids"].masked_fill(batch["prompt_ids"] == processor.image_token_id, processor.video_token_id)
     assert (prompts == processor.video_token_id).sum() == sum(len(e) for e in embeds) * 4
     kept = ("prompt_mask", "completion_ids", "completion_mask", "advantages", "num_items_in_batch")
-    loss = ours._compute_loss(
-        model, {"prompt_ids": prompts, "video_row": torch.arange(8), **{k: batch[k] for k in kept}}
-    )
+    loss = ours._compute_loss(model, {"prompt_ids": prompts, "video_features": features, **{k: batch[k] for k in kept}})
     loss.backward()
     assert loss.item() == pytest.approx(reference._compute_loss(model, batch).item(), abs=1e-6)
     assert max(g.abs().max() for g in expected.values()) > 1e-3
@@ -292,3 +282,67 @@ def test_groups_sampled_from_one_prefill_are_what_plain_generation_gives(base, w
         t.strip() for t in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     ]
     assert ours[::2] == plain and ours[1::2] == plain
+
+
+def test_kl_is_measured_against_the_model_that_was_passed_in(base, groups, tmp_path):
+    """A model that was changed in memory: on disk, under its name, lies another one."""
+    model, processor = base
+    with torch.no_grad():
+        for parameter in model.model.language_model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    started = copy.deepcopy(model)
+    config = settings(tmp_path, beta=0.5, max_steps=2, max_completion_length=8, learning_rate=1e-2, warmup_steps=0)
+    trainer = train_rarft(model, processor, groups, config, rewards=[thirds])
+    first, second = (row["kl"] for row in trainer.state.log_history if "kl" in row)
+    assert first == pytest.approx(0, abs=1e-6) and second > 1e-3
+    reference = trainer.accelerator.unwrap_model(trainer.ref_model)
+    assert all(torch.equal(p, q) for p, q in zip(reference.parameters(), started.parameters(), strict=True))
+    assert not any(p.requires_grad for p in reference.parameters())
+
+
+def thirds(completions, **_):
+    return [float(i % 3) for i in range(len(completions))]
+
+
+@pytest.mark.parametrize("reuse", [{"steps_per_generation": 2}, {"num_iterations": 2}, {}], ids=str)
+def test_an_evaluation_changes_nothing(base, groups, tmp_path, reuse):
+    """Other videos, another number of rows, in the middle of the passes over one generation: training is the same."""
+    model, processor = base
+    other = copy.deepcopy(model)
+    small = {
+        "per_device_train_batch_size": 4,
+        "num_generations": 2,
+        "max_completion_length": 8,
+        "max_steps": 4,
+        **reuse,
+    }
+    plain = train_rarft(model, processor, groups[:3], settings(tmp_path / "a", **small), rewards=[thirds])
+    evaluation = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 6}
+    trainer = build_trainer(
+        other, processor, groups[:3], settings(tmp_path / "b", **small, **evaluation), rewards=[thirds]
+    )
+    trainer.eval_dataset = refusal_dataset(groups[3:], "plain")
+    trainer.train()
+    assert len([row for row in trainer.state.log_history if "eval_reward" in row]) == 4
+    kept = ("loss", "grad_norm", "reward", "entropy")
+    logs = [[[row[k] for k in kept] for row in t.state.log_history if "reward" in row] for t in (plain, trainer)]
+    assert logs[0] == logs[1] and any(row[1] > 0 for row in logs[0])
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_later_passes_of_a_generation_see_their_own_videos(base, groups, tmp_path):
+    """At learning rate 0, the second pass over the same completions has the log-probabilities of the first."""
+    model, processor = base
+    config = settings(tmp_path, num_iterations=2, learning_rate=0.0, max_completion_length=16, num_generations=2)
+    trainer = build_trainer(model, processor, groups, config, rewards=[thirds])
+    trainer.eval_dataset = refusal_dataset(groups[3:], "plain")
+    model.train()
+    batch = trainer._prepare_inputs([trainer.train_dataset[i] for i in (0, 3, 4, 7) for _ in range(2)])
+    with torch.no_grad():
+        before = trainer.token_log_probabilities(batch)
+        model.eval()
+        trainer._prepare_inputs([trainer.eval_dataset[i] for i in (0, 1) for _ in range(2)])
+        model.train()
+        trainer._step = 1
+        again = trainer._prepare_inputs([])
+        torch.testing.assert_close(trainer.token_log_probabilities(again), before)

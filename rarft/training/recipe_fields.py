@@ -1,0 +1,232 @@
+"""Which fields a recipe may set. Each is used, or refused here by its name, before a model is loaded.
+
+Most fields of `trl.GRPOConfig` go to TRL and transformers as they are. Those that could change nothing, since
+`VideoGRPOTrainer` does that part itself or a recipe has no use for it, are in `REFUSED`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+import torch
+from peft import LoraConfig
+from transformers import GenerationConfig, Trainer, get_scheduler
+from trl import GRPOConfig, ModelConfig
+
+from rarft.errors import InputError
+from rarft.models.lora import check_same_adapter
+from rarft.upstream.of_transformers import loggers
+
+_VLLM = "completions are sampled in the trainer, which reads each prompt's video once; vLLM is not used"
+_EVALUATION = "a recipe only trains; measure the result with `rarft evaluate`"
+_QUANTIZED = "weights are not quantised here; save memory with LoRA, bfloat16 and gradient_checkpointing"
+_LOADING = "say it with dtype, attn_implementation and model_revision"
+_ROWS = "an epoch asks each video's relevant query and one irrelevant one; rarft.training.epochs draws the order"
+_REFERENCE = "a resumed run would lose the changed reference; KL is measured against the starting model"
+
+REFUSED: dict[str, str] = {
+    # ModelConfig
+    "lora_target_parameters": "the models here have no parameters outside of modules; use lora_target_modules",
+    "lora_task_type": "a recipe trains a causal language model",
+    "load_in_8bit": _QUANTIZED,
+    "load_in_4bit": _QUANTIZED,
+    "bnb_4bit_quant_type": _QUANTIZED,
+    "use_bnb_nested_quant": _QUANTIZED,
+    "bnb_4bit_quant_storage": _QUANTIZED,
+    # GRPOConfig: how completions are sampled
+    "use_transformers_continuous_batching": _VLLM,
+    "transformers_continuous_batching_config": _VLLM,
+    "use_transformers_paged": _VLLM,
+    "cache_implementation": "the answers to a prompt share one cache of its own kind",
+    "chat_template_kwargs": "prompt_style writes the prompts, the same in training and in inference",
+    "max_tool_calling_iterations": "the task has no tools",
+    "num_generations_eval": _EVALUATION,
+    # evaluation during training
+    "eval_strategy": _EVALUATION,
+    "eval_steps": _EVALUATION,
+    "eval_delay": _EVALUATION,
+    "eval_on_start": _EVALUATION,
+    "eval_do_concat_batches": _EVALUATION,
+    "eval_use_gather_object": _EVALUATION,
+    "eval_accumulation_steps": _EVALUATION,
+    "per_device_eval_batch_size": _EVALUATION,
+    "prediction_loss_only": _EVALUATION,
+    "include_for_metrics": _EVALUATION,
+    "batch_eval_metrics": _EVALUATION,
+    "load_best_model_at_end": _EVALUATION,
+    "metric_for_best_model": _EVALUATION,
+    "greater_is_better": _EVALUATION,
+    "bf16_full_eval": _EVALUATION,
+    "fp16_full_eval": _EVALUATION,
+    "label_names": _EVALUATION,
+    "do_train": "`rarft train` trains",
+    "do_eval": _EVALUATION,
+    "do_predict": _EVALUATION,
+    # which rows are asked
+    "dataloader_drop_last": _ROWS,
+    "train_sampling_strategy": _ROWS,
+    "length_column_name": _ROWS,
+    "remove_unused_columns": "the rewards read the columns",
+    "ignore_data_skip": "a resumed run would ask the rows of the epoch's beginning again",
+    "resume_from_checkpoint": "say `rarft train … --resume`",
+    # what the loss and the model do
+    "label_smoothing_factor": "GRPO's loss has no labels",
+    "average_tokens_across_devices": "TRL's loss counts the tokens of all processes itself",
+    "include_num_input_tokens_seen": "the log has num_tokens",
+    "model_init_kwargs": _LOADING,
+    "trust_remote_code": "no code of a model repository is run",
+    "router_aux_loss_coef": "the models here are not mixtures of experts",
+    "use_cache": "a training pass keeps no cache",
+    "use_liger_kernel": "the log-probabilities are computed by TRL's fused head",
+    "liger_kernel_config": "the log-probabilities are computed by TRL's fused head",
+    "torch_compile": "completions that share a prompt change the shapes of every step",
+    "torch_compile_backend": "completions that share a prompt change the shapes of every step",
+    "torch_compile_mode": "completions that share a prompt change the shapes of every step",
+    "sync_ref_model": _REFERENCE,
+    "ref_model_mixup_alpha": _REFERENCE,
+    "ref_model_sync_steps": _REFERENCE,
+    "log_multimodal": "the trainer logs texts only",
+}
+
+
+def refusal_of(name: str) -> str | None:
+    """Why a recipe must not set a field; None if it may."""
+    return _VLLM if name.startswith(("vllm_", "use_vllm")) else REFUSED.get(name)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"),
+    "importance_sampling_level": ("token", "sequence"),
+    "scale_rewards": ("group", "batch", "none"),
+    "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+}
+# Bounds, both allowed. What would otherwise fail at the first step, or do nothing.
+_TINY, _MOST = 1e-6, 2.0**31
+RANGES: dict[str, tuple[float, float]] = {
+    "temperature": (_TINY, _MOST),
+    "top_p": (_TINY, 1),
+    "top_k": (0, _MOST),
+    "min_p": (0, 1),
+    "repetition_penalty": (_TINY, _MOST),
+    "max_completion_length": (1, _MOST),
+    "top_entropy_quantile": (_TINY, 1),
+    "beta": (0, _MOST),
+    "epsilon": (0, _MOST),
+    "epsilon_high": (0, _MOST),
+    "delta": (_TINY, _MOST),
+    "num_iterations": (1, _MOST),
+    "steps_per_generation": (1, _MOST),
+    "gradient_accumulation_steps": (1, _MOST),
+    "per_device_train_batch_size": (1, _MOST),
+    "num_train_epochs": (_TINY, _MOST),
+    "learning_rate": (0, _MOST),
+    "max_grad_norm": (0, _MOST),
+    "logging_steps": (_TINY, _MOST),
+    "save_steps": (_TINY, _MOST),
+    "save_total_limit": (1, _MOST),
+    "lora_r": (1, _MOST),
+    "lora_alpha": (_TINY, _MOST),
+    "lora_dropout": (0, 1),
+}
+
+
+def check_fields(given: Collection[str], rewards: int, model_config: ModelConfig, config: GRPOConfig) -> None:
+    """Raises InputError, which names the field, for one that would change nothing and for one that cannot work.
+
+    given: the names that the recipe and the command line set. rewards: how many there are.
+    """
+    for settings in (model_config, config):
+        _check_types(given, settings)
+        for field in fields(settings):
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            reason = refusal_of(field.name)
+            if reason and field.name in given and getattr(settings, field.name) != default:
+                raise InputError(f"{field.name}: {reason}")
+    _check_values(model_config, config)
+    if config.max_steps <= 0 and config.max_steps != -1:
+        raise InputError(f"max_steps is {config.max_steps}; give the number of steps, or leave it to num_train_epochs")
+    if config.save_strategy == "best":
+        raise InputError(f"save_strategy: {_EVALUATION}")
+    if config.reward_weights is not None and len(config.reward_weights) != rewards:
+        raise InputError(f"reward_weights has {len(config.reward_weights)} numbers for {rewards} rewards")
+    unknown = set(config.generation_kwargs or {}) - set(vars(GenerationConfig()))
+    if unknown:
+        raise InputError(f"generation_kwargs: transformers' GenerationConfig has no {', '.join(sorted(unknown))}")
+    _check_optimizer(config)
+    _check_loggers(config)
+    _check_adapter(given, model_config)
+
+
+def _check_types(given: Collection[str], settings: ModelConfig | GRPOConfig) -> None:
+    """YAML has types of its own, and the parser converts texts only."""
+    for name, hint in get_type_hints(type(settings)).items():
+        kinds = set(get_args(hint)) or {hint}
+        value = getattr(settings, name) if name in given else None
+        if value is None or not kinds <= {int, float, bool, str, NoneType}:
+            continue
+        if type(value) not in kinds and not (float in kinds and type(value) is int):
+            names = " or ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
+            raise InputError(f"{name} is {value!r}; {names} was expected")
+
+
+def _check_values(model_config: ModelConfig, config: GRPOConfig) -> None:
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in choices:
+            raise InputError(f"{name} is {getattr(config, name)!r}; choose one of {', '.join(choices)}")
+    for name, (least, most) in RANGES.items():
+        value = getattr(config if hasattr(config, name) else model_config, name)
+        if value is not None and not least <= value <= most:
+            bounds = f"from {least:g} to {most:g}" if most < _MOST else f"of at least {least:g}"
+            raise InputError(f"{name} is {value}; a number {bounds} was expected")
+
+
+def _check_optimizer(config: GRPOConfig) -> None:
+    """Make the optimizer and its schedule once, of nothing: a package that is missing, or an argument that neither
+    has, shows here."""
+    try:
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(config)
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        special = {"scheduler_specific_kwargs": config.lr_scheduler_kwargs} if config.lr_scheduler_kwargs else {}
+        get_scheduler(config.lr_scheduler_type, optimizer, num_warmup_steps=1, num_training_steps=2, **special)
+    except (ImportError, ValueError, TypeError, RuntimeError) as error:
+        asked = f"optim {_text(config.optim)}, lr_scheduler_type {_text(config.lr_scheduler_type)}"
+        raise InputError(f"{asked}: {error}") from error
+
+
+def _text(choice: Any) -> str:
+    return getattr(choice, "value", choice)
+
+
+def _check_loggers(config: GRPOConfig) -> None:
+    known, installed = loggers()
+    for name in config.report_to:
+        if name not in known:
+            raise InputError(f"report_to: {name!r} is not known; choose from {', '.join(sorted(known))}, or none")
+        if name not in installed:
+            raise InputError(f"report_to: {name} is not installed; `pip install {name}`, or name another logger")
+
+
+LORA = {
+    "lora_r": "r",
+    "lora_alpha": "lora_alpha",
+    "lora_dropout": "lora_dropout",
+    "lora_target_modules": "target_modules",
+    "lora_modules_to_save": "modules_to_save",
+    "use_rslora": "use_rslora",
+    "use_dora": "use_dora",
+}  # what peft calls these fields
+
+
+def _check_adapter(given: Collection[str], config: ModelConfig) -> None:
+    """LoRA fields need a new adapter, or have to be those of the adapter that training continues."""
+    folder = Path(config.model_name_or_path or "")
+    chosen = {name: getattr(config, name) for name in LORA if name in given}
+    if chosen and not config.use_peft:
+        raise InputError(f"{', '.join(chosen)}: without use_peft: true no adapter is made")
+    if config.use_peft and (folder / "adapter_config.json").exists():
+        wanted = {LORA[name]: value for name, value in chosen.items()}
+        check_same_adapter(LoraConfig.from_pretrained(str(folder)), str(folder), wanted)
