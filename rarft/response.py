@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from rarft.denial import denies
 from rarft.errors import InputError
 from rarft.schema import Span, Verdict
-from rarft.segments import denies, read_answer
+from rarft.segments import read_answer
 
 NIL = "NIL"
 _TAGS = re.compile(r"<(/?)(think|answer|correction|correct)>")  # the paper writes <correct>

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from rarft.denial import denies
+from rarft.json_answers import without_json
 from rarft.schema import Span, Verdict
 
 
@@ -29,7 +31,7 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
     - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); or it has neither a time
       nor a word beyond "the event is in the video".
     """
-    text = unicodedata.normalize("NFKC", answer)
+    text = without_json(unicodedata.normalize("NFKC", answer))
     if not _DIGIT.search(text) and denies(text):
         return Verdict.REFUSES, ()  # most refusals: no need to look at each word
     tokens = _tokens(text)
@@ -37,37 +39,26 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
     pairs = list(_pairs(tokens))
     worded = _words_before(tokens)
     times = [place for place, token in enumerate(tokens) if token.kind is _Kind.TIME]
-    if wordless and not pairs and len(times) == 2 and not any(token.kind is _Kind.JUNK for token in tokens):
+    if wordless and not pairs and len(times) == 2 and not any(token.kind in _NO_BARE_PAIR for token in tokens):
         pairs = [_Pair(times[0], times[1], certain=True)]
-    claimed = [pair for pair in pairs if worded[pair.first][0] == worded[pair.second][1]]
-    if not claimed and not denies(text):
+    claimed = [pair for pair in pairs if worded[min(pair.places)][0] == worded[max(pair.places)][1]]
+    denied = denies(_QUOTED_NAME.sub(" ", text))
+    in_frames = _FRAME.search(text) and not any(tokens[place].unit or tokens[place].exact for place in times)
+    if not claimed and not denied:
         claimed = [pair for pair in pairs if pair.certain or _is_time(tokens, pair)]
-    if claimed:
-        spans = tuple(_span(tokens, pair) for pair in claimed if _is_possible(tokens, pair))
-        return (Verdict.GROUNDS, spans) if spans else (Verdict.UNREADABLE, ())
-    if wordless:
-        return (Verdict.REFUSES if _NO_SEGMENTS.fullmatch(text.strip()) else Verdict.UNREADABLE), ()
-    return Verdict.REFUSES, ()
+    if claimed and not in_frames:
+        spans = dict.fromkeys(_span(tokens, pair) for pair in claimed if _is_possible(tokens, pair))
+        return (Verdict.GROUNDS, tuple(spans)) if spans else (Verdict.UNREADABLE, ())
+    return (Verdict.UNREADABLE if wordless or (in_frames and not denied) else Verdict.REFUSES), ()
 
 
-# -- denial ------------------------------------------------------------------------------------------------------------
-
-_DENIAL = re.compile(
-    r"\b(?:no|not|none|never|nobody|nothing|nowhere|neither|nor|without|cannot|instead|rather|unlike|whereas|but|"
-    r"irrelevant|unrelated|mismatch\w{0,5}|mismatches|inconsisten\w{1,5}|absent|absence|missing|lacks?|fails?|unable|"
-    r"inappropriate|differs?|different|contradict\w{0,5}|wrong|incorrect|inaccurate|false|refuse|unanswerable|n/a|"
-    r"null|nil|sorry|nunca|ningún|ninguna|nadie|sin|não|nenhuma?|sem|pas|aucune?|jamais|kein\w{0,2}|nicht|nie|niemand|"
-    r"ohne|non|nessun\w?|не|нет|никто|ничего|без|لا|لم|ليس|لن|नहीं|không)\b"
-    r"|n['’]t\b|[没沒无無不未非]|ない|なかっ|なし|ません|없|않|아니|ไม่",
+_DIGIT = re.compile(r"\d")
+_FRAME = re.compile(r"\bframes?(?: number| index)?\W{0,4}\d", re.IGNORECASE)
+_QUOTED_NAME = re.compile(  # the event "a man without a hat", the sign "no entry"
+    r"\b(?:event|query|action|moment|scene|segment|sentence|sign|text|label|caption|says|saying|reads|reading)[\s:]{1,2}"
+    r"(?:\"[^\"\d\n]{1,200}\"|“[^”\d\n]{1,200}”|'[^'\d\n]{1,200}')",
     re.IGNORECASE,
 )
-_DIGIT = re.compile(r"\d")
-_NO_SEGMENTS = re.compile(r"\[\s*\]|\{\s*\}")
-
-
-def denies(text: str) -> bool:
-    """Whether a text says no to something: "not", "nobody", "instead", "unrelated", "没有", "ない" and their like."""
-    return _DENIAL.search(text) is not None
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------
@@ -81,6 +72,7 @@ class _Kind(Enum):
     CLOSE = auto()
     START = auto()  # the word start and its like
     END = auto()
+    LENGTH = auto()  # lasts, for, duration
     FILLER = auto()  # words that say nothing of their own: the, event, happens, about
     BREAK = auto()  # the end of a sentence or line
     GAP = auto()  # quotes, colons and other marks
@@ -113,9 +105,9 @@ _UNIT_SECONDS = [
 _FILLER = (
     "a an about action again all also an answer appears approx approximate approximately are around as ask asked "
     "asks at be been being believe best between briefly by ca can caption circa clearly clip closely "
-    "corresponding corresponds described description during event exactly exact final following for found footage "
+    "corresponding corresponds described description during event exactly exact final following found footage "
     "from given ground grounded grounding happen happened happening happens here i identified in interval is it "
-    "its json last lasts let localization localized located location mark matched matches matching me moment "
+    "its json last let localization localized located location mark matched matches matching me moment "
     "moments most my near nearly occur occurred occurring occurs of okay only or output part period place portion "
     "precisely predicted prediction queried query question range relevance relevant respectively result roughly "
     "scene seen segment segments sentence shown shows so span spans specified statement sure t take takes target "
@@ -130,6 +122,7 @@ _TOKEN = re.compile(
     r"até|до|إلى|à|et|und|y|al?(?=\s{0,3}\d))(?![^\W\d_])|[到至]|から|부터)"
     r"|(?P<start>(?<![^\W\d_])(?:start|begin|onset)(?:s|ning|ing|ed)?(?:_?time|_?sec(?:ond)?s?)?(?![^\W\d_])|began)"
     r"|(?P<end>(?<![^\W\d_])(?:end|finish|stop|offset|conclude)(?:s|ing|es|ed|d)?(?:_?time|_?sec(?:ond)?s?)?(?![^\W\d_]))"
+    r"|(?P<length>(?<![^\W\d_])(?:for|duration|last(?:s|ed|ing)|length(?=\W{0,3}\d))(?![^\W\d_]))"
     r"|(?P<unit>" + _UNIT + r")"
     r"|(?P<filler>(?<![^\W\d_])(?:" + "|".join(_FILLER.split()) + r")(?![^\W\d_]))"
     r"|(?P<comma>[,|、])|(?P<open>[(\[{])|(?P<close>[)\]}])|(?P<break>[.!?;。\n])"
@@ -154,6 +147,11 @@ _DECIMAL_COMMAS = re.compile(  # 4,2 - 9,6
     r"(\d{1,4}),(\d{1,2})(?![\d,])",
     re.IGNORECASE,
 )
+_ORDINALS = re.compile(  # from the 4th second to the 9th second, between the 4th and the 9th second
+    r"(?<![\d.:])(\d{1,5})(?:st|nd|rd|th)(?=(?:\s{0,3}(?:to|and|until|till|through|[-~])\s{0,3}(?:the\s{1,3})?"
+    r"\d{1,5}(?:st|nd|rd|th))?[-\s]{1,3}(?:sec(?:ond)?s?|min(?:ute)?s?)(?![^\W\d_]))",
+    re.IGNORECASE,
+)
 _PRIMES = re.compile(r"(?<!\d)(\d{1,3})['′’](\d{1,2})(?:[\"″”]|'')")  # 1'12"
 _ENUMERATION = re.compile(  # "1. 4.2 - 9.6", "Segment 2: 20 - 25"
     r"^[ \t]{0,8}\d{1,2}[.)][ \t]{1,4}(?=[\[({\"'*`]{0,3}(?:\d|start|from|between|segment))"
@@ -169,7 +167,7 @@ _SAME = {"count": _Kind.WORD, "minus": _Kind.JOINT, "unit": _Kind.FILLER}
 def _tokens(text: str) -> list[_Token]:
     text = text.translate(_MARKS)
     text = _ENUMERATION.sub(" ", _PRIMES.sub(r"\1:\2", _TAG.sub(" ", text)))
-    text = _DECIMAL_COMMAS.sub(r"\1.\2\3\4.\5", text)
+    text = _ORDINALS.sub(r"\1", _DECIMAL_COMMAS.sub(r"\1.\2\3\4.\5", text))
     tokens: list[_Token] = []
     place = 0
     while match := _TOKEN.match(text, place):
@@ -181,9 +179,17 @@ def _tokens(text: str) -> list[_Token]:
             place = unit.end() if unit else place
             value = _clock_seconds(word) if kind == "clock" else float(word) * (seconds or 1.0)
             _add_time(tokens, _Token(_Kind.TIME, word, value, seconds, exact=kind == "clock" or "." in word))
+        elif word == ")" and _is_repeated(tokens):
+            tokens[-3:] = [max(tokens[-3], tokens[-1], key=lambda time: "." in time.text)]
         elif not word.isspace() or word == "\n":
             tokens.append(_Token(_SAME.get(kind) or _Kind[kind.upper()], _MINUS if kind == "minus" else word.lower()))
     return tokens
+
+
+def _is_repeated(tokens: Sequence[_Token]) -> bool:
+    """Whether the last two times are one, written twice: `00:04 (4.2 s`."""
+    kinds = [token.kind for token in tokens[-3:]]
+    return kinds == [_Kind.TIME, _Kind.OPEN, _Kind.TIME] and abs(tokens[-1].value - tokens[-3].value) < 1
 
 
 def _unit_seconds(name: str) -> float:
@@ -200,10 +206,10 @@ def _add_time(tokens: list[_Token], time: _Token) -> None:
     if tokens and tokens[-1].text == _MINUS and not any(t.kind is _Kind.TIME for t in tokens[-2:-1]):
         tokens[-1] = _Token(_Kind.TIME, time.text, -time.value, time.unit, time.exact)
         return
-    # 1 min 5 s, 1 minute and 5 seconds
+    # 1 min 5 s, 1 minute and 5 seconds, 4s200ms
     back = 2 if tokens and tokens[-1].text in ("and", ",") else 1
     before = tokens[-back] if len(tokens) >= back else None
-    if before is not None and before.kind is _Kind.TIME and before.unit > time.unit > 0 and before.unit >= 60:
+    if before is not None and before.kind is _Kind.TIME and before.unit > time.unit > 0:
         del tokens[-back:]
         tokens.append(_Token(_Kind.TIME, before.text, before.value + time.value, time.unit, exact=True))
         return
@@ -215,15 +221,23 @@ def _add_time(tokens: list[_Token], time: _Token) -> None:
 
 @dataclass(frozen=True)
 class _Pair:
-    """The places of two times that make a segment. certain: by its form, such as brackets or `start … end`."""
+    """The places of two times that make a segment. certain: by its form, such as brackets or `start … end`.
+    lasts: the second is the length of the segment."""
 
     first: int
     second: int
     certain: bool = False
+    lasts: bool = False
+
+    @property
+    def places(self) -> tuple[int, int]:
+        return self.first, self.second
 
 
 _REACH = 16  # tokens between the two times of a segment, at the most
-_LIGHT = {_Kind.GAP, _Kind.FILLER, _Kind.OPEN, _Kind.CLOSE, _Kind.START, _Kind.END}
+_LIGHT = {_Kind.GAP, _Kind.FILLER, _Kind.OPEN, _Kind.CLOSE, _Kind.START, _Kind.END, _Kind.LENGTH}
+_NO_BARE_PAIR = {_Kind.JUNK, _Kind.LENGTH}
+_WHOLE = {"video", "clip", "footage"}
 
 
 def _pairs(tokens: Sequence[_Token]) -> Iterator[_Pair]:
@@ -248,6 +262,12 @@ def _pair(tokens: Sequence[_Token], first: int, second: int, between: Sequence[_
         return None
     if kinds == [_Kind.COMMA] and before[-1:] == [_Kind.OPEN] and _kind(tokens, second + 1) is _Kind.CLOSE:
         return _Pair(first, second, certain=True)
+    if _Kind.START in before and _is_length(between):
+        return _Pair(first, second, certain=True, lasts=True)
+    if _Kind.START in kinds and _is_length(tokens[max(0, first - 8) : first]):
+        return _Pair(second, first, certain=True, lasts=True)
+    if _is_length(between) and _Kind.WORD not in kinds:
+        return _Pair(first, second, lasts=True)
     if _Kind.START in before and _Kind.END in kinds and _Kind.START not in kinds:
         return _Pair(first, second, certain=True)
     if _only_joins(between):
@@ -260,9 +280,19 @@ def _kind(tokens: Sequence[_Token], place: int) -> _Kind | None:
 
 
 def _only_joins(between: Sequence[_Token]) -> bool:
-    return any(t.kind is _Kind.JOINT for t in between) and all(
-        t.kind is _Kind.JOINT or t.kind in _LIGHT for t in between
-    )
+    kinds = {token.kind for token in between}
+    return _Kind.JOINT in kinds and kinds <= _LIGHT | {_Kind.JOINT} and not _is_length(between)
+
+
+def _is_length(before: Sequence[_Token]) -> bool:
+    """Whether a time after these tokens is the length of an event: `lasts about`, `duration:`. That of the whole video
+    is none: `the video lasts`, `duration of the video`."""
+    for place in range(len(before) - 1, -1, -1):
+        if before[place].kind is _Kind.LENGTH:
+            return before[place - 1 : place] == [] or before[place - 1].text not in _WHOLE
+        if before[place].kind not in (_Kind.GAP, _Kind.FILLER, _Kind.OPEN) or before[place].text in _WHOLE:
+            return False
+    return False
 
 
 def _words_before(tokens: Sequence[_Token]) -> list[tuple[int, int]]:
@@ -288,8 +318,10 @@ def _is_time(tokens: Sequence[_Token], pair: _Pair) -> bool:
     a, b = tokens[pair.first], tokens[pair.second]
     if pair.first and tokens[pair.first - 1].text in _LASTING:
         return False
-    if a.unit or b.unit or (a.exact and b.exact):
-        return True
+    if a.unit or b.unit or (a.exact and b.exact) or pair.lasts:
+        return bool(a.unit or b.unit or (a.exact and b.exact))
+    if _is_year(a) and _is_year(b) and tokens[pair.first - 1].text not in ("from", "between"):
+        return False
     joint = next(t.text for t in tokens[pair.first + 1 : pair.second] if t.kind is _Kind.JOINT)
     if joint == "and" and not any(t.text == "between" for t in tokens[max(0, pair.first - 3) : pair.first]):
         return False
@@ -298,8 +330,14 @@ def _is_time(tokens: Sequence[_Token], pair: _Pair) -> bool:
     return a.value <= b.value and (after is None or (after.kind is not _Kind.WORD and after.text != "of"))
 
 
+def _is_year(time: _Token) -> bool:
+    return 1900 <= time.value < 2100
+
+
 def _seconds(tokens: Sequence[_Token], pair: _Pair) -> tuple[float, float]:
     a, b = tokens[pair.first], tokens[pair.second]
+    if pair.lasts:
+        return a.value, a.value + b.value
     shared = b.unit if b.unit and not a.unit and ":" not in a.text else 1.0  # 1 to 2 minutes
     return a.value * shared, b.value
 
