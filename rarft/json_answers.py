@@ -22,7 +22,8 @@ from rarft.schema import is_finite_number
 def without_json(text: str) -> str:
     """A text in which each JSON object or list is written out in plain words. Brackets that hold no JSON stay.
 
-    Takes time linear in the length of the text, and raises no error.
+    An object that gives no segment says what its texts say, and no where null, an empty list or `"found": false` stands
+    for the segment. Takes time linear in the length of the text, and raises no error.
     """
     parts, done = [], 0
     has_numbers = re.search(r"\d", text) is not None
@@ -39,7 +40,7 @@ def without_json(text: str) -> str:
 _PIECE = re.compile(
     r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
     r"|'[^'\\]*+(?:\\.[^'\\]*+)*+(?:'|\\?\Z)"
-    r"|[\[\]{}(),]|:|(?:[^\s;\"'\[\]{}(),:]|(?<=\d):(?=\d))++",
+    r"|“[^”]*+(?:”|\Z)|[\[\]{}(),:]|(?:[^\s;\"'“\[\]{}(),:]|(?<=\d):(?=\d))++",
     re.DOTALL,
 )
 _SCALAR = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d++)?|null|true|false|NaN|-?Infinity", re.ASCII)
@@ -84,7 +85,7 @@ def _as_json(piece: str) -> str:
         return piece
     if piece[0] == '"':
         return re.sub(r"[\x00-\x1f]", " ", piece)  # line breaks inside a string
-    return json.dumps(piece[1:-1].replace("\\'", "'") if piece[0] == "'" else piece)
+    return json.dumps(piece[1:-1].replace("\\'", "'") if piece[0] in "'“" else piece)
 
 
 # -- what a value says -------------------------------------------------------------------------------------------------
@@ -93,7 +94,10 @@ _OF = r"(?:t|time|timestamp|clip|segment|event|moment|window|scene|pred|predicte
 _START = re.compile(_OF + r"(?:start|begin|onset|from|st$)")
 _END = re.compile(_OF + r"(?:end|stop|finish|offset|until|till|ed$|to(?:time|sec|seconds)?$)")
 _LENGTH = re.compile(r"(?:duration|length|lasts)(?:s|sec|seconds)?$")
-_TIME = re.compile(r"$|.*(?:time|second|moment|segment|window|span|interval|range|clip|answer|result|start|end)")
+_TIME = re.compile(
+    rf"$|{_START.pattern}|{_END.pattern}|.*(?:time|second|moment|segment|window|span|interval|range|clip|answer|result"
+    r"|event|scene|match|predict|highlight)"
+)
 _MOMENT = re.compile(r"(?:time|timestamp|at)$")
 _MILLISECONDS = re.compile(r".*(?:ms|millis|milliseconds)$")
 _NO_TIME = re.compile(  # boxes, frames and counts are no times; a query is an echo; the closest segment is no answer
@@ -102,13 +106,14 @@ _NO_TIME = re.compile(  # boxes, frames and counts are no times; a query is an e
 )
 _CLAIM = re.compile(  # a key of true or false that says whether the event is in the video
     r"(?:is|has|event|query|moment|segment)*(?:relevant|found|exists?|match(?:es|ed)?|present|answerable|occurs|happens"
-    r"|detected|grounded|shown)(?:in(?:the)?video)?$"
+    r"|detected|grounded|shown|answer)(?:in(?:the)?video)?$"
 )
 _JOINT = re.compile(r"[-‐‑‒–—−~〜～→]+>?|,(?=\s)|\b(?:to|until|till|through|and)\b", re.IGNORECASE)
-_TIME_WORDS = frozenset(
-    "from to until till through and between at st nd rd th s sec secs second seconds m min mins minute minutes h hr "
-    "hour hours ms milliseconds 秒 分 초 분".split()
+_TIME_WORDS = (
+    "from to until till through and between at about around approximately roughly st nd rd th s sec secs second "
+    "seconds m min mins minute minutes h hr hour hours ms milliseconds 秒 分 초 분"
 )
+_OTHER_WORD = re.compile(rf"(?<![^\W\d_])(?!(?:{'|'.join(_TIME_WORDS.split())})(?![^\W\d_]))[^\W\d_]", re.IGNORECASE)
 
 
 @dataclass
@@ -134,7 +139,7 @@ def _findings(value: Any) -> _Findings:
     waiting = [("", value)]
     while waiting:  # a stack: values may be nested deeper than Python calls
         key, node = waiting.pop()
-        if isinstance(node, Mapping):
+        if isinstance(node, Mapping) and node:
             waiting += reversed(_read_object(node, found))
         elif isinstance(node, list) and node:
             waiting += reversed(_read_list(key, node, found))
@@ -149,6 +154,7 @@ _Items = list[tuple[str, Any]]
 def _read_object(node: Mapping[str, Any], found: _Findings) -> _Items:
     """Adds the segment that an object's own keys give. Returns what is left to be read."""
     found.has_object = True
+    found.segments += [key for key in node if _time_count(key) > 1]  # {"00:04 - 00:09": "a man opens the door"}
     items = [(key, child) for key, child in node.items() if not _NO_TIME.match(_name(key))]
     if any(_CLAIM.match(_name(key)) and _is_no(child) for key, child in items):
         found.empty = True
@@ -166,8 +172,9 @@ def _read_object(node: Mapping[str, Any], found: _Findings) -> _Items:
 
 
 def _read_list(key: str, node: list[Any], found: _Findings) -> _Items:
-    times = [_time(child) for child in node] if len(node) == 2 else []
-    if not all(times) or not times:
+    scored = len(node) == 3 and isinstance(node[2], float) and 0 <= node[2] <= 1  # [start, end, score]
+    times = [_time(child) for child in node[:2]] if scored or len(node) == 2 else [""]
+    if not all(times):
         return [(key, child) for child in node]
     found.segments.append(f"[{times[0]}, {times[1]}]")
     return []
@@ -199,8 +206,8 @@ def _times_of(items: _Items, pattern: re.Pattern[str]) -> list[str]:
     """The time, or the times in a list, under the first key that matches and has any."""
     for key, child in items:
         name = _name(key)
-        times = [_time(one, name) for one in (child if isinstance(child, list) else [child])]
-        if pattern.match(name) and times and all(times):
+        leaves = child if isinstance(child, list) else [child]
+        if pattern.match(name) and leaves and all(times := [_time(leaf, name) for leaf in leaves]):
             return times
     return []
 
@@ -217,6 +224,6 @@ def _time(leaf: Any, name: str = "") -> str:
 
 def _time_count(text: str) -> int:
     """How many times a text gives that has no other words: 2 in `4.2 - 9.6 s`."""
-    if any(word.lower() not in _TIME_WORDS for word in re.findall(r"[^\W\d_]+", text)):
+    if _OTHER_WORD.search(text):
         return 0
     return sum(re.search(r"\d", part) is not None for part in _JOINT.split(text))

@@ -1,9 +1,10 @@
 """An answer in words → what it claims: a segment of the video, a refusal, or nothing that can be read.
 
 One reader for rewards and evaluation. It takes the styles in which video language models answer: `4.2 to 9.6`,
-`[(4.2, 9.6)]`, `00:04 - 00:09`, `{"start": 4.2, "end": 9.6}`, `from 1 min 5 s to 1 min 9 s`, several windows, Markdown,
-dashes and digits of any script, and sentences such as `The man opens the door from 4.2 to 9.6 seconds.` A refusal that
-cites times stays a refusal. All of it runs in time linear in the length of the text.
+`[(4.2, 9.6)]`, `00:04 - 00:09`, `{"start": 4.2, "end": 9.6}`, `from 1 min 5 s to 1 min 9 s`, `starts at the 4th second
+and lasts 5 s`, several windows, Markdown, JSON (`rarft.json_answers`), dashes and digits of any script, and sentences
+such as `The man opens the door from 4.2 to 9.6 seconds.` A refusal that cites times stays a refusal. All of it runs in
+time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
     """What an answer claims, and the segments that it gives, in seconds, in the order in which they are written.
 
     - GROUNDS: it gives at least one segment that can be, `0 <= start <= end`. A sentence that consists of a segment
-      and words such as "the event happens from" always counts. In other prose a segment counts if it is one of time
-      (`from 4.2 to 9.6 seconds`, not `2 to 3 people`) and the answer denies nothing.
-    - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door". What it cannot
-      recognise: a denial that belongs to somebody in the video ("the person without a hat enters from 3 to 7 s" reads
-      as a refusal), and years ("the text on the screen reads 2019-2020" reads as a segment).
-    - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); or it has neither a time
-      nor a word beyond "the event is in the video".
+      and words such as "the event happens from" always counts, and so does JSON with a segment, whatever its labels
+      say. In other prose a segment counts if it is one of time (`from 4.2 to 9.6 seconds`, not `2 to 3 people`) and
+      the answer denies nothing outside of a quoted name (`the sign "no entry"`). A segment that is repeated counts
+      once.
+    - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door"; or it is JSON with
+      null or an empty list where segments belong. What it cannot recognise: a denial that belongs to somebody in the
+      video ("the person without a hat enters from 3 to 7 s" reads as a refusal), and numbers in words ("from four to
+      nine seconds" reads as a refusal).
+    - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); it gives frames, whose
+      times depend on the video; or it has neither a time nor a word beyond "the event is in the video".
     """
     text = without_json(unicodedata.normalize("NFKC", answer))
     if not _DIGIT.search(text) and denies(text):
@@ -43,7 +47,7 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
         pairs = [_Pair(times[0], times[1], certain=True)]
     claimed = [pair for pair in pairs if worded[min(pair.places)][0] == worded[max(pair.places)][1]]
     denied = denies(_QUOTED_NAME.sub(" ", text))
-    in_frames = _FRAME.search(text) and not any(tokens[place].unit or tokens[place].exact for place in times)
+    in_frames = _FRAMES.search(text) and not any(tokens[place].unit or tokens[place].exact for place in times)
     if not claimed and not denied:
         claimed = [pair for pair in pairs if pair.certain or _is_time(tokens, pair)]
     if claimed and not in_frames:
@@ -53,10 +57,13 @@ def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
 
 
 _DIGIT = re.compile(r"\d")
-_FRAME = re.compile(r"\bframes?(?: number| index)?\W{0,4}\d", re.IGNORECASE)
+_FRAMES = re.compile(  # frames 120-288, from frame 120 to frame 288
+    r"\bframes?(?: number| index)?\W{0,4}\d{1,9}(?:\W|to|and|until|through|end|frame|number|index){1,24}\d",
+    re.IGNORECASE,
+)
 _QUOTED_NAME = re.compile(  # the event "a man without a hat", the sign "no entry"
     r"\b(?:event|query|action|moment|scene|segment|sentence|sign|text|label|caption|says|saying|reads|reading)[\s:]{1,2}"
-    r"(?:\"[^\"\d\n]{1,200}\"|“[^”\d\n]{1,200}”|'[^'\d\n]{1,200}')",
+    r"(?:\"[^\"\d\n]{1,200}\"|“[^”\d\n]{1,200}”|'[^'\d\n]{1,200}'(?!\w))",
     re.IGNORECASE,
 )
 
@@ -243,13 +250,17 @@ _WHOLE = {"video", "clip", "footage"}
 def _pairs(tokens: Sequence[_Token]) -> Iterator[_Pair]:
     times = [place for place, token in enumerate(tokens) if token.kind is _Kind.TIME]
     i = 0
+    last = _Pair(-1, -1)
     while i + 1 < len(times):
         first, second = times[i], times[i + 1]
         between = tokens[first + 1 : second]
         pair = _pair(tokens, first, second, between) if len(between) <= _REACH else None
+        if pair and pair.first > pair.second and i and last.second == times[i - 1] and not last.lasts:
+            pair = None  # the length of the segment before it: start 4, end 9, duration 5; start 20, …
         chained = pair and i + 2 < len(times) and not pair.certain and _only_joins(tokens[second + 1 : times[i + 2]])
         if pair and not (chained and (i + 3 >= len(times) or not _only_joins(tokens[times[i + 2] + 1 : times[i + 3]]))):
             yield pair
+            last = pair
             i += 2
         else:
             i += 1 + bool(chained)
@@ -262,12 +273,10 @@ def _pair(tokens: Sequence[_Token], first: int, second: int, between: Sequence[_
         return None
     if kinds == [_Kind.COMMA] and before[-1:] == [_Kind.OPEN] and _kind(tokens, second + 1) is _Kind.CLOSE:
         return _Pair(first, second, certain=True)
-    if _Kind.START in before and _is_length(between):
-        return _Pair(first, second, certain=True, lasts=True)
-    if _Kind.START in kinds and _is_length(tokens[max(0, first - 8) : first]):
+    if _is_length(between) and kinds.count(_Kind.WORD) <= (_Kind.START in before):  # starts at 4 and has a length of 5
+        return _Pair(first, second, certain=_Kind.START in before, lasts=True)
+    if _Kind.START in kinds and _Kind.WORD not in kinds and _is_length(tokens[max(0, first - 8) : first]):
         return _Pair(second, first, certain=True, lasts=True)
-    if _is_length(between) and _Kind.WORD not in kinds:
-        return _Pair(first, second, lasts=True)
     if _Kind.START in before and _Kind.END in kinds and _Kind.START not in kinds:
         return _Pair(first, second, certain=True)
     if _only_joins(between):
@@ -289,7 +298,7 @@ def _is_length(before: Sequence[_Token]) -> bool:
     is none: `the video lasts`, `duration of the video`."""
     for place in range(len(before) - 1, -1, -1):
         if before[place].kind is _Kind.LENGTH:
-            return before[place - 1 : place] == [] or before[place - 1].text not in _WHOLE
+            return place == 0 or before[place - 1].text not in _WHOLE
         if before[place].kind not in (_Kind.GAP, _Kind.FILLER, _Kind.OPEN) or before[place].text in _WHOLE:
             return False
     return False
@@ -318,9 +327,10 @@ def _is_time(tokens: Sequence[_Token], pair: _Pair) -> bool:
     a, b = tokens[pair.first], tokens[pair.second]
     if pair.first and tokens[pair.first - 1].text in _LASTING:
         return False
-    if a.unit or b.unit or (a.exact and b.exact) or pair.lasts:
-        return bool(a.unit or b.unit or (a.exact and b.exact))
-    if _is_year(a) and _is_year(b) and tokens[pair.first - 1].text not in ("from", "between"):
+    timed = bool(a.unit or b.unit or (a.exact and b.exact))
+    if timed or pair.lasts:
+        return timed
+    if _is_year(a) and _is_year(b) and tokens[max(0, pair.first - 1)].text not in ("from", "between"):
         return False
     joint = next(t.text for t in tokens[pair.first + 1 : pair.second] if t.kind is _Kind.JOINT)
     if joint == "and" and not any(t.text == "between" for t in tokens[max(0, pair.first - 3) : pair.first]):
