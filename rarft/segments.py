@@ -273,11 +273,13 @@ def _pair(tokens: Sequence[_Token], first: int, second: int, between: Sequence[_
         return None
     if kinds == [_Kind.COMMA] and before[-1:] == [_Kind.OPEN] and _kind(tokens, second + 1) is _Kind.CLOSE:
         return _Pair(first, second, certain=True)
-    if _is_length(between) and kinds.count(_Kind.WORD) <= (_Kind.START in before):  # starts at 4 and has a length of 5
-        return _Pair(first, second, certain=_Kind.START in before, lasts=True)
+    started = _Kind.START in before
+    if _is_length(between) and kinds.count(_Kind.WORD) <= started:  # starts at 4 s and has a duration of 5 s
+        counted = not tokens[second].unit and _kind(tokens, second + 1) is _Kind.WORD  # for 3 people
+        return _Pair(first, second, certain=started and not counted, lasts=True)
     if _Kind.START in kinds and _Kind.WORD not in kinds and _is_length(tokens[max(0, first - 8) : first]):
         return _Pair(second, first, certain=True, lasts=True)
-    if _Kind.START in before and _Kind.END in kinds and _Kind.START not in kinds:
+    if started and _Kind.END in kinds and _Kind.START not in kinds:
         return _Pair(first, second, certain=True)
     if _only_joins(between):
         return _Pair(first, second)
