@@ -21,7 +21,7 @@ HELP = "Make hard-irrelevant queries from grounding annotations."
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    formats = "Charades-STA, ActivityNet, QVHighlights, TVGBench or JSON Lines annotations"
+    formats = "annotations of Charades-STA, ActivityNet, QVHighlights or other layouts (rarft/hivtg/annotations.py)"
     add("data", type=Path, help=f"a folder from `world`; or {formats}")
     add("--out", required=True, type=output_file, help="JSON Lines file; an interrupted run resumes")
     add("--model", help="annotations: the chat model that edits; for a world folder none is needed")

@@ -20,11 +20,11 @@ def add_arguments(command: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     from rarft.encoder import default_encoder
-    from rarft.hivtg.official import read_released
+    from rarft.hivtg.official import released_samples
     from rarft.hivtg.statistics import statistics
 
     encoder = default_encoder() if options.similarity else None
-    files = {path: read_released(path).samples for path in options.files}
+    files = {path: released_samples(path) for path in options.files}
     empty = [str(path) for path, samples in files.items() if not samples]
     if empty:
         raise InputError(f"{empty[0]}: no query that can be used")

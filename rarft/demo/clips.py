@@ -29,4 +29,5 @@ def videos_of(data: Path | None, folder: Path | None) -> dict[str, Video]:
 
 
 def _title(crop: Crop, queries: list[Sample]) -> str:
-    return f"{Path(crop.video).stem}, {queries[0].duration:g} s"
+    seconds, part = queries[0].duration, "" if crop.start is None else f", from {crop.start:g} s"
+    return Path(crop.video).stem + (f", {seconds:g} s" if seconds else "") + part

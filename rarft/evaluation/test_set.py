@@ -14,7 +14,7 @@ from rarft.files import lines_of
 from rarft.hivtg.official import iter_rows, read_released
 from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample
-from rarft.video.find import find_video
+from rarft.video.find import base_name, find_video
 from rarft.world.dataset import story_from_json
 from rarft.world.scenes import Story
 
@@ -85,6 +85,6 @@ def locate(sample: Sample, folder: Path) -> Sample:
     """The sample with its video's path under `folder`. Raises MissingFileError."""
     path = find_video(folder, sample.video)
     if path is None:
-        missing = folder / Path(sample.video).name
+        missing = folder / base_name(sample.video)
         raise MissingFileError(f"{missing}: the video of the query {sample.query!r} is not there")
     return dataclasses.replace(sample, video=str(path))

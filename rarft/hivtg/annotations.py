@@ -3,12 +3,25 @@
 | layout | one entry |
 |---|---|
 | Charades-STA, text | `AO8RW 0.0 6.9##a person is putting a book on a shelf.` |
-| ActivityNet Captions, JSON | `{"v_x": {"duration": 82.7, "timestamps": [[0.8, 19.9]], "sentences": ["…"]}}` |
-| QVHighlights, JSON Lines | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
-| your own, JSON Lines | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}` |
-| TVGBench, JSON | `[{"path": "…", "question": "…", "answer": "13.4-28", "start": null, "end": null, "duration": 30}]` |
+| ActivityNet Captions | `{"v_x": {"duration": 82.7, "timestamps": [[0.8, 19.9]], "sentences": ["…"]}}` |
+| YouCook2 | `{"database": {"v_x": {"duration": 82.7, "annotations": [{"segment": [1, 4], "sentence": "…"}]}}}` |
+| Ego4D NLQ | `{"videos": [{"clips": [{"clip_uid": "…", "annotations": [{"language_queries": [EGO4D_QUERY]}]}]}]}` |
+| QVHighlights | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
+| Time-R1 | `{"video": "…", "sentence": "…", "duration": 30.1, "timestamp": [2, 5.5], "video_start": null, …}` |
+| TVGBench | `{"path": "…", "question": "…", "answer": "13.4-28", "start": null, "end": null, "duration": 30}` |
+| your own | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}`, or `"spans": [[2, 5.5], [8, 9]]` |
 
-To add one, put a `Format` into `FORMATS`, here or from your own code.
+An EGO4D_QUERY is `{"query": "…", "clip_start_sec": 1, "clip_end_sec": 4}`. The last four layouts are rows: of JSON
+Lines, of a JSON array, or one object alone. Keys tell the layouts apart.
+
+A row may be about a part of its video file. `start` and `end` (or `video_start` and `video_end`, `clip_start` and
+`clip_end`) are seconds of the file. The segments of the row count from the start of the part, as in TVGBench. The
+`duration` of such a row may be that of the part or of the file; `Sample.duration` is that of the part.
+
+The video of an Ego4D query is its clip, `CLIP_UID.mp4`: the times of the query count from the start of the clip.
+`Sample.extra` has the `video_uid`.
+
+To add a layout, put a `Format` into `FORMATS`, here or from your own code.
 """
 
 from __future__ import annotations
@@ -17,16 +30,24 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
 from rarft.files import open_text, parse_json, read_json
-from rarft.hivtg.official import Problem, span_of
+from rarft.hivtg.official import Problem, outside_part, span_of
+from rarft.hivtg.rows import PART_KEYS, part_of, value_of
 from rarft.schema import Sample, Span, is_finite_number
 
 _CHARADES = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s*##(.*)")
 _TVGBENCH_ANSWER = re.compile(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*")
+_ROWS = (  # the keys of a row: of its video, its query and its segments; one of each
+    (("video", "vid"), ("query",), ("span", "spans", "relevant_windows")),
+    (("video",), ("sentence",), ("timestamp", "segment")),
+    (("path",), ("question",), ("answer",)),
+)
+_RECOGNISED_WITHIN = 1000  # entries: those before may be broken
 Report = Callable[[Problem], None]
 
 
@@ -36,35 +57,47 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
     Text and JSON Lines are read line by line, in constant memory; JSON is read whole. `Sample.extra` keeps the keys
     that have no field. An entry that cannot be used is handed to `report`, and the rest is read.
 
-    Args: allow_empty: take segments that end where they begin, too. TVGBench has eleven: a label that copied one is
-        right to
-            do so, but nothing can be grounded in them.
+    Args:
+        allow_empty: take segments that end where they begin, or lie outside the video, too. TVGBench has eleven empty
+            ones: a label that copied one is right to do so, but nothing can be grounded in them.
 
     Raises MissingFileError, or InputError if the layout is not one of the above.
     """
     path = Path(path)
-    with open_text(path) as file:
-        first = next((line for line in file if line.strip()), "").strip()
+    form = _format_of(path)
+    for entry in form.entries(path):
+        yield from read_entry(path, report, partial(form.sample, allow_empty=allow_empty), entry)
+
+
+def _format_of(path: Path) -> Format:
     for form in FORMATS:
-        if form.matches(first):
-            for entry in form.entries(path):
-                yield from read_entry(path, report, partial(form.sample, allow_empty=allow_empty), entry)
-            return
+        if any(form.matches(entry) for _, entry in islice(form.entries(path), _RECOGNISED_WITHIN)):
+            return form
     names = ", ".join(form.name for form in FORMATS)
-    raise InputError(f"{path}: no layout that is known ({names}); see the table in rarft/hivtg/annotations.py")
+    raise InputError(
+        f"{path}: no layout that is known ({names}){_first_of(path)}; see the table in rarft/hivtg/annotations.py"
+    )
+
+
+def _first_of(path: Path) -> str:
+    """What an unknown file of JSON begins with."""
+    first = next((row for _, row in json_rows(path)), None)
+    if isinstance(first, dict):
+        return f"; its first entry has the keys {', '.join(first)}"[:200]
+    return "" if first is None else f"; its first entry: {str(first)[:100]}"
 
 
 @dataclass(frozen=True)
 class Format:
     """A layout of annotation files.
 
-    matches: tells it by the first line of a file that is not empty.
-    entries: the entries of a file, each with its number from 0.
+    matches: whether an entry is of this layout. A file is, if one of its first thousand entries is.
+    entries: the entries of a file, each with its number from 0; none if the file cannot be of this layout.
     sample: an entry → a relevant sample; raises ValueError, KeyError or TypeError for one that cannot be used.
     """
 
     name: str
-    matches: Callable[[str], bool]
+    matches: Callable[[Any], bool]
     entries: Callable[[Path], Iterator[tuple[int, Any]]]
     sample: Callable[..., Sample]
 
@@ -77,17 +110,84 @@ def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line.strip()
 
 
-def _json_entries(path: Path) -> Iterator[tuple[int, Any]]:
-    """The rows of an array (TVGBench); or the sentences of an object of videos (ActivityNet Captions), each with its
-    place."""
-    data = read_json(path)
-    if isinstance(data, list):
-        yield from enumerate(data)
-        return
-    for number, (name, video) in enumerate(data.items()):
-        sentences = video.get("sentences") if isinstance(video, dict) else None
-        for position in range(len(sentences) if isinstance(sentences, list) else 1):
-            yield number, (name, video, position)
+def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """The rows of JSON Lines, an array or an object, each with its number, or that of its video; none of another file.
+
+    A row that cannot be read is an InputError that says why.
+    """
+    lines = [line for _, line in islice(lines_with_numbers(path), 2)]
+    by_line = [isinstance(_parsed(line), dict) for line in lines] if len(lines) == 2 else [False]
+    if not by_line[0]:
+        try:
+            data = read_json(path)
+        except InputError:
+            if not any(by_line) and "".join(lines).startswith(("[", "{")):
+                raise  # JSON was meant
+        else:
+            yield from enumerate(data) if isinstance(data, list) else _rows_of_object(data)
+            return
+    if any(by_line):
+        yield from ((number, _parsed(line)) for number, line in lines_with_numbers(path))
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return parse_json(line, "the line")
+    except InputError as error:
+        return error
+
+
+def _rows_of_object(data: Any) -> Iterator[tuple[int, Any]]:
+    if not isinstance(data, dict) or is_row(data):
+        yield 0, data
+    elif isinstance(data.get("database"), dict):
+        for number, (name, video) in enumerate(data["database"].items()):
+            for found in _listed("annotations", video):
+                yield number, _joined(_without(video, "annotations"), {"video": name}, found)
+    elif isinstance(data.get("videos"), list):
+        for number, video in enumerate(data["videos"]):
+            for clip in _listed("clips", video):
+                yield from ((number, row) for row in _ego4d_rows(video, clip))
+    else:
+        for number, (name, video) in enumerate(data.items()):
+            pairs = zip_longest(_listed("sentences", video), _listed("timestamps", video))
+            for sentence, timestamp in pairs:
+                own = {"video": name, "sentence": sentence, "timestamp": timestamp}
+                yield number, _joined(_without(video, "sentences", "timestamps"), own)
+
+
+def _ego4d_rows(video: dict, clip: Any) -> Iterator[Any]:
+    """The queries of a clip, whose times count from its start."""
+    for annotation in _listed("annotations", clip):
+        for query in _listed("language_queries", annotation):
+            row = _joined(_without(annotation, "language_queries"), query)
+            if isinstance(row, dict):
+                bounds = clip.get("video_start_sec"), clip.get("video_end_sec")
+                row["span"] = [row.pop("clip_start_sec", None), row.pop("clip_end_sec", None)]
+                row |= {"video": clip.get("clip_uid"), "video_uid": video.get("video_uid")}
+                if all(map(is_finite_number, bounds)):
+                    row["duration"] = bounds[1] - bounds[0]
+            yield row
+
+
+def _listed(key: str, holder: Any) -> list:
+    """The list under a key; an error in its place if there is none."""
+    value = holder.get(key) if isinstance(holder, dict) else None
+    return value if isinstance(value, list) else [InputError(f"a list `{key}` was expected")]
+
+
+def _without(holder: Any, *keys: str) -> dict:
+    return {key: value for key, value in holder.items() if key not in keys} if isinstance(holder, dict) else {}
+
+
+def _joined(*parts: Any) -> Any:
+    """The keys of objects in one; the first that is not an object, or holds an error, otherwise."""
+    row: dict = {}
+    for part in parts:
+        if not isinstance(part, dict):
+            return part
+        row |= part
+    return next((value for value in row.values() if isinstance(value, InputError)), row)
 
 
 def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry: tuple[int, Any]) -> Iterator[Sample]:
@@ -108,17 +208,13 @@ def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry
 
 
 def _wrong_field(sample: Sample) -> tuple[str, str] | None:
-    """Field and message of what no JSON type of a sample should be."""
+    """Field and message of what should be text and is not."""
     for name in ("video", "query"):
         value = getattr(sample, name)
-        if not isinstance(value, str) or not value.strip():
-            return name, "empty" if value in ("", None) or isinstance(
-                value, str
-            ) else f"text was expected, got {value!r}"
-    for name in ("duration", "start", "end"):
-        value = getattr(sample, name)
-        if value is not None and not (is_finite_number(value) and value >= 0):
-            return name, f"a finite number of seconds was expected, got {value!r}"
+        if not isinstance(value, str):
+            return name, f"text was expected, got {value!r}"
+        if not value.strip():
+            return name, "empty"
     return None
 
 
@@ -131,6 +227,10 @@ def checked_segment(value: Any, allow_empty: bool = False) -> Span:
     return span
 
 
+def _is_charades(line: str) -> bool:
+    return not line.startswith(("[", "{")) and bool(_CHARADES.fullmatch(line))  # `##` may stand in JSON, too
+
+
 def _charades(line: str, *, allow_empty: bool) -> Sample:
     match = _CHARADES.fullmatch(line)
     if match is None:
@@ -138,57 +238,61 @@ def _charades(line: str, *, allow_empty: bool) -> Sample:
     return Sample(match[1], match[4].strip(), [checked_segment([float(match[2]), float(match[3])], allow_empty)])
 
 
-def _has_a_query(line: str) -> bool:
-    try:
-        row = parse_json(line, "")
-    except InputError:
-        return False  # the first line of an indented JSON file
-    return isinstance(row, dict) and "query" in row
+def is_row(row: Any) -> bool:
+    """Whether a JSON value has a video, a query and segments under the keys of one layout."""
+    return isinstance(row, dict) and len(_ROWS[0]) == max(_keys_there(row, layout) for layout in _ROWS)
 
 
-def _query_row(line: str, *, allow_empty: bool) -> Sample:
-    row = parse_json(line, "the line")
-    video = row["video"] if "video" in row else row["vid"]
-    windows = [row["span"]] if "span" in row else row["relevant_windows"]
-    known = {"video", "vid", "query", "duration", "span", "relevant_windows"}
-    extra = {k: v for k, v in row.items() if k not in known}
-    return Sample(
+def _keys_there(row: dict, layout: tuple[tuple[str, ...], ...]) -> int:
+    return sum(any(name in row for name in names) for names in layout)
+
+
+def row_sample(row: Any, *, allow_empty: bool) -> Sample:
+    """The sample of a row. Raises KeyError for a key that is missing, and ValueError for other things that are wrong,
+    `allow_empty` or not: two keys that differ, a part that is empty or not in its video."""
+    if isinstance(row, InputError):
+        raise row
+    if not isinstance(row, dict):
+        raise TypeError(f"an object was expected, got {type(row).__name__}")
+    layout = max(_ROWS, key=partial(_keys_there, row))
+    video, query, windows = (value_of(row, names) for names in layout)
+    for value, names in zip((video, query, windows), layout, strict=True):
+        if value is None:
+            raise KeyError(names[0])
+    start, end, duration = part_of(row)
+    used = {"duration", *PART_KEYS, *(name for names in layout for name in names)}
+    sample = Sample(
         video,
-        row["query"],
-        [checked_segment(w, allow_empty) for w in windows],
-        duration=row.get("duration"),
-        extra=extra,
+        query.strip() if isinstance(query, str) else query,
+        [checked_segment(window, allow_empty) for window in _windows(windows, layout[2])],
+        duration=duration,
+        start=start,
+        end=end,
+        extra={key: value for key, value in row.items() if key not in used},
     )
+    late = next((span for span in sample.spans if duration is not None and span.start >= duration), None)
+    outside = outside_part(sample) or (late and f"the segment {late} s starts after the {duration:g} s of the video")
+    if outside and not allow_empty:
+        raise ValueError(outside)
+    return sample
 
 
-def _json_sample(entry: Any, *, allow_empty: bool) -> Sample:
-    return _activitynet(entry, allow_empty) if isinstance(entry, tuple) else _tvgbench(entry, allow_empty)
-
-
-def _activitynet(entry: tuple[str, dict, int], allow_empty: bool) -> Sample:
-    name, video, position = entry
-    span = checked_segment(video["timestamps"][position], allow_empty)
-    return Sample(name, video["sentences"][position].strip(), [span], duration=video["duration"])
-
-
-def _tvgbench(row: dict, allow_empty: bool) -> Sample:
-    match = _TVGBENCH_ANSWER.fullmatch(row["answer"])
-    if match is None:
-        raise ValueError(f"an answer `START-END` was expected, got {row['answer']!r}")
-    known = {"path", "question", "answer", "start", "end", "duration"}
-    return Sample(
-        row["path"],
-        row["question"],
-        [checked_segment([float(match[1]), float(match[2])], allow_empty)],
-        duration=row["duration"],
-        start=row["start"],
-        end=row["end"],
-        extra={k: v for k, v in row.items() if k not in known},
-    )
+def _windows(value: Any, names: tuple[str, ...]) -> list:
+    if names == ("answer",):
+        match = _TVGBENCH_ANSWER.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
+            raise ValueError(f"an answer `START-END` was expected, got {value!r}")
+        return [[float(match[1]), float(match[2])]]
+    several = isinstance(value, list) and value and isinstance(value[0], list)
+    return value if several else [value]
 
 
 FORMATS = [
-    Format("Charades-STA", lambda first: bool(_CHARADES.fullmatch(first)), lines_with_numbers, _charades),
-    Format("JSON Lines with `query`", _has_a_query, lines_with_numbers, _query_row),
-    Format("ActivityNet Captions or TVGBench", lambda first: first.startswith(("[", "{")), _json_entries, _json_sample),
+    Format("Charades-STA", _is_charades, lines_with_numbers, _charades),
+    Format(
+        "ActivityNet Captions, YouCook2, Ego4D NLQ, QVHighlights, Time-R1, TVGBench, rows with video, query and span",
+        is_row,
+        json_rows,
+        row_sample,
+    ),
 ]

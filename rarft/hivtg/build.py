@@ -36,8 +36,11 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
     with AnnotationIndex() as index:
         total = index.add(samples)
         for path, query in ((output, "query_text"), (rejected_path, "query")):
-            index.mark_done(_key(row["video"], row[query], row["timestamp"]) for row in iter_json_lines(path))
-        todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0])))
+            index.mark_done(
+                _key(row["video"], row[query], row["timestamp"], row.get("video_start"), row.get("video_end"))
+                for row in iter_json_lines(path)
+            )
+        todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0], s.start, s.end)))
         counts: Counter[str] = Counter()
         with (
             open_to_append(output) as rows,
@@ -51,7 +54,8 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
                     batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True
                 ):
                     if made:
-                        rows.write(_line(rows_of([[replace(sample, think=sample.think or think(near)), *made]])[0]))
+                        timeline = think(other for other in near if other.crop == sample.crop)
+                        rows.write(_line(rows_of([[replace(sample, think=sample.think or timeline), *made]])[0]))
                     rejections.writelines(map(_line, refused))
                     counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
                     bar.update()
@@ -101,6 +105,8 @@ def _rejection(sample: Sample, edits: int, reason: Rejected) -> dict:
         "video": sample.video,
         "query": sample.query,
         "timestamp": list(sample.spans[0]),
+        "video_start": sample.start,
+        "video_end": sample.end,
         "edits": edits,
         "reason": str(reason),
         "proposal": None if proposal is None else {"query": proposal.query, "answer": proposal.answer},
@@ -113,8 +119,8 @@ def _batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
         yield batch
 
 
-def _key(video: str, query: str, span: Sequence[float]) -> str:
-    return json.dumps([video, query, *map(float, span)])
+def _key(video: str, query: str, span: Sequence[float], start: float | None, end: float | None) -> str:
+    return json.dumps([video, query, *map(float, span), start, end])
 
 
 def _line(row: dict) -> str:

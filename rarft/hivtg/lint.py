@@ -17,10 +17,11 @@ from typing import Any
 from rarft.files import write_json
 from rarft.hivtg.official import LEVELS, ReleasedFile, iter_rows, read_released, read_row, write_released
 from rarft.hivtg.rows import LEVEL_KEYS
-from rarft.hivtg.sources import SourceVideo, normalise, read_sources, video_id
+from rarft.hivtg.sources import SourceVideo, normalise, read_sources
 from rarft.metrics import mean, temporal_iou
 from rarft.rewards.official import first_span
 from rarft.schema import Category, Difficulty, Span
+from rarft.video.find import video_id
 
 TOLERANCE = 0.06  # seconds: released times are rounded to one decimal
 KNOWN = {category.value for category in Category}
@@ -87,7 +88,7 @@ def lint(path: str | Path, sources: Sequence[str | Path] = ()) -> LintReport:
         source = videos.get(video_id(row["video"]))
         report.findings += _row_findings(number, row, source)
         for item in filter(None, row["GRPO"]):
-            truth = _truth(item, source)
+            truth = _truth(row, item, source)
             label = _label(row, item)
             if truth and label:
                 scores.append(max(temporal_iou(label, t) for t in truth))
@@ -109,7 +110,8 @@ def _row_findings(number: int, row: dict, source: SourceVideo | None) -> Iterato
 
 def _time_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
     duration, label = row.get("duration"), row.get("timestamp")
-    if source and source.duration and duration and abs(duration - source.duration) > 1:
+    whole = row.get("video_start") is None and row.get("video_end") is None
+    if whole and source and source.duration and duration and abs(duration - source.duration) > 1:
         yield Finding(
             "wrong-duration",
             "error",
@@ -135,12 +137,15 @@ def _label(row: dict, item: dict) -> Span | None:
     return Span(*map(float, value)) if item.get("r") and value else None
 
 
-def _truth(item: dict, source: SourceVideo | None) -> list[Span]:
-    return source.spans.get(normalise(item.get("q", "")), []) if source and item.get("r") else []
+def _truth(row: dict, item: dict, source: SourceVideo | None) -> list[Span]:
+    """What the source says, in seconds from the start of the part that the row is about."""
+    found = source.spans.get(normalise(item.get("q", "")), []) if source and item.get("r") else []
+    begin = row.get("video_start") or 0.0
+    return [Span(span.start - begin, span.end - begin) for span in found]
 
 
 def _label_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
-    label, truth = _label(row, item), _truth(item, source)
+    label, truth = _label(row, item), _truth(row, item, source)
     if label is None:
         return
     yield from _disagreements(number, position, row, item, label)
@@ -151,14 +156,14 @@ def _label_findings(number: int, position: int, row: dict, item: dict, source: S
         return
     assert source is not None  # truth comes from it
     windows = source.windows.get(normalise(item["q"]), 1)
-    if windows > 1:
+    if windows > max(1, len(row.get("relevant_windows") or [])):
         yield Finding(
             "truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one"
         )
     if any(_near(label, t) for t in truth):
         return
     right = list(truth[0])
-    crop = source.crops.get(normalise(item["q"]))
+    crop = source.crops.get(normalise(item["q"])) if row.get("video_start") is None else None
     if crop and abs(label.end - (crop.end + truth[0].end - crop.start)) < TOLERANCE:
         message = f"ends at {label.end} = clip end + answer end; clip start + answer end is {right[1]:g}"
         yield Finding("wrong-end", "error", number, position, message, right)

@@ -7,6 +7,7 @@ reported with file, row and field, and the rest is read.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,8 +17,10 @@ from typing import Any
 
 from rarft.errors import InputError
 from rarft.files import open_text, parse_json, write_text
-from rarft.hivtg.rows import LEVEL_KEYS, usable
+from rarft.hivtg.rows import LEVEL_KEYS, SLACK, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
+
+log = logging.getLogger(__name__)
 
 LEVELS = {
     "original": Difficulty.ORIGINAL,
@@ -57,7 +60,9 @@ class ReleasedFile:
 def read_released(path: str | Path) -> ReleasedFile:
     """Read a JSON array of rows with `GRPO` lists, or JSON Lines with a row each.
 
-    A row's `video_start` and `video_end` are the part of the file that it is about; its times count from there.
+    A row's `video_start` and `video_end` (or `start` and `end`; see `rarft.hivtg.rows.part_of`) are the part of the
+    file that it is about; its times count from there. `relevant_windows` are all segments of its relevant query, where
+    it has several.
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
     Raises MissingFileError, or InputError if the file is neither.
     """
@@ -66,6 +71,14 @@ def read_released(path: str | Path) -> ReleasedFile:
         released.rows.append(row)
         read_row(released, number, row)
     return released
+
+
+def released_samples(path: str | Path) -> list[Sample]:
+    """The samples of `read_released`; each problem is logged as a warning."""
+    released = read_released(path)
+    for problem in released.problems:
+        log.warning("left out: %s", problem)
+    return released.samples
 
 
 def iter_rows(path: str | Path) -> Iterator[Any]:
@@ -102,38 +115,67 @@ def read_row(released: ReleasedFile, number: int, row: Any) -> dict[str, Any] | 
     good = usable(row, problem)
     if good is None:
         return None
-    span = span_of(good.get("timestamp"))
-    items = [(position, item) for position, item in enumerate(good["GRPO"]) if item is not None]
-    for position, item in items:
+    windows = _windows(good, problem)
+    for position, item in enumerate(good["GRPO"]):
+        if item is None:
+            continue
         name = f"GRPO[{position}]"
-        own = span_of(item["timestamp"]) if "timestamp" in item else span  # a repaired file: see rarft.hivtg.lint
-        if item["r"] and own is None:
+        spans = [Span(*map(float, item["timestamp"]))] if "timestamp" in item else windows  # a repaired file has one
+        if item["r"] and not spans:
             if "timestamp" not in row or "timestamp" in good:  # otherwise it has been reported
                 problem(
                     "timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out"
                 )
             continue
-        difficulty = _difficulty(item, partial(problem, name))
-        categories = _categories(item, partial(problem, name))
-        answer, correction = split_answer(item.get("a") or "")
-        known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
-        released.samples.append(
-            Sample(
-                video=good["video"],
-                query=item["q"],
-                spans=[own] if item["r"] and own else [],
-                duration=good.get("duration"),
-                answer=answer,
-                correction="" if item["r"] else correction or _known_correction(good, item),
-                categories=categories,
-                difficulty=difficulty,
-                think=_TAG.sub("", good.get("think") or "").strip(),
-                start=good.get("video_start"),
-                end=good.get("video_end"),
-                extra={"row": number, "item": position, **{k: v for k, v in item.items() if k not in known}},
-            )
-        )
+        sample = _sample(good, item, spans if item["r"] else [], partial(problem, name))
+        sample.extra = {"row": number, "item": position, **sample.extra}
+        outside = outside_part(sample)
+        if outside:
+            problem(name, outside)
+        else:
+            released.samples.append(sample)
     return good
+
+
+def _windows(good: dict, problem: Callable[[str, str], None]) -> list[Span]:
+    """The segments of a row's relevant query."""
+    span = span_of(good.get("timestamp"))
+    windows = [window for value in good.get("relevant_windows") or [] if (window := span_of(value))]
+    if windows and span and span not in windows:
+        problem("relevant_windows", f"the timestamp {span} is not among them; it alone is used")
+        return [span]
+    return windows or ([span] if span else [])
+
+
+def _sample(row: dict, item: dict, spans: list[Span], problem: Callable[[str], None]) -> Sample:
+    difficulty = _difficulty(item, problem)
+    categories = _categories(item, problem)
+    answer, correction = split_answer(item.get("a") or "")
+    known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
+    return Sample(
+        video=row["video"],
+        query=item["q"],
+        spans=spans,
+        duration=row.get("duration"),
+        answer=answer,
+        correction="" if item["r"] else correction or _known_correction(row, item),
+        categories=categories,
+        difficulty=difficulty,
+        think=_TAG.sub("", row.get("think") or "").strip(),
+        start=row.get("video_start"),
+        end=row.get("video_end"),
+        extra={k: v for k, v in item.items() if k not in known},
+    )
+
+
+def outside_part(sample: Sample) -> str | None:
+    """What is wrong with a segment that the part of the video does not hold: its times may be those of the whole file.
+    None if all is well, or the sample is about a whole video."""
+    if sample.duration is None or (sample.start is None and sample.end is None):
+        return None
+    bad = next((s for s in sample.spans if s.start >= sample.duration or s.end > sample.duration + SLACK), None)
+    length = f"{sample.duration:g} s"
+    return bad and f"the segment {bad} s is not inside the part of {length}; segments count from the part's start"
 
 
 def _known_correction(row: dict, item: dict) -> str:
@@ -194,7 +236,11 @@ def write_released(rows: list[dict[str, Any]], path: str | Path) -> Path:
 
 
 def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
-    """Samples, grouped by (video, relevant query), the relevant one first, as rows of a released file."""
+    """Samples, grouped by (video, relevant query), the relevant one first, as rows of a released file.
+
+    `timestamp` is the first segment. Where there are several, `relevant_windows` are all of them; where the samples are
+    about a part of the video, `video_start` and `video_end` say which.
+    """
     rows = []
     for relevant, *irrelevant in groups:
         items = [
@@ -215,7 +261,7 @@ def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
                 "video": relevant.video,
                 "query_text": relevant.query,
                 "timestamp": list(relevant.spans[0]),
-                "duration": relevant.duration,
+                **_windows_and_part(relevant),
                 "think": f"<think>\n{relevant.think}\n</think>",
                 "GRPO": items,
             }
@@ -223,10 +269,28 @@ def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _windows_and_part(sample: Sample) -> dict[str, Any]:
+    several = {"relevant_windows": list(map(list, sample.spans))} if len(sample.spans) > 1 else {}
+    if sample.start is None and sample.end is None:
+        return {**several, "duration": sample.duration}
+    # Without the part's end, a row's duration is that of the file.
+    begin = sample.start or 0.0 if sample.end is None else 0.0
+    duration = None if sample.duration is None else begin + sample.duration
+    return {**several, "duration": duration, "video_start": sample.start, "video_end": sample.end}
+
+
 def group_samples(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples of a released file by row, the relevant one first; rows that lack either relevance are left out."""
+    """Samples of a released file by row, the relevant one first; rows that lack either relevance are left out, with a
+    warning."""
     groups: dict[int, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.extra["row"], []).append(sample)
     ordered = [sorted(group, key=lambda s: not s.relevant) for group in groups.values()]
-    return [group for group in ordered if group[0].relevant and not group[-1].relevant]
+    whole = [group for group in ordered if group[0].relevant and not group[-1].relevant]
+    if len(whole) < len(ordered):
+        log.warning(
+            "left out: %d of %d rows, which lack a relevant or an irrelevant query",
+            len(ordered) - len(whole),
+            len(ordered),
+        )
+    return whole

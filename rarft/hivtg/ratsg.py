@@ -4,14 +4,17 @@ sentences of the video and sentences of other videos that it does not contain (`
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
 from rarft.files import read_json
-from rarft.hivtg.annotations import Report, checked_segment, read_annotations, read_entry
+from rarft.hivtg.annotations import Report, read_annotations, read_entry, row_sample
 from rarft.schema import Difficulty, Sample
+
+_OWN_KEYS = ("sts", "no_answer")
 
 
 def read_ratsg_or_annotations(path: str | Path, report: Report, *, allow_empty: bool = False) -> Iterator[Sample]:
@@ -47,8 +50,10 @@ def _sample(entry: tuple[str, dict, dict], *, allow_empty: bool) -> Sample:
     video, row, sentence = entry
     if not isinstance(sentence, dict) or not isinstance(sentence["no_answer"], bool):
         raise ValueError("`sts` is a list of objects with sentence, timestamp and no_answer, true or false")
-    duration = float(row["duration"])
-    if sentence["no_answer"]:
-        return Sample(video, sentence["sentence"], duration=duration, difficulty=Difficulty.SHUFFLED)
-    span = checked_segment(sentence["timestamp"], allow_empty)
-    return Sample(video, sentence["sentence"], [span], duration=duration)
+    merged = {key: value for key, value in {**row, "video": video, **sentence}.items() if key not in _OWN_KEYS}
+    if not sentence["no_answer"]:
+        return row_sample(merged, allow_empty=allow_empty)
+    if sentence.get("timestamp"):
+        raise ValueError(f"no_answer is true, and yet there is a timestamp: {sentence['timestamp']!r}")
+    sample = row_sample({**merged, "timestamp": [0, 0]}, allow_empty=True)
+    return replace(sample, spans=[], difficulty=Difficulty.SHUFFLED)

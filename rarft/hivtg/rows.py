@@ -6,7 +6,8 @@ types."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -17,6 +18,9 @@ TEXT = {"type": ["string", "null"]}
 SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
 SECOND = {"anyOf": [{"type": "null"}, {"type": "number", "minimum": 0}]}
 LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
+STARTS, ENDS = ("start", "video_start", "clip_start"), ("end", "video_end", "clip_end")
+PART_KEYS = (*STARTS, *ENDS)
+SLACK = 1.0  # seconds by which a duration may be wrong before times contradict it
 
 ROW: dict[str, dict[str, Any]] = {
     "video": {"type": "string", "pattern": r"\S"},
@@ -25,8 +29,8 @@ ROW: dict[str, dict[str, Any]] = {
     # An SS-VTG row whose queries are all irrelevant has an empty one.
     "timestamp": {"anyOf": [SPAN, {"type": "null"}, {"type": "array", "maxItems": 0}]},
     "duration": {"anyOf": [{"type": "null"}, {"type": "number", "exclusiveMinimum": 0}]},
-    "video_start": SECOND,
-    "video_end": SECOND,
+    **{key: SECOND for key in PART_KEYS},
+    "relevant_windows": {"type": ["array", "null"], "items": SPAN},
     "think": TEXT,
     "PRO": {"type": ["object", "null"], "properties": {"prompt": TEXT, "answer": {"type": ["object", "null"]}}},
 }
@@ -44,8 +48,8 @@ _EXPECTED = {
     "GRPO": "a list of queries",
     "timestamp": "two finite numbers of seconds",
     "duration": "a finite number of seconds above 0",
-    "video_start": "a finite number of seconds, or null",
-    "video_end": "a finite number of seconds, or null",
+    **{key: "a finite number of seconds, or null" for key in PART_KEYS},
+    "relevant_windows": "a list of [start, end] in seconds",
     "q": "a query",
     "r": "true or false",
     "c": "a list of categories",
@@ -61,7 +65,8 @@ def usable(row: Any, report: Report) -> dict[str, Any] | None:
     """A copy of a row without the fields that cannot be what they should; None if there is no row left.
 
     An item of GRPO that is not usable becomes None, so that the others keep their places. Every field left out is
-    reported with what was expected.
+    reported with what was expected. A row about a part of its video (`part_of`) gets it as `video_start` and
+    `video_end`, and its `duration`; there is no row left if the part cannot be told.
     """
     if not isinstance(row, dict):
         report("row", f"an object was expected, got {type(row).__name__}")
@@ -71,10 +76,57 @@ def usable(row: Any, report: Report) -> dict[str, Any] | None:
             report(name, "missing")
             return None
     good = _good_fields(row, _ROW_CHECKS, report)
-    if "video" not in good or "GRPO" not in good:
+    if "video" not in good or "GRPO" not in good or any(key in row and key not in good for key in PART_KEYS):
         return None
+    try:
+        start, end, duration = part_of(good)
+    except ValueError as error:
+        report("row", str(error))
+        return None
+    if start is not None or end is not None:
+        good |= {"video_start": start, "video_end": end, "duration": duration}
     good["GRPO"] = [_usable_item(item, f"GRPO[{place}]", report) for place, item in enumerate(good["GRPO"])]
     return good
+
+
+def part_of(row: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
+    """Start and end of the part of its video that a row is about, in seconds of the file, and how many seconds long the
+    part is. None: the start, or the end, of the file; not known.
+
+    The keys are `PART_KEYS`, and `duration`: of the part, or of the file where the part's ends say that it differs.
+    Raises ValueError that names what is wrong.
+    """
+    start, end = (_seconds_of(row, names, least=0) for names in (STARTS, ENDS))
+    duration = _seconds_of(row, ("duration",), least=math.ulp(0.0))
+    begin = start or 0.0
+    until = duration if end is None else end
+    if until is not None and until <= begin:
+        raise ValueError(f"the part from {begin:g} s to {until:g} s of the video is empty")
+    if end is None:
+        return start, None, None if duration is None else duration - begin
+    length = end - begin
+    if duration is not None and abs(duration - length) <= SLACK:
+        return start, end, duration
+    if duration is not None and end > duration + SLACK:
+        raise ValueError(f"the part from {begin:g} s to {end:g} s is not inside the {duration:g} s of the video")
+    return start, end, length
+
+
+def _seconds_of(row: dict[str, Any], names: Sequence[str], least: float) -> float | None:
+    value = value_of(row, names)
+    if value is not None and not (is_finite_number(value) and value >= least):
+        raise ValueError(f"`{names[0]}`: a finite number of seconds was expected, got {str(value)[:60]!r}")
+    return value
+
+
+def value_of(row: dict[str, Any], names: Sequence[str]) -> Any:
+    """What a row says under one of several names for the same thing; None if nothing. Raises ValueError if two names
+    say different things."""
+    there = [name for name in names if row.get(name) is not None]
+    other = next((name for name in there if row[name] != row[there[0]]), None)
+    if other:
+        raise ValueError(f"`{there[0]}` and `{other}` differ; keep one of them")
+    return row[there[0]] if there else None
 
 
 def _usable_item(item: Any, place: str, report: Report) -> dict[str, Any] | None:
@@ -86,7 +138,7 @@ def _usable_item(item: Any, place: str, report: Report) -> dict[str, Any] | None
         report(place, f"{missing[0]} is missing: {_EXPECTED[missing[0]]} was expected")
         return None
     good = _good_fields(item, _ITEM_CHECKS, lambda name, message: report(place, f"{name}: {message}"))
-    return good if "q" in good and "r" in good else None
+    return good if good.keys() >= item.keys() & {"q", "r", "timestamp"} else None  # not the row's timestamp instead
 
 
 def _good_fields(row: dict, checks: dict[str, Draft202012Validator], report: Report) -> dict[str, Any]:

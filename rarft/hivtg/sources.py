@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rarft.errors import InputError
-from rarft.files import VIDEO_SUFFIXES
 from rarft.hivtg.official import Problem
 from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample, Span
+from rarft.video.find import video_id
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +32,6 @@ class SourceVideo:
     spans: dict[str, list[Span]] = field(default_factory=dict)
     crops: dict[str, Span] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
-
-
-def video_id(path: str) -> str:
-    """The name of a video without folder and without the ending of a video file: ids may hold dots (`x_60.0_210.0`)."""
-    name = Path(path).name
-    stem, dot, ending = name.rpartition(".")
-    return stem if dot + ending.lower() in VIDEO_SUFFIXES else name
 
 
 def normalise(sentence: str) -> str:
@@ -65,10 +58,10 @@ def _add(videos: dict[str, SourceVideo], path: str | Path, samples: Sequence[Sam
         sentence = normalise(sample.query)
         offset = sample.start or 0.0
         video.spans.setdefault(sentence, []).extend(Span(offset + s.start, offset + s.end) for s in sample.spans)
-        if sample.start is None:
+        if sample.start is None and sample.end is None:
             video.duration = sample.duration or video.duration
         elif sample.end is not None:
-            video.crops[sentence] = Span(sample.start, sample.end)
+            video.crops[sentence] = Span(offset, sample.end)
         if len(sample.spans) > 1:
             video.windows[sentence] = len(sample.spans)
     if not samples:

@@ -14,7 +14,7 @@ from rarft.files import VIDEO_SUFFIXES
 from rarft.processes import worker_pool
 from rarft.progress import progress
 from rarft.schema import Sample
-from rarft.video.find import find_video
+from rarft.video.find import base_name, find_video
 from rarft.world.render import render, write_video
 from rarft.world.scenes import sample_story
 from rarft.world.weather import Weather
@@ -64,7 +64,7 @@ def write_stand_ins(samples: Iterable[Sample], folder: str | Path, *, processes:
 
 def stand_in_path(folder: Path, video: str) -> Path:
     """Where a video's stand-in lies: an id without an ending gets .mp4; a name keeps its own."""
-    name = Path(video).name
+    name = base_name(video)
     return folder / (name if Path(name).suffix.lower() in VIDEO_SUFFIXES else f"{name}.mp4")
 
 

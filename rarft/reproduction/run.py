@@ -27,6 +27,7 @@ from rarft.reproduction.table import DataSet, Experiment
 from rarft.schema import Sample
 from rarft.settings import Settings
 from rarft.training.recipe import read_recipe
+from rarft.video.find import base_name
 
 PROMPTS_A_STEP = 8
 ACCUMULATION = "--gradient_accumulation_steps"
@@ -184,7 +185,7 @@ def _what_is_missing(plan: Plan, checked: dict[str, Checked]) -> str:
     for part, found in checked.items():
         if found.missing:
             total = len(found.missing) + len(found.found) + len(found.unreadable)
-            names = [Path(video).name for video in found.missing]
+            names = [base_name(video) for video in found.missing]
             lines.append(f"{plan.videos(part)}: {len(names)} of {total} videos are not there: {_some(names)}")
         lines += [f"cannot be read: {reason}" for reason in list(found.unreadable.values())[:SHOWN]]
     listed = plan.out / "checked.json"

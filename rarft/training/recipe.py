@@ -25,7 +25,7 @@ from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.errors import InputError
 from rarft.files import only_writer, read_text
-from rarft.hivtg.official import group_samples, read_released
+from rarft.hivtg.official import group_samples, released_samples
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import ALL, add_lora
 from rarft.models.vision_cache import ON_BAD_VIDEO, readable_groups
@@ -37,7 +37,7 @@ from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe_fields import check_fields
 from rarft.training.run import save_run, train_rarft
 from rarft.video import GuardedReader
-from rarft.video.find import find_video
+from rarft.video.find import base_name, find_video
 
 
 @dataclass
@@ -213,12 +213,12 @@ def training_groups(run: RunArguments) -> list[list[Sample]]:
     file, folder = (data / "hi_vtg.json", data) if data.is_dir() else (data, run.videos)
     if folder is None:
         raise InputError(f"{data}: a released file needs the folder of its videos (videos: FOLDER)")
-    groups = group_samples(read_released(file).samples)[: run.limit]
+    groups = group_samples(released_samples(file))[: run.limit]
     if not groups:
         raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
     located = []
     for group in groups:
-        path = str(find_video(folder, group[0].video) or Path(folder) / Path(group[0].video).name)
+        path = str(find_video(folder, group[0].video) or Path(folder) / base_name(group[0].video))
         located.append([dataclasses.replace(sample, video=path) for sample in group])
     return located
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rarft.files import lines_of
 from rarft.hivtg.editors import Proposal, Rejected
-from rarft.hivtg.official import read_released
+from rarft.hivtg.official import released_samples
 from rarft.schema import Sample
 from rarft.world.dataset import story_from_json
 from rarft.world.edits import edit_query
@@ -40,6 +40,6 @@ class WorldEditor:
 
 def world_samples(folder: Path) -> tuple[list[Sample], dict[str, Story]]:
     """The relevant samples of a folder written by `rarft world`, and the story of each of their videos."""
-    samples = [s for s in read_released(folder / "hi_vtg.json").samples if s.relevant]
+    samples = [s for s in released_samples(folder / "hi_vtg.json") if s.relevant]
     lines = lines_of(folder / "stories.jsonl")
     return samples, {s.video: story_from_json(json.loads(lines[s.extra["row"]])) for s in samples}

@@ -1,16 +1,18 @@
 """Annotations in, HI-VTG rows out: readers, editors, resuming, statistics."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from rarft.course.widgets import annotate
+from rarft.errors import InputError
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.build import build, think
 from rarft.hivtg.editors import LLMEditor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.lint import lint
-from rarft.hivtg.official import read_released
+from rarft.hivtg.official import read_released, rows_of, write_released
 from rarft.hivtg.shuffle import shuffled_queries
 from rarft.hivtg.statistics import leak_score, statistics
 from rarft.llm import LLM
@@ -50,12 +52,52 @@ LAYOUTS = {
         ]
     ),
 }
+ROW = {"video": "clip_a", "query": "the red ring grows", "duration": 8.0, "span": [1, 4]}
+LAYOUTS |= {
+    "timer1.json": json.dumps(
+        [
+            {"video": "d/a.mp4", "duration": 8.0, "timestamp": [1.0, 4.0], "sentence": " it grows", "qid": "a|0"},
+            {"video": "d/a.mp4", "duration": 8.0, "timestamp": [1.0, 4.0]},
+        ],
+        indent=1,
+    ),
+    "qvhighlights.json": json.dumps([{"vid": "v", "query": "q", "relevant_windows": [[1, 4], [5, 6]], "qid": 7}]),
+    "one_line.jsonl": json.dumps(ROW),
+    "one_object.json": json.dumps(ROW, indent=1),
+    "query_later.jsonl": f'{{"video": "clip_a", "span": [1, 4]}}\n5\n{json.dumps(ROW)}\n',
+    "broken_first.jsonl": f'{{"video": \n{json.dumps(ROW)}\n',
+    "header.txt": "video start end\nAO8RW 0.0 6.9##a person\n",
+    "sharps.jsonl": json.dumps({"query": "a person## sits", "video": "v", "span": [1, 2]}),
+    "youcook2.json": json.dumps(
+        {
+            "database": {
+                "v_a": {"duration": 8, "subset": "x", "annotations": [{"segment": [1, 4], "id": 0, "sentence": "s"}]},
+                "v_b": {"duration": 8, "annotations": [{"segment": [1, 4], "id": 0}, {"sentence": "no segment"}]},
+            }
+        }
+    ),
+    "more_times_than_sentences.json": json.dumps(
+        {"v_a": {"duration": 9, "timestamps": [[0, 2], [3, 5]], "sentences": ["one"]}}
+    ),
+    "no_windows.jsonl": f'{{"vid": "v", "query": "q", "relevant_windows": []}}\n{json.dumps(ROW)}',
+}
 FOUND = {
     "charades.txt": ([("AO8RW", 1), ("B", 1)], [1, 3]),
     "activitynet.json": ([("v_a", 1), ("v_b", 1), ("v_c", 1)], [0, 1]),
     "qvhighlights.jsonl": ([("v1", 2), ("v4", 1)], [1, 2, 3]),
     "own.jsonl": ([("v.mp4", 1)], [1]),
     "tvgbench.json": ([("a/V.mp4", 1)], [1]),
+    "timer1.json": ([("d/a.mp4", 1)], [1]),
+    "qvhighlights.json": ([("v", 2)], []),
+    "one_line.jsonl": ([("clip_a", 1)], []),
+    "one_object.json": ([("clip_a", 1)], []),
+    "query_later.jsonl": ([("clip_a", 1)], [0, 1]),
+    "broken_first.jsonl": ([("clip_a", 1)], [0]),
+    "header.txt": ([("AO8RW", 1)], [0]),
+    "sharps.jsonl": ([("v", 1)], []),
+    "youcook2.json": ([("v_a", 1)], [1, 1]),
+    "more_times_than_sentences.json": ([("v_a", 1)], [0]),
+    "no_windows.jsonl": ([("clip_a", 1)], [0]),
 }
 
 
@@ -72,10 +114,123 @@ def test_each_layout_is_read_and_bad_entries_are_named(name, tmp_path):
         assert samples[0].extra == {"qid": 7}
 
 
-def test_an_unknown_layout_is_refused(tmp_path):
-    (tmp_path / "a.csv").write_text("video,query\n")
-    with pytest.raises(ValueError, match="a.csv: no layout"):
+def test_the_row_without_a_query_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_text(LAYOUTS["query_later.jsonl"])
+    problems = []
+    list(read_annotations(tmp_path / "a.jsonl", problems.append))
+    assert [str(problem).partition("row ")[2] for problem in problems] == [
+        "0, query: missing",
+        "1, entry: an object was expected, got int",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("video,query\n", "no layout that is known .*YouCook2.*TVGBench"),
+        ("", "no layout"),
+        ("[]", "no layout"),
+        ("5\n6\n", "no layout"),
+        ('["a", "b"]', "no layout.*its first entry: a;"),
+        (json.dumps([{"clip": "a", "text": "b"}]), "no layout.*has the keys clip, text"),
+        (json.dumps({"v": {"sts": [], "duration": 3}}), "no layout.*`sentences` was expected"),
+        ('[{"video": "a",\n "query"', "not JSON .line 2"),
+    ],
+)
+def test_an_unknown_layout_is_refused(text, message, tmp_path):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=f"a.csv: {message}"):
         list(read_annotations(tmp_path / "a.csv", print))
+
+
+def test_ego4d_queries_are_about_their_clip(tmp_path):
+    query = {"query": "Where was it?", "clip_start_sec": 1, "clip_end_sec": 4, "video_start_sec": 61, "slot_x": "it"}
+    clip = {"clip_uid": "c", "video_start_sec": 60, "video_end_sec": 540.5}
+    untimed = {"query": "Where is it?"}
+    clip["annotations"] = [{"annotation_uid": "u", "language_queries": [query, untimed]}]
+    (tmp_path / "nlq.json").write_text(json.dumps({"videos": [{"video_uid": "v", "clips": [clip]}], "version": "1"}))
+    problems = []
+    [sample] = read_annotations(tmp_path / "nlq.json", problems.append)
+    assert (sample.crop, sample.spans, sample.duration) == (("c", None, None), [(1, 4)], 480.5)
+    assert sample.extra == {"video_uid": "v", "annotation_uid": "u", "video_start_sec": 61, "slot_x": "it"}
+    assert len(problems) == 1 and "[None, None]" in str(problems[0])
+
+
+PARTS = {"start": 2.0, "end": 8.0}
+
+
+@pytest.mark.parametrize(
+    "row, part, duration",
+    [
+        ({**ROW, **PARTS}, (2, 8), 6),
+        ({**ROW, **PARTS, "duration": 6}, (2, 8), 6),  # of the part
+        ({**ROW, **PARTS, "duration": 6.2}, (2, 8), 6.2),
+        ({**ROW, **PARTS, "duration": None}, (2, 8), 6),
+        ({**ROW, **PARTS, "duration": 7.5}, (2, 8), 6),
+        ({**ROW, "start": 2}, (2, None), 6),
+        ({**ROW, "start": 2, "duration": None}, (2, None), None),
+        ({**ROW, "end": 6}, (None, 6), 6),
+        ({**ROW, "video_start": 2, "video_end": 8}, (2, 8), 6),
+        ({**ROW, "clip_start": 2, "clip_end": 8}, (2, 8), 6),
+        ({**ROW, "start": 2, "video_start": 2.0, "end": 8, "video_end": None}, (2, 8), 6),
+        ({**ROW, "start": None, "end": None}, (None, None), 8),
+        ({"vid": "clip_a", "query": "q", "relevant_windows": [[1, 4]], **PARTS}, (2, 8), 6),
+        ({"video": "clip_a", "sentence": "q", "timestamp": [1, 4], "video_start": 2, "video_end": 8}, (2, 8), 6),
+    ],
+)
+def test_a_row_may_be_about_a_part_of_its_video(row, part, duration, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({**row, "split": "train"}))
+    [sample] = read_annotations(tmp_path / "a.jsonl", print)
+    assert sample.crop == ("clip_a", *part) and sample.duration == duration and sample.spans == [(1, 4)]
+    assert sample.extra == {"split": "train"}
+    group = [sample, replace(sample, query="another", spans=[], difficulty=Difficulty.HARD)]
+    for again in read_released(write_released(rows_of([group]), tmp_path / "b.json")).samples:
+        assert (again.crop, again.duration) == (sample.crop, sample.duration), "as a released file"
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"start": 8, "end": 2}, "from 8 s to 2 s of the video is empty"),
+        ({"start": 2, "end": 2}, "is empty"),
+        ({"start": 9}, "from 9 s to 8 s of the video is empty"),
+        ({"start": -1, "end": 8}, "`start`: a finite number"),
+        ({"start": "2"}, "`start`: a finite number"),
+        ({"end": True}, "`end`: a finite number"),
+        ({"video_start": 2, "start": 3}, "`start` and `video_start` differ"),
+        ({"start": 2, "end": 20}, "not inside the 8 s of the video"),
+        ({"start": 2, "end": 8, "span": [3, 7.5]}, "3 to 7.5 s is not inside the part of 6 s; segments count from"),
+        ({"start": 2, "end": 8, "span": [6, 6.5]}, "not inside the part"),
+        ({"span": [8, 9]}, "starts after the 8 s"),
+        ({"duration": 0}, "`duration`: a finite number"),
+        ({"span": [1, 4], "spans": [[2, 3]]}, "`span` and `spans` differ"),
+        ({"span": [[1, 4], [2]]}, "a segment"),
+        ({"vid": "other"}, "`video` and `vid` differ"),
+    ],
+)
+def test_a_part_or_a_segment_that_cannot_be_is_named(change, message, tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps({**ROW, **change})}\n{json.dumps(ROW)}\n")
+    problems = []
+    assert len(list(read_annotations(tmp_path / "a.jsonl", problems.append))) == 1
+    assert len(problems) == 1 and "row 0" in str(problems[0]) and message in str(problems[0])
+
+
+def test_rows_of_parts_and_of_several_windows_are_built_whole(serve, encoder, tmp_path):
+    near = Sample("v.mp4", "a person opens a door", [Span(2, 5.5), Span(7, 8)], duration=12.0, start=3.0, end=15.0)
+    far = replace(near, start=30.0, end=42.0)
+    llm = LLM("m", serve(lambda m: reply("a person closes a door", int(m[1]["content"][-1]))).url)
+    output = tmp_path / "rows.jsonl"
+    assert build([near, far], LLMEditor(llm, encoder), output)["rows"] == 2
+    assert build([near, far], LLMEditor(llm, encoder), output)["skipped"] == 2
+    found = read_released(output)
+    relevant = [sample for sample in found.samples if sample.relevant]
+    assert not found.problems and [s.crop for s in relevant] == [near.crop, far.crop]
+    assert all(s.spans == near.spans and s.duration == 12 for s in relevant)
+    assert [row["think"].count("<timestep>") for row in found.rows] == [2, 2], "the other part's times are not there"
+    source = {"video": "v.mp4", "query": near.query, "spans": near.spans, "start": near.start, "end": near.end}
+    (tmp_path / "source.json").write_text(json.dumps(source))
+    report = lint(output, [tmp_path / "source.json"])
+    assert [f.row for f in report.findings] == [1], "the source's segments are of the first part"
 
 
 def test_the_world_builds_rows_that_are_false_of_their_clips_and_resume(world, tmp_path):

@@ -1,12 +1,22 @@
+import copy
 import json
 
 import pytest
 
 from rarft.course import ROOT
+from rarft.errors import InputError
 from rarft.evaluation import read_predictions
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.lint import fix, lint, table
-from rarft.hivtg.official import group_samples, iter_rows, read_released, rows_of, split_answer, write_released
+from rarft.hivtg.official import (
+    group_samples,
+    iter_rows,
+    read_released,
+    released_samples,
+    rows_of,
+    split_answer,
+    write_released,
+)
 from rarft.inference import read_questions
 from rarft.schema import Category, Difficulty, Sample
 
@@ -58,6 +68,48 @@ def test_the_part_of_the_file_that_a_row_is_about_is_read(tmp_path):
         assert sample.crop == ("/somewhere/AB12C.mp4", 30.5, 42.5)
     for sample in read_released(write(tmp_path / "b.json", [{**ROW, "video_start": None}])).samples:
         assert sample.crop == ("/somewhere/AB12C.mp4", None, None)
+
+
+@pytest.mark.parametrize("keys", [("start", "end"), ("clip_start", "clip_end")])
+def test_the_part_may_be_spelled_in_another_way_and_the_duration_be_that_of_the_file(keys, tmp_path):
+    path = write(tmp_path / "a.json", [{**ROW, **dict(zip(keys, (30.5, 42.5), strict=True)), "duration": 60}])
+    for sample in read_released(path).samples:
+        assert sample.crop == ("/somewhere/AB12C.mp4", 30.5, 42.5) and sample.duration == 12
+    assert json.loads(write_released(read_released(path).rows, path).read_text())[0]["duration"] == 60
+
+
+RELEVANT, IRRELEVANT = ROW["GRPO"]
+
+
+@pytest.mark.parametrize(
+    "change, left, message",
+    [
+        ({"video_start": "x"}, 0, "video_start: a finite number"),
+        ({"video_start": 8, "video_end": 3}, 0, "from 8 s to 3 s of the video is empty"),
+        ({"video_start": 8, "start": 3}, 0, "`start` and `video_start` differ"),
+        ({"video_start": 30, "video_end": 42, "timestamp": [35, 40]}, 1, "35 to 40 s is not inside the part of 12 s"),
+        ({"GRPO": [{**RELEVANT, "timestamp": ["a", 3]}, IRRELEVANT]}, 1, "GRPO[0]: timestamp: two finite"),
+        ({"relevant_windows": [[7, 8], [9, 10]]}, 2, "the timestamp 2 to 5.5 is not among them"),
+        ({"relevant_windows": [[7, 8], 9]}, 2, "relevant_windows: a list of [start, end]"),
+    ],
+)
+def test_what_would_change_the_question_is_left_out_and_named(change, left, message, tmp_path):
+    """Not read as a row about the whole video, or as an item with its row's segment."""
+    found = read_released(write(tmp_path / "a.json", [{**ROW, **change}]))
+    assert len(found.samples) == left and len(found.problems) == 1 and message in str(found.problems[0])
+
+
+def test_all_segments_of_a_relevant_query_are_read(tmp_path):
+    windows = [[2, 5.5], [7, 8]]
+    relevant, irrelevant = read_released(write(tmp_path / "a.json", [{**ROW, "relevant_windows": windows}])).samples
+    assert relevant.spans == [(2, 5.5), (7, 8)] and irrelevant.spans == []
+
+
+def test_rows_and_fields_that_training_and_statistics_leave_out_are_named(tmp_path, caplog):
+    path = write(tmp_path / "a.json", [ROW, {**ROW, "GRPO": [RELEVANT]}, {**ROW, "GRPO": [IRRELEVANT, 5]}])
+    assert len(group_samples(released_samples(path))) == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2 and f"{path}, row 2, GRPO[1]" in said[0] and "left out: 2 of 3 rows" in said[1]
 
 
 def test_bad_rows_are_named_and_the_rest_is_read(tmp_path):
@@ -213,6 +265,7 @@ def test_any_json_value_in_a_field_of_an_annotation_is_named(row, tmp_path):
     good = {
         "own": {"video": "a", "query": "q", "duration": 9, "span": [1, 2]},
         "qv": {"vid": "a", "query": "q", "duration": 9, "relevant_windows": [[1, 2]]},
+        "timer1": {"video": "a", "sentence": "q", "timestamp": [1, 2], "duration": 9, "video_start": 0, "video_end": 9},
         "tvg": {"path": "a", "question": "q", "answer": "1-2", "start": None, "end": None, "duration": 9},
     }
     for kind, entry in good.items():
@@ -230,8 +283,75 @@ def test_any_json_value_in_a_field_of_an_annotation_is_named(row, tmp_path):
         {"duration": 9, "timestamps": row, "sentences": ["q"]},
         {"duration": 9, "timestamps": [[1, 2]], "sentences": row},
     ):
-        (tmp_path / "x").write_text(json.dumps({"v": video}))
-        list(read_annotations(tmp_path / "x", lambda problem: None))
+        good = {"w": {"duration": 9, "timestamps": [[1, 2]], "sentences": ["q"]}}
+        (tmp_path / "x").write_text(json.dumps({"v": video, **good}))
+        problems = []
+        samples = list(read_annotations(tmp_path / "x", problems.append))
+        assert samples[-1].video == "w" and len(samples) + len(problems) >= 2
+
+
+OBJECTS = {
+    "activitynet": {"clip_a": {"duration": 8, "timestamps": [[1, 4]], "sentences": ["a cat"], "fps": 3}},
+    "youcook2": {
+        "database": {
+            "clip_a": {"duration": 8, "fps": 3, "annotations": [{"segment": [1, 4], "id": 0, "sentence": "a cat"}]}
+        }
+    },
+    "ego4d": {
+        "version": "1",
+        "videos": [
+            {
+                "video_uid": "v",
+                "clips": [
+                    {
+                        "clip_uid": "clip_a",
+                        "video_start_sec": 20,
+                        "video_end_sec": 28.0,
+                        "annotations": [
+                            {
+                                "annotation_uid": "u",
+                                "language_queries": [
+                                    {"clip_start_sec": 1, "clip_end_sec": 4, "video_start_sec": 21, "query": "a cat"}
+                                ],
+                            }
+                        ],
+                    }
+                ],
+            }
+        ],
+    },
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_any_json_value_anywhere_in_an_annotation_file_is_named_or_an_unknown_layout(name, tmp_path):
+    """Each value of a layout of objects, at any depth, is replaced by each JSON value."""
+
+    def places(value, path=()):
+        yield path
+        children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, child in children:
+            yield from places(child, (*path, key))
+
+    def changed(value, path, new):
+        if not path:
+            return new
+        value = copy.copy(value)
+        value[path[0]] = changed(value[path[0]], path[1:], new)
+        return value
+
+    path = tmp_path / "x.json"
+    for place in places(OBJECTS[name]):
+        for value in JSON_VALUES:
+            path.write_text(json.dumps(changed(OBJECTS[name], place, value)))
+            problems = []
+            try:
+                samples = list(read_annotations(path, problems.append))
+            except InputError as error:
+                assert "no layout that is known" in str(error) and "YouCook2" in str(error)
+                continue
+            assert samples or problems
+            assert all(s.query and s.video and s.spans and (s.duration or 1) > 0 for s in samples)
 
 
 def test_json_lines_may_hold_any_unicode_line_separator(tmp_path):

@@ -30,6 +30,7 @@ def test_relevant_and_irrelevant_sentences(tmp_path):
     sits, runs = read_samples(path)
     assert (sits.video, sits.query, sits.spans, sits.duration) == ("A", "a person sits", [Span(2, 5.5)], 30.96)
     assert sits.relevant and sits.difficulty is Difficulty.ORIGINAL
+    assert sits.extra == {"id": "A-0"}
     assert not runs.relevant and runs.difficulty is Difficulty.SHUFFLED and not runs.answer and not runs.correction
     source = read_sources([path])["A"]
     assert source.duration == 30.96 and source.spans == {"a person sits": [Span(2, 5.5)]}
@@ -42,6 +43,8 @@ def test_relevant_and_irrelevant_sentences(tmp_path):
         (sentence("x", (2,)), "a segment"),
         (sentence("x", (2, 3), no_answer="no"), "true or false"),
         ({"sentence": "x", "timestamp": [1, 2]}, "no_answer: missing"),
+        (sentence("x", (1, 2), no_answer=True), "no_answer is true"),
+        (sentence("x", (40, 50)), "starts after the 30.96 s"),
         (sentence(7, (1, 2)), "query: text was expected"),
         (sentence(" "), "query: empty"),
         (None, "list of objects"),
