@@ -12,7 +12,7 @@ from rarft.files import only_writer
 
 HELP = (
     "`build` runs the chapters and writes site, instructor edition and report; `instructor` writes the chapters with "
-    "their solutions alone; `grade` checks what students handed in, FOLDER/STUDENT/NN_chapter.ipynb."
+    "their solutions alone; `grade` checks what students handed in, the chapters below FOLDER/STUDENT."
 )
 
 
@@ -54,14 +54,16 @@ def run(options: Namespace) -> int:
 
 def _grade(options: Namespace) -> int:
     from rarft.course import BUILD
-    from rarft.course.grade import grade
+    from rarft.course.grade import grade, passed
 
     if options.folder is None:
         raise InputError("grade: name the folder that has a folder for each student")
     out = options.out or BUILD / "grades"
     marks = grade(options.folder, out, seconds=options.seconds, gigabytes=options.gigabytes)
-    for student in sorted({mark.student for mark in marks}):
-        own = [mark for mark in marks if mark.student == student]
-        print(f"{student}: {sum(mark.result == 'passed' for mark in own)} of {len(own)} passed")
+    for student in sorted({mark.student for mark in marks} - {""}):
+        print(f"{student}: {passed(mark for mark in marks if mark.student == student)}")
+    for mark in marks:
+        if not mark.exercise:
+            print(f"{mark.student or options.folder}, {mark.result}: {mark.message}")
     print(f"each answer, and a page for each student: {out}")
     return 0

@@ -1,6 +1,7 @@
 """Grading: each answer gets its mark, and code that hangs, exits or eats memory takes no other answer with it."""
 
 import csv
+import os
 
 import nbformat
 import pytest
@@ -53,20 +54,110 @@ def test_each_answer_gets_its_mark(handed_in, tmp_path):
     assert "<h1>bob &amp; co</h1>" in page and f"1 of {len(solutions(CHAPTER))} exercises passed" in page
 
 
-def test_what_cannot_be_graded_is_named(tmp_path, capsys):
-    limits = {"seconds": 20, "gigabytes": 8}
+LIMITS = {"seconds": 20, "gigabytes": 8}
+
+
+def test_what_cannot_be_graded_at_all_is_named(tmp_path):
     with pytest.raises(InputError, match="above zero"):
-        grade(tmp_path, tmp_path / "out", **{**limits, "seconds": 0})
+        grade(tmp_path, tmp_path / "out", **{**LIMITS, "seconds": 0})
     with pytest.raises(InputError, match="no STUDENT"):
-        grade(tmp_path, tmp_path / "out", **limits)
-    (tmp_path / "ada").mkdir()
-    (tmp_path / "ada" / CHAPTER.name).write_text("not JSON")
-    with pytest.raises(InputError, match="not a notebook"):
-        grade(tmp_path, tmp_path / "out", **limits)
-    (tmp_path / "ada" / CHAPTER.name).rename(tmp_path / "ada" / "77_other.ipynb")
-    with pytest.raises(SystemExit, match="1"):
-        main(["course", "grade", str(tmp_path)])
-    assert "no chapter 77" in capsys.readouterr().err
+        grade(tmp_path, tmp_path / "out", **LIMITS)
+    (tmp_path / CHAPTER.name).write_text("loose")
+    with pytest.raises(InputError, match=f"no STUDENT folder in it.*{CHAPTER.name}"):
+        grade(tmp_path, tmp_path / "out", **LIMITS)
+    with pytest.raises(InputError, match="a folder with a folder for each student was expected"):
+        grade(tmp_path / CHAPTER.name, tmp_path / "out", **LIMITS)
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """The text of the chapter with as many answers written as asked for; the answers are not run."""
+    monkeypatch.setattr("rarft.course.grade._run_answers", lambda chapter, answers, *_: dict.fromkeys(answers, DONE))
+
+    def text(written=0):
+        notebook = nbformat.read(CHAPTER, as_version=4)
+        stubs = [cell for cell in notebook.cells if cell.cell_type == "code" and exercise_of(cell.source)]
+        for cell in stubs[:written]:
+            cell.source = cell.source.replace('    raise NotImplementedError("your turn")', "    return 1")
+        return nbformat.writes(notebook)
+
+    return text
+
+
+DONE = ("passed", "")
+COPIES = (  # files of a student, each with its answers written (or its text) and when it was changed; which is graded
+    ({CHAPTER.name: (1, 1)}, CHAPTER.name),
+    ({f"Copy of {CHAPTER.name}": (1, 1)}, f"Copy of {CHAPTER.name}"),
+    ({f"week 3/handed in/{CHAPTER.name}": (1, 1)}, f"week 3/handed in/{CHAPTER.name}"),
+    ({"05_ada.ipynb": (1, 1)}, "05_ada.ipynb"),
+    ({f"{CHAPTER.stem}-Copy1.IPYNB": (1, 1)}, f"{CHAPTER.stem}-Copy1.IPYNB"),
+    ({CHAPTER.name: (2, 1), f"{CHAPTER.stem} (1).ipynb": (1, 2)}, CHAPTER.name),
+    ({CHAPTER.name: (1, 1), f"{CHAPTER.stem} (1).ipynb": (2, 2)}, f"{CHAPTER.stem} (1).ipynb"),
+    ({CHAPTER.name: (1, 1), f"{CHAPTER.stem} (1).ipynb": (1, 2)}, f"{CHAPTER.stem} (1).ipynb"),
+    ({CHAPTER.name: (1, 2), f"old/{CHAPTER.name}": (1, 1)}, CHAPTER.name),
+    ({CHAPTER.name: ("not JSON", 2), f"Copy of {CHAPTER.name}": (0, 1)}, f"Copy of {CHAPTER.name}"),
+)
+
+
+@pytest.mark.parametrize("files, graded", COPIES)
+def test_a_chapter_is_graded_once_under_any_name_and_other_copies_are_named(files, graded, blank, tmp_path):
+    for name, (written, changed) in files.items():
+        path = tmp_path / "in" / "ada" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(written if isinstance(written, str) else blank(written))
+        os.utime(path, (changed, changed))
+    marks = grade(tmp_path / "in", tmp_path / "out", **LIMITS)
+    exercises = [mark for mark in marks if mark.exercise]
+    assert [mark.exercise for mark in exercises] == list(solutions(CHAPTER)), "each exercise once"
+    assert sum(mark.result == "passed" for mark in exercises) == files[graded][0]
+    left = [mark for mark in marks if not mark.exercise]
+    assert [(mark.result, mark.chapter) for mark in left] == [("left out", "05")] * (len(files) - 1)
+    for mark, name in zip(left, (name for name in files if name != graded), strict=True):
+        assert name in mark.message and (graded in mark.message or "not a notebook" in mark.message)
+
+
+def test_everyone_is_listed_with_what_was_found(blank, tmp_path, capsys):
+    files = {
+        f"ada/{CHAPTER.name}": blank(1),
+        "ada/notes.txt": "",
+        "ada/Untitled.ipynb": blank(),
+        f"ada/.ipynb_checkpoints/{CHAPTER.name}": blank(2),
+        f"ada/._{CHAPTER.name}": "of a Mac",
+        f"__MACOSX/ada/._{CHAPTER.name}": "of a Mac",
+        "bob/homework.zip": "",
+        "bob/77_other.ipynb": blank(),
+        f"dan/{CHAPTER.name}": "not JSON",
+        f"eve/{CHAPTER.name}": '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"a": 1}]}',
+        CHAPTER.name: blank(3),
+        "fay.zip": "",
+        "roster.csv": "",
+    }
+    for name, text in files.items():
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    (tmp_path / "in" / "cyd").mkdir()
+    with pytest.raises(SystemExit, match="0"):
+        main(["course", "grade", str(tmp_path / "in"), "--out", str(tmp_path / "in" / "marks")])
+    said = capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "in" / "marks" / "marks.csv").open(encoding="utf-8")))
+    found = {(row["student"], row["result"]): row["message"] for row in rows if not row["exercise"]}
+    assert found.keys() == {
+        ("", "left out"),
+        ("ada", "left out"),
+        ("bob", "not found"),
+        ("cyd", "not found"),
+        ("dan", "unreadable"),
+        ("eve", "unreadable"),
+    }
+    assert f"{CHAPTER.name}, fay.zip" in found["", "left out"]
+    assert found["ada", "left out"] == "no notebook of a chapter: Untitled.ipynb, notes.txt"
+    assert found["bob", "not found"].endswith("found 77_other.ipynb, homework.zip")
+    assert found["cyd", "not found"].endswith("found no file")
+    assert all(message in said for message in found.values())
+    assert f"ada: 1 of {len(solutions(CHAPTER))} exercises passed" in said and "cyd: 0 of 0" in said
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "in" / "marks").glob("*.html")}
+    assert pages.keys() == {"ada", "bob", "cyd", "dan", "eve"} and "Chapters: none" in pages["cyd"]
+    assert "Untitled.ipynb" in pages["ada"] and "Chapters: 05" in pages["ada"]
 
 
 def test_an_answer_that_knows_the_shown_cases_by_heart_is_wrong(tmp_path):
