@@ -208,13 +208,17 @@ def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry
 
 
 def _wrong_field(sample: Sample) -> tuple[str, str] | None:
-    """Field and message of what should be text and is not."""
+    """Field and message of what should be text or seconds, in a sample of any format, and is not."""
     for name in ("video", "query"):
         value = getattr(sample, name)
         if not isinstance(value, str):
             return name, f"text was expected, got {value!r}"
         if not value.strip():
             return name, "empty"
+    for name in ("duration", "start", "end"):
+        value = getattr(sample, name)
+        if value is not None and not (is_finite_number(value) and value >= 0):
+            return name, f"a finite number of seconds was expected, got {value!r}"
     return None
 
 

@@ -7,13 +7,29 @@ import numpy as np
 import pytest
 
 from rarft.course import ROOT
+from rarft.errors import MissingFileError
 from rarft.evaluation import Prediction, markdown, reference_predictions, report, write_predictions
 from rarft.evaluation.page import worst, write_page
 from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
+from rarft.evaluation.test_set import read_test_set
 from rarft.schema import Sample, Span
 from rarft.world.render import write_video
 
 MODEL = str(ROOT / "data" / "base")
+
+
+def test_a_part_of_a_video_of_another_disk_is_what_is_asked_about(tmp_path, capsys):
+    row = {"video": r"C:\videos\a.avi", "query": "q", "duration": 8, "span": [1, 4], "start": 2, "end": 8}
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in (row, {**row, "start": 9})))
+    with pytest.raises(MissingFileError, match=r"/a\.avi: the video of the query 'q' is not there"):
+        read_test_set(tmp_path / "rows.jsonl", tmp_path)
+    (tmp_path / "a.mp4").touch()
+    capsys.readouterr()
+    [sample] = read_test_set(tmp_path / "rows.jsonl", tmp_path).samples
+    assert sample.crop == (str(tmp_path / "a.mp4"), 2, 8) and sample.duration == 6
+    [reference] = reference_predictions([sample], "never refuse")
+    assert list(reference.response.spans) == [Span(0, 6)], "the whole part"
+    assert "row 1" in capsys.readouterr().out
 
 
 def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
