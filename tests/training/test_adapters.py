@@ -17,14 +17,23 @@ from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.run import save_run
 from rarft.world.completions import demonstrations
 
+QUICK = {
+    "num_generations": 2,
+    "per_device_train_batch_size": 4,
+    "max_completion_length": 4,
+    "learning_rate": 0.01,
+    "warmup_steps": 0,
+    "temperature": 3.0,  # the base gives one answer otherwise
+    "top_entropy_quantile": 1.0,
+}
 LORA = ["--use_peft", "true", "--lora_r", "4", "--lora_alpha", "8", "--lora_dropout", "0"]
 
 
 def recipe(output, *more):
     """A run of two steps whose rewards differ within a group."""
     fields = f"--config {ROOT / 'recipes' / 'tiny.yaml'} --use_cpu true --train_data {ROOT / 'data' / 'samples'}"
-    fields += f" --output_dir {output} --max_steps 2 --num_generations 2 --per_device_train_batch_size 4 --limit 2"
-    fields += " --max_completion_length 4 --learning_rate 0.01 --save_strategy no --warmup_steps 0"
+    fields += f" --output_dir {output} --max_steps 2 --limit 2 --save_strategy no "
+    fields += " ".join(f"--{name} {value}" for name, value in QUICK.items())
     return [*fields.split(), "--rewards", "tests.training.test_adapters:alternating", *map(str, more)]
 
 
@@ -68,7 +77,7 @@ def test_a_run_from_an_adapter_continues_it(adapter, tmp_path, more):
     moved = max((after[n] - before[n]).abs().max() for n in after)
     far = max((after[n] - before[n]).abs().mean() / before[n].abs().mean() for n in after if "lora_A" in n)
     assert moved > 1e-3 and far < 0.9, "it moved, and from where it was: a new adapter's A would be unlike it"
-    assert LoraConfig.from_pretrained(str(tmp_path / "second")).base_model_name_or_path == str(BASE)
+    assert LoraConfig.from_pretrained(str(tmp_path / "second")).base_model_name_or_path == "data/base"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +125,7 @@ def test_an_adapter_on_an_adapter_adds_to_it(adapter, tmp_path, world):
 def test_an_adapter_continues_in_supervised_training_and_in_a_notebook(adapter, tmp_path, world):
     model, processor = load_model(adapter, dtype="float32")
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path, steps=1)
+    cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path, steps=2)
     learned = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
     assert learned and all("lora_" in n for n in learned)
 
@@ -139,8 +148,7 @@ def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tm
     model, processor = base
     cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path / "sft", steps=2)
     lora = add_lora(model, rank=2, modules_to_save=["embed_tokens"])
-    config = grpo_config(tmp_path / "run", num_generations=2, per_device_train_batch_size=4, max_steps=1,
-                         max_completion_length=4, learning_rate=0.01, warmup_steps=0)  # fmt: skip
+    config = grpo_config(tmp_path / "run", max_steps=1, **QUICK)
     groups = [list(clip.samples) for clip in world[:2]]
     save_run(train_rarft(lora, processor, groups, config, rewards=[alternating]), processor)
     again, _ = load_model(tmp_path / "run", dtype="float32")
@@ -185,7 +193,7 @@ def test_a_lora_run_that_was_killed_ends_where_an_undisturbed_one_does(adapter, 
     "fields, is_so",
     [
         ("--lora_target_modules q_proj v_proj", lambda c: {n[-6:] for n in c.target_modules} == {"q_proj", "v_proj"}),
-        ("--lora_target_modules all-linear", lambda c: len(c.target_modules) > 10),
+        ("--lora_target_modules all-linear", lambda c: {n[-4:] for n in c.target_modules} == {"proj"}),
         ("--lora_target_modules .*layers.0.*proj", lambda c: all(".layers.0." in n for n in c.target_modules)),
         ("--lora_modules_to_save embed_tokens", lambda c: c.modules_to_save == ["embed_tokens"]),
         ("--use_rslora true", lambda c: c.use_rslora),
