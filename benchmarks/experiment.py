@@ -48,7 +48,7 @@ def said(
     refusing, RT-IoU, and for refusals of irrelevant queries whether explanation and correction are true."""
     samples, stories = [sample for sample, _ in asked], [clip.story for _, clip in asked]
     predictions = world_judge(predict(model, processor, samples, vision_cache=cache), stories)
-    values = scores(predictions, categories=claimed_categories)
+    values = scores(predictions, categories={"exact": claimed_categories})
 
     def digits(name: str, places: int) -> list[float | None]:
         return [None if np.isnan(v) else round(float(v), places) for v in values.get(name, np.full(len(asked), np.nan))]
@@ -59,7 +59,7 @@ def said(
         "refusal_probability": digits("refusal_probability", 4),
         "explanation_true": digits("explanation_true", 0),
         "correction_true": digits("correction_true", 0),
-        "rt_iou": digits("rt_iou", 3),
+        "rt_iou": digits("rt_iou_exact", 3),
     }
 
 

@@ -1,8 +1,8 @@
 """Metrics of relevance-aware grounding, as pure functions of arrays; one value per sample where that makes sense.
 
 Source: RA-RFT, the section on evaluation, and the official evaluation code, whose defects are not repeated:
-RT-IoU is a plain mean (the official merge weights it by all items, so it depends on the number of workers) and
-leaves out samples whose true categories are unknown.
+RT-IoU is a plain mean and leaves out samples whose true categories are unknown. What the official code computes
+instead, which depends on its number of workers, has a name of its own: `official_rt_iou`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import f1_score, roc_auc_score
 
+from rarft.errors import InputError
 from rarft.schema import Span, Verdict
 
 THRESHOLDS = (0.3, 0.5, 0.7)
+OFFICIAL_SPLITS = 27  # what the released evaluation script and its README use
 
 
 def temporal_iou(a: Span, b: Span) -> float:
@@ -71,6 +73,34 @@ def rt_iou(true: set[str], predicted: set[str]) -> float:
     if not true:
         return float("nan")
     return len(true & predicted) / len(true | predicted)
+
+
+def official_jaccard(true: set[str], predicted: set[str]) -> float:
+    """Jaccard index of mismatch categories as the official evaluator counts it: 1 if both are empty. Where the truth
+    has no categories, an irrelevant query that the model grounds, and so gives no category for, earns 1."""
+    return len(true & predicted) / len(true | predicted) if true | predicted else 1.0
+
+
+def official_rt_iou(jaccards: ArrayLike, splits: int = OFFICIAL_SPLITS) -> float:
+    """RT-IoU as the official evaluator merges it, to stand beside published figures. It depends on `splits` and on the
+    order of the items.
+
+    The items are cut into parts of ceil(n / splits), in their order. A part's value is the mean over its irrelevant
+    items, or 0 if it has none, and counts as often as the part has items, relevant ones too.
+
+    Args:
+        jaccards: (n,) `official_jaccard` of each item, NaN for a relevant one.
+
+    Returns NaN for no items, or if all are relevant. Raises InputError for fewer than one split.
+    """
+    values = np.asarray(jaccards, float)
+    if splits < 1:
+        raise InputError(f"the number of splits has to be at least 1, got {splits}")
+    if np.isnan(values).all():
+        return float("nan")
+    size = -(-len(values) // splits)
+    parts = [values[start : start + size] for start in range(0, len(values), size)]
+    return float(sum(np.nan_to_num(mean(part)) * len(part) for part in parts) / len(values))
 
 
 def mean(values: ArrayLike) -> float:

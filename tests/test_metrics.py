@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rarft import metrics
+from rarft.errors import InputError
 from rarft.evaluation import (
     Prediction,
     by_group,
@@ -47,7 +48,7 @@ def test_what_cannot_be_read_is_never_right():
 )
 def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
     samples = [s for clip in world for s in clip.samples]
-    row = summary(scores([Prediction(s, text) for s in samples], encoder=encoder, categories=claimed_categories))
+    row = summary(scores([Prediction(s, text) for s in samples], encoder=encoder, categories={"exact": claimed_categories}))
     zero = (
         "f1",
         "accuracy",
@@ -55,7 +56,7 @@ def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
         "miou",
         "refused",
         "over_refusal",
-        "rt_iou",
+        "rt_iou_exact",
         "explanation_similarity",
         "correction_similarity",
     )
@@ -66,8 +67,8 @@ def test_nothing_is_scored_against_an_empty_reference(world, encoder):
     wrong = next(s for clip in world for s in clip.samples if not s.relevant)
     bare = dataclasses.replace(wrong, answer="", correction="", categories=[])
     [prediction] = reference_predictions([wrong], "oracle")
-    values = scores([Prediction(bare, prediction.completion)], encoder=encoder, categories=claimed_categories)
-    for name in ("explanation_similarity", "correction_similarity", "rt_iou"):
+    values = scores([Prediction(bare, prediction.completion)], encoder=encoder, categories={"exact": claimed_categories})
+    for name in ("explanation_similarity", "correction_similarity", "rt_iou_exact"):
         assert np.isnan(values[name][0])
 
 
@@ -77,13 +78,60 @@ def test_rt_iou_does_not_depend_on_splits_and_leaves_unknown_truth_out():
     assert metrics.mean(values) == 0.5
 
 
+OTHER = float("nan")  # a relevant item, which has no categories
+# Pairs of a relevant and an irrelevant item, whose 27 Jaccard indices sum to 23/3 as those of the 54 published items do.
+PUBLISHED_SUM = [value for j in (*[1.0] * 7, 2 / 3, *[0.0] * 19) for value in (OTHER, j)]
+
+
+@pytest.mark.parametrize(
+    "jaccards, splits, figure",
+    [
+        (PUBLISHED_SUM, 27, 0.284),  # a pair in each part: as if each irrelevant item counted once
+        (PUBLISHED_SUM, 1, 0.284),
+        (PUBLISHED_SUM, 54, 0.142),  # the parts of relevant items count as zeros
+        (PUBLISHED_SUM, 1000, 0.142),  # parts hold one item at least
+        ([0.5, OTHER, OTHER, OTHER], 2, 0.25),
+        ([0.5, OTHER, OTHER, OTHER], 1, 0.5),
+        ([1.0, 0.0, OTHER, 1.0], 2, 0.75),  # the two irrelevant items of one part share its weight
+        ([1.0, 0.0, OTHER, 1.0], 1, 2 / 3),
+        ([1.0, OTHER, 0.0, 0.0, 0.0], 2, 0.3),  # parts of three and two items
+        ([OTHER, OTHER], 27, OTHER),
+        ([], 27, OTHER),
+    ],
+)
+def test_the_official_merge_depends_on_its_splits(jaccards, splits, figure):
+    assert metrics.official_rt_iou(jaccards, splits) == pytest.approx(figure, abs=5e-4, nan_ok=True)
+    if splits == 27:
+        assert metrics.official_rt_iou(jaccards) == pytest.approx(figure, abs=5e-4, nan_ok=True)
+
+
+def test_the_official_merge_needs_a_split():
+    with pytest.raises(InputError, match="at least 1, got 0"):
+        metrics.official_rt_iou([1.0], 0)
+
+
+def test_without_true_categories_the_official_figure_rewards_being_wrong(world):
+    bare = [dataclasses.replace(s, categories=[]) for clip in world for s in clip.samples if not s.relevant]
+    rows = report({"m": reference_predictions(bare, "never refuse")}, categories={"exact": claimed_categories})
+    assert rows["never refuse"]["official_rt_iou_exact"] == 1 and rows["oracle"]["official_rt_iou_exact"] == 0
+    assert np.isnan(rows["never refuse"]["rt_iou_exact"]) and np.isnan(rows["oracle"]["rt_iou_exact"])
+
+
+def test_each_judge_of_categories_has_columns_of_its_own(world):
+    samples = [s for clip in world for s in clip.samples]
+    judges = {"exact": claimed_categories, "silent": lambda prediction: set()}
+    row = summary(scores(reference_predictions(samples, "oracle"), categories=judges))
+    assert (row["rt_iou_exact"], row["rt_iou_silent"], row["official_rt_iou_silent"]) == (1, 0, 0)
+    assert "rt_iou" not in row
+
+
 def test_reference_rows_on_a_balanced_set(world):
     samples = [s for clip in world for s in clip.samples]
-    rows = report({"oracle again": reference_predictions(samples, "oracle")}, categories=claimed_categories)
+    rows = report({"oracle again": reference_predictions(samples, "oracle")}, categories={"exact": claimed_categories})
     assert rows["always refuse"]["ra_iou"] == 0.5 and rows["always refuse"]["f1"] == pytest.approx(1 / 3)
     assert rows["never refuse"]["refused"] == 0 and rows["never refuse"]["over_refusal"] == 0
     oracle = rows["oracle"]
-    assert (oracle["f1"], oracle["miou"], oracle["ra_iou"], oracle["rt_iou"], oracle["format"]) == (1, 1, 1, 1, 1)
+    assert (oracle["f1"], oracle["miou"], oracle["ra_iou"], oracle["rt_iou_exact"], oracle["format"]) == (1, 1, 1, 1, 1)
     assert rows["oracle again"]["f1"] == 1
     table = markdown(rows, ["n", "f1", "miou"])
     assert "| always refuse | 24 | 0.333 [" in table
@@ -94,9 +142,9 @@ def test_the_exact_judge(world, encoder):
     stories = [clip.story for clip in world for _ in clip.samples]
     oracle, refusing = (reference_predictions(samples, n) for n in ("oracle", "always refuse"))
     oracle, refusing = (world_judge(predictions, stories) for predictions in (oracle, refusing))
-    good, bad = (summary(scores(p, encoder=encoder, categories=claimed_categories)) for p in (oracle, refusing))
+    good, bad = (summary(scores(p, encoder=encoder, categories={"exact": claimed_categories})) for p in (oracle, refusing))
     assert (good["explanation_true"], good["explanation_complete"], good["correction_true"]) == (1, 1, 1)
-    assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou"]) == (0, 0, 0)
+    assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou_exact"]) == (0, 0, 0)
     assert good["explanation_similarity"] == pytest.approx(1, abs=1e-4)
     assert bad["explanation_similarity"] < 0.5
     assert timeline_accuracy(samples[0].think, samples[0].think) == 1

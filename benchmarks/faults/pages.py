@@ -111,7 +111,7 @@ def predictions() -> list[Prediction]:
 def report(folder: Path) -> Path:
     about = {"model": " ".join(ATTACKS), "data": " ".join(ATTACKS)}
     systems = {name: predictions() for name in (about["model"], *ATTACKS)}
-    write_report(systems, folder, about=about, categories=(None, " ".join(ATTACKS)), scoring=Scoring())
+    write_report(systems, folder, about=about, categories=({}, " ".join(ATTACKS)), scoring=Scoring())
     return folder / "report.html"
 
 

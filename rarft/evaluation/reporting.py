@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.encoder import MINILM, default_encoder
-from rarft.evaluation.judges import CategoryJudge, Judge, judged
+from rarft.evaluation.judges import CategoryJudges, Judge, judged
 from rarft.evaluation.judges.llm import LLMJudge
 from rarft.evaluation.page import how_read, write_page
 from rarft.evaluation.predictions import Prediction
@@ -32,12 +32,15 @@ COLUMNS = (
     "over_refusal",
     "refused",
     "unreadable",
-    "rt_iou",
+    "rt_iou_exact",
+    "rt_iou_classifier",
     "explanation_similarity",
     "explanation_true",
     "correction_true",
     "llm_score",
-    "llm_rt_iou",
+    "rt_iou_llm",
+    "official_rt_iou_classifier",
+    "official_rt_iou_llm",
 )
 
 
@@ -62,7 +65,7 @@ def write_report(
     out: Path,
     *,
     about: dict[str, str],
-    categories: tuple[CategoryJudge | None, str],
+    categories: tuple[CategoryJudges, str],
     scoring: Scoring,
     probes: dict[str, dict[str, float]] | None = None,
 ) -> str:
@@ -73,12 +76,13 @@ def write_report(
 
     Args:
         about: `model` and `data`, for the reader.
-        categories: names the mismatch categories of a refusal, and what a report says of it.
+        categories: the judges of mismatch categories by name, see `rarft.evaluation.scoring.scores`, and what a report
+            says of them. A language model is not one of them.
         probes: see `rarft.evaluation.probes.probe`.
     """
     systems = {name: _read_and_judged(given, scoring) for name, given in systems.items()}
     first, *others = systems
-    llm_judge = LLMJudge(scoring.llm, offline=categories[0]) if scoring.llm else None
+    llm_judge = LLMJudge(scoring.llm, offline=next(iter(categories[0].values()), None)) if scoring.llm else None
     if llm_judge:
         systems[first] = judged(systems[first], llm_judge)
     rows = report(systems, encoder=default_encoder(scoring.similarity), categories=categories[0])

@@ -14,7 +14,7 @@ import torch
 
 from rarft.encoder import default_encoder
 from rarft.errors import InputError
-from rarft.evaluation.judges import CategoryJudge
+from rarft.evaluation.judges import CategoryJudges
 from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
 from rarft.evaluation.official_predictions import read_official_predictions
@@ -73,9 +73,9 @@ def evaluate_file(
         model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, features=features, **options
     )
     systems = {model_name: asked, **others}
-    categories: tuple[CategoryJudge | None, str]
+    categories: tuple[CategoryJudges, str]
     if test_set.stories:
-        categories = (claimed_categories, "exact: the world's truth")
+        categories = ({"exact": claimed_categories}, "exact: the world's truth")
         scoring = dataclasses.replace(scoring, judges=(exact_judge(test_set.stories), *scoring.judges))
     else:
         categories = _category_judge(test_set.references)
@@ -197,11 +197,11 @@ def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Predictio
     return predictions
 
 
-def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryJudge | None, str]:
+def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryJudges, str]:
     """The offline judge of categories that these references allow, and what a report says of it."""
     try:
         judge = CategoryClassifier.fit(samples, default_encoder())
     except InputError as reason:
-        return None, f"no categories are judged: {reason}"
+        return {}, f"no categories are judged: {reason}"
     agreement = f"Jaccard {judge.agreement():.2f} with known ones (five folds)"
-    return judge, f"categories by a classifier of sentence embeddings; {agreement}"
+    return {"classifier": judge}, f"categories by a classifier of sentence embeddings; {agreement}"

@@ -8,27 +8,30 @@ always refusing gets an RA-IoU of 0.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from rarft import metrics
 from rarft.encoder import SentenceEncoder
 from rarft.evaluation.predictions import Prediction
-from rarft.schema import Category, Difficulty, Verdict
+from rarft.schema import Category, Difficulty, Sample, Verdict
+
+OFFICIAL_RT_IOU = "official_rt_iou_"
 
 
 def scores(
     predictions: Sequence[Prediction],
     *,
     encoder: SentenceEncoder | None = None,
-    categories: Callable[[Prediction], set[str]] | None = None,
+    categories: Mapping[str, Callable[[Prediction], set[str]]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Per-sample values, NaN where one does not apply; all arrays (n,). `verdict` is a `Verdict` as text.
 
     Args:
         encoder: for the similarity of explanations and corrections with the reference; left out if None.
-        categories: names the mismatch categories that a refusal claims, for RT-IoU; left out if None.
+        categories: judge → what it takes a refusal's mismatch categories for. Each judge has values of its own,
+            `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`): judges do not agree.
     """
     responses = [p.response for p in predictions]
     relevant = np.array([p.sample.relevant for p in predictions])
@@ -53,18 +56,24 @@ def scores(
         ):
             known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
             values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)
-    if categories is not None:
-        values["rt_iou"] = np.array(
-            [
-                np.nan if p.sample.relevant else metrics.rt_iou({c.value for c in p.sample.categories}, categories(p))
-                for p in predictions
-            ]
-        )
+    for judge, named in (categories or {}).items():
+        figures = [{} if p.sample.relevant else category_figures(judge, p.sample, named(p)) for p in predictions]
+        for name in (f"rt_iou_{judge}", f"{OFFICIAL_RT_IOU}{judge}"):
+            values[name] = np.array([figure.get(name, np.nan) for figure in figures])
     if any(p.refusal_probability is not None for p in predictions):
         values["refusal_probability"] = np.array([p.refusal_probability for p in predictions], float)
     for name in sorted({name for p in predictions for name in p.judged}):
         values[name] = np.array([p.judged.get(name, np.nan) for p in predictions])
     return values
+
+
+def category_figures(judge: str, sample: Sample, named: set[str]) -> dict[str, float]:
+    """`rt_iou_JUDGE` and `official_rt_iou_JUDGE` of an irrelevant sample whose refusal names these categories."""
+    true = {category.value for category in sample.categories}
+    return {
+        f"rt_iou_{judge}": metrics.rt_iou(true, named),
+        f"{OFFICIAL_RT_IOU}{judge}": metrics.official_jaccard(true, named),
+    }
 
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
@@ -89,7 +98,8 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
         row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
         row["fpr95"] = metrics.fpr_at_tpr(~relevant[known], values["refusal_probability"][known])
     for name in values.keys() - {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}:
-        row[name] = metrics.mean(values[name])
+        merge = metrics.official_rt_iou if name.startswith(OFFICIAL_RT_IOU) else metrics.mean
+        row[name] = merge(values[name])
     return row
 
 

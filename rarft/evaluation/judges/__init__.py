@@ -6,7 +6,7 @@ module:function`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from rarft.errors import InputError
@@ -15,6 +15,7 @@ from rarft.evaluation.predictions import Prediction
 Figures = dict[str, float]
 Judge = Callable[[Sequence[Prediction]], Sequence[Figures]]
 CategoryJudge = Callable[[Prediction], set[str]]  # the mismatch categories that a refusal names
+CategoryJudges = Mapping[str, CategoryJudge]  # by name: each has columns of its own in a report
 
 
 def judged(predictions: Sequence[Prediction], judge: Judge) -> list[Prediction]:

@@ -7,14 +7,18 @@ answers (`rarft.segments`) says so without a judge. Where the truth is known exa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 
 from rarft.evaluation.judges import CategoryJudge, Figures
 from rarft.evaluation.predictions import Prediction
+from rarft.evaluation.scoring import OFFICIAL_RT_IOU, category_figures
 from rarft.llm import LLM, BadReplyError
 from rarft.metrics import mean, rt_iou
 from rarft.schema import Category
 
+OFFICIAL = f"{OFFICIAL_RT_IOU}llm"
+_figures = partial(category_figures, "llm")
 _FILES = files("rarft").joinpath("prompt_files")
 SCORE_PROMPT = _FILES.joinpath("judge.txt").read_text(encoding="utf-8")
 CATEGORY_PROMPT = (
@@ -35,7 +39,7 @@ CATEGORY_SCHEMA = {
 
 
 class LLMJudge:
-    """Gives `llm_score` (0 to 5, one decimal) and `llm_rt_iou` to each irrelevant sample.
+    """Gives `llm_score` (0 to 5, one decimal), `rt_iou_llm` and `official_rt_iou_llm` to each irrelevant sample.
 
     As in the released evaluator, the judge reads thought and answer together, and is asked for the score and for the
     categories in two questions. Where the model did not refuse, both figures are 0, and nothing is asked; a score for
@@ -55,7 +59,7 @@ class LLMJudge:
         scored = self._ask(SCORE_PROMPT, [_comparison(predictions[i]) for i in explained], SCORE_SCHEMA)
         named = self._ask(CATEGORY_PROMPT, [_statement(predictions[i]) for i in refusals], CATEGORY_SCHEMA)
         figures: list[Figures] = [
-            {} if p.sample.relevant or p.response.refused else {"llm_score": 0.0, "llm_rt_iou": 0.0}
+            {} if p.sample.relevant or p.response.refused else {"llm_score": 0.0, **_figures(p.sample, set())}
             for p in predictions
         ]
         for i, reply in zip(explained, scored, strict=True):
@@ -63,10 +67,12 @@ class LLMJudge:
                 figures[i]["llm_score"] = round(float(reply["score"]), 1)
         agreement = []
         for i, reply in zip(refusals, named, strict=True):
-            if isinstance(reply, BadReplyError):
+            sample = predictions[i].sample
+            if isinstance(reply, BadReplyError):  # the official evaluator goes on with no category
+                figures[i][OFFICIAL] = _figures(sample, set())[OFFICIAL]
                 continue
             categories = set(reply["categories"])
-            figures[i]["llm_rt_iou"] = rt_iou({c.value for c in predictions[i].sample.categories}, categories)
+            figures[i].update(_figures(sample, categories))
             if self.offline:
                 agreement.append(rt_iou(categories, self.offline(predictions[i])))
         self.about = self._about(len(refusals), [*scored, *named], agreement)
