@@ -26,7 +26,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--predictions",
         type=Path,
-        help="instead of --model and --data: a prediction file of the released evaluator, to be scored",
+        help="instead of --model: a prediction file of the released evaluator, to be scored; with --data, difficulties "
+        "and what else it does not say come from there",
     )
     add("--videos", type=Path, help="files: the folder that holds the videos")
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
@@ -72,7 +73,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    if (options.data is None) == (options.predictions is None):
+    if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions of a model that has answered already")
     asked_for = [name for name in ("videos", "limit", "features", "against", "probes") if getattr(options, name)]
     if options.predictions and asked_for:
@@ -88,7 +89,7 @@ def run(options: Namespace) -> int:
         judges=[imported(name, "judge") for name in options.judge_function],
     )
     if options.predictions:
-        print(evaluate_predictions(options.predictions, options.out, scoring=scoring))
+        print(evaluate_predictions(options.predictions, options.out, data=options.data, scoring=scoring))
     else:
         names = ("videos", "limit", "processes", "device", "dtype", "features", "against")
         chosen = {name: getattr(options, name) for name in names}

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
-from rarft.files import read_json
+from rarft.files import VIDEO_SUFFIXES, read_json
 from rarft.hivtg.official import LEVELS, span_of, split_answer
+from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.schema import Category, Difficulty, Sample
 
 
-def read_official_predictions(path: str | Path) -> list[Prediction]:
+def read_official_predictions(path: str | Path, report: Callable[[str], None] = print) -> list[Prediction]:
     """The predictions of the released evaluator, an array of `video`, `query`, `model_output`, `gt_relevant`,
     `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`, to be read as it reads them.
+
+    The released inference writes an empty level, whatever the data says: such a row's difficulty is UNKNOWN; see
+    `with_truth_of`. Categories that are none of the eleven go to `report` and are left out.
 
     Raises InputError that names the row and the field if one is missing or of the wrong kind.
     """
     rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(f"{path}: an array of predictions was expected, got {type(rows).__name__}")
-    return [_official_prediction(row, f"{path}, row {number}") for number, row in enumerate(rows)]
+    return [_official_prediction(row, f"{path}, row {number}", report) for number, row in enumerate(rows)]
 
 
-def _official_prediction(row: Any, place: str) -> Prediction:
+def _official_prediction(row: Any, place: str, report: Callable[[str], None]) -> Prediction:
     kinds = {"video": str, "query": str, "model_output": str, "gt_relevant": bool}
     for name, kind in kinds.items():
         if not isinstance(row, dict) or not isinstance(row.get(name), kind):
@@ -35,18 +41,87 @@ def _official_prediction(row: Any, place: str) -> Prediction:
             f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}"
         )
     answer, correction = split_answer(str(row.get("gt_output") or ""))
-    named = row.get("gt_categories") or []
-    if not isinstance(named, list):
-        raise InputError(f"{place}: the field 'gt_categories' should be a list, got {named!r}")
     sample = Sample(
         row["video"],
         row["query"],
         [span] if relevant and span else [],
         answer=answer,
-        correction=correction,
-        categories=[category for category in Category if category.value in named],
-        difficulty=Difficulty.ORIGINAL
-        if relevant
-        else LEVELS.get(str(row.get("irrelevance_level")), Difficulty.SHUFFLED),
+        correction="" if relevant else correction,
+        categories=_categories(row, place, report),
+        difficulty=Difficulty.ORIGINAL if relevant else _level(row, place),
     )
     return Prediction(sample, row["model_output"], reading="official")
+
+
+def _categories(row: dict, place: str, report: Callable[[str], None]) -> list[Category]:
+    named = row.get("gt_categories") or []
+    if not isinstance(named, list):
+        raise InputError(f"{place}: the field 'gt_categories' should be a list, got {named!r}")
+    known = {category.value for category in Category}
+    for name in named:
+        if name not in known:
+            report(f"{place}, gt_categories: unknown category {name!r} is left out")
+    return [category for category in Category if category.value in named]
+
+
+def _level(row: dict, place: str) -> Difficulty:
+    """The difficulty that an irrelevant row states; UNKNOWN if it states none."""
+    key = next((key for key in LEVEL_KEYS if row.get(key)), None)
+    if key is None:
+        return Difficulty.UNKNOWN
+    level = LEVELS.get(str(row[key]), Difficulty.ORIGINAL)
+    if level is Difficulty.ORIGINAL:
+        known = ", ".join(name for name, value in LEVELS.items() if value is not Difficulty.ORIGINAL)
+        raise InputError(f"{place}: the field {key!r} of an irrelevant query should be one of {known}, got {row[key]!r}")
+    return level
+
+
+def with_truth_of(
+    predictions: Sequence[Prediction], samples: Iterable[Sample], report: Callable[[str], None] = print
+) -> list[Prediction]:
+    """Predictions with what the data file says of their queries and their own file does not: difficulty, duration,
+    correction, categories.
+
+    Queries are matched by the video's base name and the text. How many have no match, or matches of several
+    difficulties, goes to `report`.
+
+    Raises InputError if no query matches, or if the two files do not agree on whether a query is relevant.
+    """
+    truth: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        truth.setdefault(_key(sample), []).append(sample)
+    unmatched = [number for number, p in enumerate(predictions) if _key(p.sample) not in truth]
+    if len(unmatched) == len(predictions):
+        raise InputError("none of the queries of the predictions is in the data file")
+    completed = [_completed(number, p, truth.get(_key(p.sample), [])) for number, p in enumerate(predictions)]
+    if unmatched:
+        report(f"{len(unmatched)} of {len(predictions)} predictions, such as row {unmatched[0]}, are not in the data file")
+    unknown = sum(p.sample.difficulty is Difficulty.UNKNOWN for p in completed)
+    if unknown:
+        report(f"{unknown} irrelevant queries have no stated difficulty: unknown")
+    return completed
+
+
+def _key(sample: Sample) -> tuple[str, str]:
+    name = Path(sample.video.replace("\\", "/")).name
+    stem, dot, ending = name.rpartition(".")
+    return stem if f"{dot}{ending}".lower() in VIDEO_SUFFIXES else name, sample.query.strip()
+
+
+def _completed(number: int, prediction: Prediction, matches: Sequence[Sample]) -> Prediction:
+    if not matches:
+        return prediction
+    own = prediction.sample
+    agreeing = [match for match in matches if match.relevant is own.relevant]
+    if not agreeing:
+        raise InputError(f"row {number}: {own.query!r} is relevant in only one of predictions and data file")
+    match, levels = agreeing[0], {match.difficulty for match in agreeing}
+    stated = match.difficulty if own.difficulty is Difficulty.UNKNOWN and len(levels) == 1 else own.difficulty
+    sample = replace(
+        own,
+        duration=match.duration,
+        correction=own.correction or match.correction,
+        categories=own.categories or match.categories,
+        difficulty=stated,
+    )
+    return replace(prediction, sample=sample)

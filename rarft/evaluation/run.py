@@ -17,11 +17,11 @@ from rarft.errors import InputError
 from rarft.evaluation.judges import CategoryJudges
 from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
-from rarft.evaluation.official_predictions import read_official_predictions
+from rarft.evaluation.official_predictions import read_official_predictions, with_truth_of
 from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
 from rarft.evaluation.probes import probe, swapped
 from rarft.evaluation.reporting import Scoring, write_report
-from rarft.evaluation.test_set import read_test_set
+from rarft.evaluation.test_set import read_samples, read_test_set
 from rarft.files import read_json, write_json
 from rarft.models import VisionCache, open_model
 from rarft.models.load import settings_of
@@ -84,16 +84,25 @@ def evaluate_file(
     return write_report(systems, out, about=about, categories=categories, scoring=scoring, probes=looks)
 
 
-def evaluate_predictions(path: Path, out: Path, *, scoring: Scoring | None = None) -> str:
+def evaluate_predictions(
+    path: Path, out: Path, *, data: Path | None = None, scoring: Scoring | None = None
+) -> str:
     """Score a prediction file of the released evaluator, read as that reads it, and return the table.
+
+    Args:
+        data: the file that was asked; it brings what the predictions do not say, such as difficulties.
 
     Writes report.json, report.md and report.html into `out`.
     """
     predictions = read_official_predictions(path)
     if not predictions:
         raise InputError(f"{path}: no predictions in it")
-    about = {"model": str(path), "data": str(path)}
-    categories = _category_judge([p.sample for p in predictions])
+    about = {"model": str(path), "data": str(data or path)}
+    references = [p.sample for p in predictions]
+    if data:
+        references = read_samples(data)
+        predictions = with_truth_of(predictions, references)
+    categories = _category_judge(references)
     scoring = dataclasses.replace(scoring or Scoring(), reading="official")
     return write_report({str(path): predictions}, out, about=about, categories=categories, scoring=scoring)
 

@@ -30,6 +30,7 @@ LEVELS = {
     "weak": Difficulty.EASY,
     "moderate": Difficulty.MEDIUM,
     "strong": Difficulty.HARD,
+    "shuffled": Difficulty.SHUFFLED,
 }
 _TAG = re.compile(r"</?(?:think|answer|correction|correct)>")
 
@@ -198,19 +199,18 @@ def span_of(value: Any) -> Span | None:
 
 
 def _difficulty(item: dict, problem: Callable[[str], None]) -> Difficulty:
-    level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), None)
-    count = len(item.get("c") or [])
-    if not item["r"] and not count and LEVELS.get(str(level), Difficulty.EASY) is Difficulty.EASY:
-        return (
-            Difficulty.SHUFFLED
-        )  # no element was edited: an SS-VTG query comes from another video, whatever its level says
-    if level in LEVELS:
-        return LEVELS[level]
-    if level is not None:
+    """The difficulty that an item states; UNKNOWN for an irrelevant query of which none is stated (the human set)."""
+    level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), Difficulty.UNKNOWN)
+    stated = LEVELS.get(level, Difficulty.UNKNOWN)
+    if level != Difficulty.UNKNOWN and stated is Difficulty.UNKNOWN:
         problem(f"unknown difficulty {level!r}; known: {', '.join(LEVELS)}")
     if item["r"]:
         return Difficulty.ORIGINAL
-    return Difficulty.from_edits(count) if 1 <= count <= 3 else Difficulty.SHUFFLED
+    if stated is Difficulty.ORIGINAL:
+        problem("an irrelevant query has the difficulty 'original'")
+        return Difficulty.UNKNOWN
+    # An SS-VTG query: its level says easy, and no element was edited.
+    return Difficulty.SHUFFLED if stated is Difficulty.EASY and not item.get("c") else stated
 
 
 def _categories(item: dict, problem: Callable[[str], None]) -> list[Category]:

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rarft.cli import main
 from rarft.course import ROOT
-from rarft.errors import MissingFileError
+from rarft.errors import InputError, MissingFileError
 from rarft.evaluation import Prediction, markdown, reference_predictions, report, write_predictions
 from rarft.evaluation.page import worst, write_page
 from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
 from rarft.evaluation.test_set import read_test_set
+from rarft.files import read_json
 from rarft.schema import Sample, Span
 from rarft.world.render import write_video
 
@@ -181,6 +183,76 @@ def test_official_predictions_are_scored_as_the_official_evaluator_reads_them(tm
         path.write_text(json.dumps(rows))
         with pytest.raises(ValueError, match=f"official.json, row 3.*{field}"):
             evaluate_predictions(path, tmp_path / "out")
+
+
+def official_file(path, **changes):
+    """The rows above as the released inference writes them: without a level, with its own paths."""
+    rows = [{**row, "irrelevance_level": "", "video": "dataset/videos/v.mp4", **changes} for row in official_rows()]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def data_file(path, level="medium", video="/elsewhere/v.mkv", relevant=False, query="a dog runs", items=1):
+    wrong = {"q": query, "r": relevant, "a": "no", "c": ["Attribute/Counting"], "difficulty": level}
+    right = {"q": "a dog runs", "r": True, "a": "<answer>2.0 to 6.0</answer>"}
+    row = {"video": video, "query_text": "a cat runs", "timestamp": [2, 6], "duration": 9, "GRPO": [right, wrong]}
+    path.write_text(json.dumps([row] + [{**row, "GRPO": [{**wrong, "difficulty": "hard"}]}] * (items - 1)))
+    return path
+
+
+def by_difficulty(path, out, **options):
+    evaluate_predictions(path, out, **options)
+    [row] = [row for name, row in read_json(out / "report.json")["rows"].items() if name == str(path)]
+    return row["groups"]["difficulty"]
+
+
+@pytest.mark.parametrize(
+    "changes, data, level",
+    [
+        ({}, None, "unknown"),
+        ({"irrelevance_level": None}, None, "unknown"),
+        ({"irrelevance_level": "weak"}, None, "easy"),
+        ({"irrelevance_level": "", "hardness_level": "strong"}, None, "hard"),
+        ({}, {}, "medium"),
+        ({}, {"video": r"C:\videos\v.mp4"}, "medium"),
+        ({}, {"video": "v"}, "medium"),
+        ({}, {"level": "unknown"}, "unknown"),
+        ({}, {"items": 2}, "unknown"),  # the data file has the query twice, under two levels
+        ({"irrelevance_level": "weak"}, {}, "easy"),  # what the predictions state is kept
+    ],
+)
+def test_no_prediction_is_reported_under_a_level_that_nobody_stated(changes, data, level, tmp_path, capsys):
+    path = official_file(tmp_path / "p.json", **changes)
+    options = {} if data is None else {"data": data_file(tmp_path / "d.json", **data)}
+    assert by_difficulty(path, tmp_path / "out", **options) == {level: {"refused": pytest.approx(2 / 3), "n": 3}}
+    assert ("3 irrelevant queries have no stated difficulty" in capsys.readouterr().out) == (
+        level == "unknown" and data is not None
+    )
+
+
+def test_predictions_that_are_not_in_the_data_are_named(tmp_path, capsys):
+    path = official_file(tmp_path / "p.json")
+    rows = read_json(path)
+    rows[1] |= {"query": "a bird sings", "gt_categories": ["Negation/Negation"]}
+    path.write_text(json.dumps(rows))
+    found = by_difficulty(path, tmp_path / "out", data=data_file(tmp_path / "d.json"))
+    said = capsys.readouterr().out
+    assert {name: group["n"] for name, group in found.items()} == {"medium": 2, "unknown": 1}
+    assert "1 of 5 predictions, such as row 1, are not in the data file" in said
+    assert f"{path}, row 1, gt_categories: unknown category 'Negation/Negation' is left out" in said
+    for data, message in (({"query": "x"}, "row 0.*relevant in only one"), ({"video": "w.mp4"}, "none of the queries")):
+        with pytest.raises(InputError, match=message):
+            evaluate_predictions(path, tmp_path / "out", data=data_file(tmp_path / "d.json", **data))
+    for level in ("brutal", "original"):
+        with pytest.raises(InputError, match=f"p.json, row 0.*irrelevance_level.*{level}"):
+            evaluate_predictions(official_file(path, irrelevance_level=level), tmp_path / "out")
+
+
+def test_predictions_with_their_data_on_the_command_line(tmp_path, capsys):
+    path, data = official_file(tmp_path / "p.json"), data_file(tmp_path / "d.json")
+    with pytest.raises(SystemExit) as done:
+        main(["evaluate", "--predictions", str(path), "--data", str(data), "--out", str(tmp_path / "out")])
+    assert done.value.code == 0 and read_json(tmp_path / "out" / "report.json")["data"] == str(data)
 
 
 def test_two_models_are_compared_sample_by_sample(tmp_path, world):

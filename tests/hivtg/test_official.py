@@ -163,6 +163,29 @@ def test_a_shuffled_query_is_never_its_own_correction_nor_another_irrelevant_one
     assert all(s.difficulty is Difficulty.SHUFFLED for s in found)
 
 
+@pytest.mark.parametrize(
+    "fields, difficulty, problems",
+    [
+        ({"difficulty": "hard", "c": ["Attribute/Counting"]}, "hard", 0),
+        ({"irrelevance_level": "moderate"}, "medium", 0),
+        ({"difficulty": "easy"}, "shuffled", 0),
+        ({"difficulty": "easy", "c": ["Attribute/Counting"]}, "easy", 0),
+        ({"difficulty": "shuffled"}, "shuffled", 0),
+        ({}, "unknown", 0),
+        ({"difficulty": "unknown"}, "unknown", 0),
+        ({"c": ["Attribute/Counting"]}, "unknown", 0),  # the human set: one category is not said to be one edit
+        ({"difficulty": "brutal", "c": ["Attribute/Counting"]}, "unknown", 1),
+        ({"difficulty": "original"}, "unknown", 1),
+    ],
+)
+def test_no_query_has_a_level_that_nobody_stated(fields, difficulty, problems, tmp_path):
+    wrong = {"q": "c", "r": False, "a": "", **fields}
+    row = {"video": "v.mp4", "timestamp": [1, 2], "GRPO": [{"q": "a", "r": True, "difficulty": "hard"}, wrong]}
+    found = read_released(write(tmp_path / "levels.json", [row]))
+    assert [s.difficulty for s in found.samples] == ["original", difficulty]
+    assert len(found.problems) == problems
+
+
 JSON_VALUES = (
     None,
     True,
