@@ -64,6 +64,17 @@ RA_RFT = Style(
     "corrected query that the video is likely to answer.",
     video_first=False,
 )
+# The released inference has a system prompt, the video first, and words of its own; so has this one.
+RA_RFT_INFERENCE = Style(
+    'Find out whether any part of the video matches the query "{query}".\n'
+    "If a part does, reason inside <think> </think>, and mark each range of times that you look at as "
+    "<timestep>12.54 to 17.83</timestep>. Then give its start and end in seconds, with two decimals, such as "
+    "<answer>12.54 to 17.83</answer>, and close with <correction>NIL</correction>.\n"
+    "If no part does, reason inside <think> </think> in the same way. Then state inside <answer> </answer> that the "
+    "video has no such part and why you think so, and close with a corrected query, one that probably matches the "
+    "video, inside <correction> </correction>.",
+    system="You analyse videos with great care.",
+)
 # For models that already know the format, such as data/base: no instruction, fewer tokens.
 PLAIN = Style("{query}")
 STYLES = {
@@ -72,6 +83,7 @@ STYLES = {
     "time-r1": TIME_R1,
     "videochat-r1": VIDEOCHAT_R1,
     "ra-rft": RA_RFT,
+    "ra-rft-inference": RA_RFT_INFERENCE,
 }
 
 # The tiny base's own tasks beside grounding (rarft.base): to caption a clip, and to compare a sentence with it.

@@ -99,7 +99,9 @@ def test_the_judge_survives_bad_replies(serve, world):
     refusals = sum(not s.relevant for s in samples) - 1
     assert (about["judge"], about["refusals"], about["without_verdict"]) == ("m", refusals, 2), "one for each question"
     assert "Attribute/Counting" in about["prompt"] and "no JSON object" in about["failures"][0]
-    assert predictions[silent].judged == {"official_rt_iou_llm": 0.0}, "the official evaluator goes on without categories"
+    assert predictions[silent].judged == {"official_rt_iou_llm": 0.0}, (
+        "the official evaluator goes on without categories"
+    )
     assert predictions[answered].judged == {"llm_score": 0.0, "rt_iou_llm": 0.0, "official_rt_iou_llm": 0.0}
     assert summary(scores(predictions))["llm_score"] == pytest.approx(3.5 * (refusals - 1) / refusals), "one decimal"
     expected = [

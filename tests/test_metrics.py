@@ -48,7 +48,9 @@ def test_what_cannot_be_read_is_never_right():
 )
 def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
     samples = [s for clip in world for s in clip.samples]
-    row = summary(scores([Prediction(s, text) for s in samples], encoder=encoder, categories={"exact": claimed_categories}))
+    row = summary(
+        scores([Prediction(s, text) for s in samples], encoder=encoder, categories={"exact": claimed_categories})
+    )
     zero = (
         "f1",
         "accuracy",
@@ -67,7 +69,9 @@ def test_nothing_is_scored_against_an_empty_reference(world, encoder):
     wrong = next(s for clip in world for s in clip.samples if not s.relevant)
     bare = dataclasses.replace(wrong, answer="", correction="", categories=[])
     [prediction] = reference_predictions([wrong], "oracle")
-    values = scores([Prediction(bare, prediction.completion)], encoder=encoder, categories={"exact": claimed_categories})
+    values = scores(
+        [Prediction(bare, prediction.completion)], encoder=encoder, categories={"exact": claimed_categories}
+    )
     for name in ("explanation_similarity", "correction_similarity", "rt_iou_exact"):
         assert np.isnan(values[name][0])
 
@@ -142,7 +146,9 @@ def test_the_exact_judge(world, encoder):
     stories = [clip.story for clip in world for _ in clip.samples]
     oracle, refusing = (reference_predictions(samples, n) for n in ("oracle", "always refuse"))
     oracle, refusing = (world_judge(predictions, stories) for predictions in (oracle, refusing))
-    good, bad = (summary(scores(p, encoder=encoder, categories={"exact": claimed_categories})) for p in (oracle, refusing))
+    good, bad = (
+        summary(scores(p, encoder=encoder, categories={"exact": claimed_categories})) for p in (oracle, refusing)
+    )
     assert (good["explanation_true"], good["explanation_complete"], good["correction_true"]) == (1, 1, 1)
     assert (bad["explanation_true"], bad["correction_true"], bad["rt_iou_exact"]) == (0, 0, 0)
     assert good["explanation_similarity"] == pytest.approx(1, abs=1e-4)

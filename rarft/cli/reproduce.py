@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rarft.reproduction import Experiment, Plan
 
 HELP = "Run an experiment of the paper from its files to its table, beside the published figures; resumes after a kill."
-NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-charades", "ss-qvhighlights", "human")
+NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-activitynet", "ss-charades", "ss-qvhighlights", "human")
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -29,6 +29,14 @@ def add_arguments(command: ArgumentParser) -> None:
         default=RECIPES / "qwen2_5_vl_7b.yaml",
         help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
     )
+    add("--variant", choices=("official", "paper", "robust"), help="rewards; the recipe's, or official, by default")
+    add(
+        "--official-clone",
+        type=Path,
+        help="folder of your own clone of github.com/JINSUBY/RA-RFT, whose prompts are then used word for word; "
+        "prompts of the same structure in words of ours by default",
+    )
+    add("--max-new-tokens", type=at_least(1), default=512, help="of an answer in evaluation; as in the release")
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
     add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
     add(
@@ -85,8 +93,9 @@ def _tell_what_to_get(options: Namespace) -> None:
 def _plan(options: Namespace) -> Plan:
     from rarft.reproduction import Plan
 
-    if not options.data.is_dir():
-        raise InputError(f"--data {options.data}: no such folder")
+    for option, folder in (("--data", options.data), ("--official-clone", options.official_clone)):
+        if folder and not folder.is_dir():
+            raise InputError(f"{option} {folder}: no such folder")
     for option, path in (("--config", options.config), ("--launch", options.launch)):
         if not path.is_file():
             raise InputError(f"{option} {path}: no such file")
@@ -102,7 +111,9 @@ def _plan(options: Namespace) -> Plan:
         limit=options.limit,
         skip_missing=options.skip_missing,
         batch=options.batch,
-        fields=tuple(options.recipe_fields),
+        clone=options.official_clone,
+        max_new_tokens=options.max_new_tokens,
+        fields=(*(("--variant", options.variant) if options.variant else ()), *options.recipe_fields),
     )
 
 

@@ -72,7 +72,9 @@ def _level(row: dict, place: str) -> Difficulty:
     level = LEVELS.get(str(row[key]), Difficulty.ORIGINAL)
     if level is Difficulty.ORIGINAL:
         known = ", ".join(name for name, value in LEVELS.items() if value is not Difficulty.ORIGINAL)
-        raise InputError(f"{place}: the field {key!r} of an irrelevant query should be one of {known}, got {row[key]!r}")
+        raise InputError(
+            f"{place}: the field {key!r} of an irrelevant query should be one of {known}, got {row[key]!r}"
+        )
     return level
 
 
@@ -95,7 +97,9 @@ def with_truth_of(
         raise InputError("none of the queries of the predictions is in the data file")
     completed = [_completed(number, p, truth.get(_key(p.sample), [])) for number, p in enumerate(predictions)]
     if unmatched:
-        report(f"{len(unmatched)} of {len(predictions)} predictions, such as row {unmatched[0]}, are not in the data file")
+        report(
+            f"{len(unmatched)} of {len(predictions)} predictions, such as row {unmatched[0]}, are not in the data file"
+        )
     unknown = sum(p.sample.difficulty is Difficulty.UNKNOWN for p in completed)
     if unknown:
         report(f"{unknown} irrelevant queries have no stated difficulty: unknown")

@@ -84,9 +84,7 @@ def evaluate_file(
     return write_report(systems, out, about=about, categories=categories, scoring=scoring, probes=looks)
 
 
-def evaluate_predictions(
-    path: Path, out: Path, *, data: Path | None = None, scoring: Scoring | None = None
-) -> str:
+def evaluate_predictions(path: Path, out: Path, *, data: Path | None = None, scoring: Scoring | None = None) -> str:
     """Score a prediction file of the released evaluator, read as that reads it, and return the table.
 
     Args:

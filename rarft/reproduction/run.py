@@ -1,8 +1,11 @@
 """An experiment of the paper from its files to its table: the commands in their order, each of which resumes by itself.
 
 `OUT` holds experiment.json (what was asked for), checked.json, the rows that are used (test.json, training.json),
-features/ (shared by all stages, for the tower is frozen), base/, training/, after/, and at the end result.json and
-table.md.
+styles/ (the wordings of a clone, if one was given), features/ (shared by all stages, for the tower is frozen), base/,
+training/, after/, and at the end result.json and table.md.
+
+What is trained is what the released script trains (`rarft.reproduction.official`), unless a recipe or a field says
+otherwise; the plan and the table say where it does.
 """
 
 from __future__ import annotations
@@ -15,21 +18,35 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rarft.errors import InputError
+from rarft.evaluation.scoring import OFFICIAL_RT_IOU
 from rarft.evaluation.test_set import read_samples
-from rarft.files import RECIPES, read_json, write_json, write_text
+from rarft.files import RECIPES, read_json, read_text, write_json, write_text
 from rarft.hivtg.official import group_samples, iter_rows, write_released
 from rarft.machine import machine
+from rarft.metrics import OFFICIAL_SPLITS
 from rarft.models.load import settings_of
 from rarft.reproduction.check import Checked, check_videos
 from rarft.reproduction.estimate import estimate, in_words
+from rarft.reproduction.official import (
+    ALWAYS_DIFFERENT,
+    INFERENCE_TOKENS,
+    OURS,
+    PROMPTS_A_STEP,
+    SETTINGS,
+    arguments,
+    differences,
+    write_wordings,
+)
 from rarft.reproduction.table import DataSet, Experiment
+from rarft.rewards import make_rewards
 from rarft.schema import Sample
 from rarft.settings import Settings
 from rarft.training.recipe import read_recipe
 from rarft.video.find import base_name
 
-PROMPTS_A_STEP = 8
 ACCUMULATION = "--gradient_accumulation_steps"
 ASKED = "experiment.json"
 MEASURED = RECIPES.parent / "data" / "results" / "step_at_size.json"  # of a clone; a wheel does not bring it
@@ -44,7 +61,8 @@ class Plan:
     gpus: 0 is one process on CPUs; else a number that shares out the prompts of a step equally.
     launch: the configuration of `accelerate launch`, for more than one GPU.
     limit: the first so many videos of test and training; all by default. skip_missing: go on without the videos that
-    are not there or cannot be read. fields: further ones of the recipe.
+    are not there or cannot be read. clone: of the official release, for its wordings. max_new_tokens: of an answer in
+    evaluation. fields: further ones of the recipe.
 
     Raises InputError for a number of GPUs that would make steps of another size than the paper's.
     """
@@ -60,6 +78,8 @@ class Plan:
     limit: int | None = None
     skip_missing: bool = False
     batch: int = 64
+    clone: Path | None = None
+    max_new_tokens: int = INFERENCE_TOKENS
     fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,19 +101,29 @@ class Plan:
     def videos(self, part: str) -> Path:
         return self.data / self.parts()[part].videos
 
+    def styles(self) -> dict[str, str]:
+        """The prompts of training and inference: names of `rarft.prompts`, or files with a clone's wordings."""
+        if self.clone is None:
+            return OURS
+        return {name: str((self.out / "styles" / f"{name}.json").resolve()) for name in OURS}
+
     def recipe_fields(self) -> list[str]:
-        """The recipe's file and all fields that differ from it."""
+        """The recipe's file, the official settings that it leaves open, and all fields that differ from it."""
+        style = {"prompt_style": self.styles()["training"]}
+        named = fields_of(self.recipe)
+        official = {name: value for name, value in {**SETTINGS, **style}.items() if name not in named}
         fields = {
+            **official,
+            **(style if self.clone else {}),
             "train_data": self.rows("training"),
             "videos": self.videos("training"),
             "model_name_or_path": self.model,
             "output_dir": self.out / "training",
             "features": self.out / "features",
             "gradient_accumulation_steps": max(1, PROMPTS_A_STEP // max(1, self.gpus)),
-            **({} if self.gpus else {"dtype": "float32", "bf16": "false", "use_cpu": "true"}),
+            **({} if self.gpus else {"dtype": "float32", "bf16": False, "use_cpu": True}),
         }
-        given = [text for name, value in fields.items() for text in (f"--{name}", str(value))]
-        return ["--config", str(self.recipe), *given, *self.fields]
+        return ["--config", str(self.recipe), *arguments(fields), *self.fields]
 
 
 @dataclass(frozen=True)
@@ -111,6 +141,7 @@ def stages(plan: Plan) -> list[Stage]:
     rarft = [*python, "rarft"]
     asking = ["--data", plan.rows("test"), "--videos", plan.videos("test"), "--features", plan.out / "features"]
     asking += ["--processes", max(1, plan.gpus), "--batch", plan.batch]
+    asking += ["--style", plan.styles()["inference"], "--max-new-tokens", plan.max_new_tokens]
     before, training, after = (plan.out / name for name in ("base", "training", "after"))
     launch = rarft
     if plan.gpus > 1:
@@ -139,6 +170,9 @@ def prepare(plan: Plan) -> str:
     Raises MissingFileError for an annotation file that is not there; InputError for missing or unreadable videos,
     unless the plan skips them, and if `out` holds another experiment."""
     _asked(plan)
+    settings = read_settings_of(plan)
+    if plan.clone:
+        write_wordings(plan.clone, plan.out / "styles")
     files = {part: plan.data / data.file for part, data in plan.parts().items()}
     samples = {part: _first_videos(read_samples(path), plan.limit) for part, path in files.items()}
     checked = _checked(plan, samples)
@@ -149,7 +183,43 @@ def prepare(plan: Plan) -> str:
         if not rows:
             raise InputError(f"{plan.videos(part)}: none of the videos of {path} can be used")
         write_released(rows, plan.rows(part))
-    return "\n".join([_what_was_found(checked), "", in_words(_estimate(plan, samples["training"], checked))])
+    figures = _estimate(plan, settings, samples["training"], checked)
+    return "\n".join([*how_it_differs(plan, settings), "", _what_was_found(checked), "", in_words(figures)])
+
+
+def read_settings_of(plan: Plan) -> dict[str, Any]:
+    """Every field of the recipe as the training stage will have it, `prompts` of a step among them.
+
+    Raises InputError for an unknown reward or variant, before any stage has run."""
+    # Read as for CPUs: a plan is wanted where the GPUs are not.
+    run, model_config, config = read_recipe([*plan.recipe_fields(), "--use_cpu", "true"])
+    make_rewards(run.variant, run.rewards)
+    prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
+    return {**vars(model_config), **vars(config), **vars(run), "prompts": prompts}
+
+
+def how_it_differs(plan: Plan, settings: dict[str, Any]) -> list[str]:
+    """Lines that say with which rewards and wordings is trained, and what is not as in the released script."""
+    found = {**differences(settings), "prompts": (settings["prompts"], PROMPTS_A_STEP)}
+    found["max_new_tokens in evaluation"] = (plan.max_new_tokens, INFERENCE_TOKENS)
+    changed = [f"{name} {ours} (release: {theirs})" for name, (ours, theirs) in found.items() if ours != theirs]
+    words = f"of the release, from {plan.clone}" if plan.clone else "ours, not the release's (--official-clone)"
+    names = f"training {settings['prompt_style']}, evaluation {plan.styles()['inference']}"
+    return [
+        f"rewards: {settings['variant']}: {' + '.join(settings['rewards'])}",
+        f"wordings: {words}: {names}",
+        f"settings that differ from the release: {'; '.join(changed) or 'none'}",
+        *(f"differs in any case: {sentence}" for sentence in ALWAYS_DIFFERENT),
+    ]
+
+
+def fields_of(recipe: Path) -> set[str]:
+    """The names in a recipe. None for what is no recipe: `read_recipe` says what is wrong with it."""
+    try:
+        fields = yaml.safe_load(read_text(recipe))
+    except (yaml.YAMLError, RecursionError):
+        return set()
+    return set(fields) if isinstance(fields, dict) else set()
 
 
 def _first_videos(samples: list[Sample], limit: int | None) -> list[Sample]:
@@ -205,13 +275,14 @@ def _some(names: Sequence[str], between: str = ", ") -> str:
     return between.join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
 
 
-def _estimate(plan: Plan, training: list[Sample], checked: dict[str, Checked]) -> dict[str, float]:
-    # Read as for CPUs: an estimate is wanted where the GPUs are not.
-    _, model_config, config = read_recipe([*plan.recipe_fields(), "--bf16", "false", "--use_cpu", "true"])
+def _estimate(
+    plan: Plan, settings: dict[str, Any], training: list[Sample], checked: dict[str, Checked]
+) -> dict[str, float]:
     bad = checked["training"].bad()
     groups = [group for group in group_samples(training) if group[0].video not in bad]
-    prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
-    steps = config.max_steps if config.max_steps > 0 else math.ceil(2 * len(groups) * config.num_train_epochs / prompts)
+    prompts, steps = settings["prompts"], settings["max_steps"]
+    if steps <= 0:  # each epoch asks a relevant and an irrelevant query about each video
+        steps = math.ceil(2 * len(groups) * settings["num_train_epochs"] / prompts)
     return estimate(
         plan.base,
         settings_of(plan.model) or Settings(),
@@ -219,7 +290,7 @@ def _estimate(plan: Plan, training: list[Sample], checked: dict[str, Checked]) -
         steps=steps,
         prompts=prompts,
         gpus=plan.gpus,
-        lora_rank=model_config.lora_r if model_config.use_peft else None,
+        lora_rank=settings["lora_r"] if settings["use_peft"] else None,
         measured=read_json(MEASURED) if MEASURED.exists() else None,
     )
 
@@ -246,11 +317,13 @@ def result(plan: Plan) -> str:
     log = read_json(plan.out / "training" / "log.json")
     part = f", the first {plan.limit} videos" if plan.limit else ""
     weights = plan.base if plan.model == plan.base else f"weights of {plan.model} in place of {plan.base}: a rehearsal"
+    trained = how_it_differs(plan, read_settings_of(plan))
     about = f"{plan.experiment.title}{part}; {weights}; {machine()}"
     write_json(
         plan.out / "result.json",
         {
             "about": about,
+            "trained": trained,
             "asked": read_json(plan.out / ASKED),
             "published": published,
             "rows": rows,
@@ -260,26 +333,34 @@ def result(plan: Plan) -> str:
             "steps": max((row.get("step", 0) for row in log), default=0),
         },
     )
-    write_text(plan.out / "table.md", f"{table}\n\n{about}\n")
+    table = "\n\n".join([table, about, "\n".join(f"- {line}" for line in trained)])
+    write_text(plan.out / "table.md", f"{table}\n")
     return table
 
 
 _ROWS = {"base": "base", "after RA-RFT": "after"}
-_FIGURES = {"f1": "F1", "rt_iou": "RT-IoU"}
 _MORE = {"ra_iou": "RA-IoU", "miou": "mIoU, relevant", "over_refusal": "over-refusal"}
 
 
 def _table(rows: dict[str, dict], published: Any) -> str:
-    """In percent, as the paper has it, with 95 % intervals of the queries where there are any."""
-    heads = [head for title in _FIGURES.values() for head in (f"{title}, here", f"{title}, published")]
-    lines = ["| | " + " | ".join([*heads, *_MORE.values()]) + " |", "|---" * (len(heads) + len(_MORE) + 1) + "|"]
+    """In percent, as the paper has it, with 95 % intervals of the queries where there are any. A published figure
+    stands beside one that is computed in the same way, and each judge of categories has columns of its own."""
+    judges = dict.fromkeys(n.removeprefix(OFFICIAL_RT_IOU) for row in rows.values() for n in row if _is_official(n))
+    columns = {"f1": "F1, here", "f1 published": "F1, published"}
+    columns |= {f"{OFFICIAL_RT_IOU}{j}": f"RT-IoU, {OFFICIAL_SPLITS} splits, judge: {j}" for j in judges}
+    columns |= {"rt_iou published": "RT-IoU, published, judge: a language model"}
+    columns |= {f"rt_iou_{j}": f"RT-IoU, mean of irrelevant queries, judge: {j}" for j in judges}
+    columns |= _MORE
+    lines = ["| | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for number, (name, row) in enumerate(rows.items()):
-        cells = []
-        for figure in _FIGURES:
-            theirs = published.get(figure)
-            cells += [_percent(row, figure), f"{theirs[number]:.1f}" if theirs else "–"]
-        lines.append(f"| {name} | " + " | ".join([*cells, *(_percent(row, figure) for figure in _MORE)]) + " |")
+        theirs = {f"{figure} published": values[number] / 100 for figure, values in published.items()}
+        cells = [_percent({**row, **theirs}, figure) for figure in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _is_official(figure: str) -> bool:
+    return figure.startswith(OFFICIAL_RT_IOU)
 
 
 def _percent(row: dict, figure: str) -> str:
