@@ -83,7 +83,7 @@ def test_rt_iou_does_not_depend_on_splits_and_leaves_unknown_truth_out():
 
 
 OTHER = float("nan")  # a relevant item, which has no categories
-# Pairs of a relevant and an irrelevant item, whose 27 Jaccard indices sum to 23/3 as those of the 54 published items do.
+# Pairs of a relevant and an irrelevant item. The 27 Jaccard indices sum to 23/3, as those of the 54 published items do.
 PUBLISHED_SUM = [value for j in (*[1.0] * 7, 2 / 3, *[0.0] * 19) for value in (OTHER, j)]
 
 

@@ -15,10 +15,11 @@ import yaml
 from rarft.cli import main
 from rarft.cli.reproduce import NAMES
 from rarft.course import ROOT, sample_world
-from rarft.errors import InputError
+from rarft.errors import InputError, MissingFileError
 from rarft.files import RECIPES, read_json
-from rarft.hivtg.official import rows_of
+from rarft.hivtg.official import group_samples, read_released, rows_of
 from rarft.models import PRESETS
+from rarft.prompts import build_prompt
 from rarft.rehearsal import write_small_model, write_stand_ins
 from rarft.reproduction import (
     BASES,
@@ -31,12 +32,16 @@ from rarft.reproduction import (
     stages,
     video_tokens,
 )
+from rarft.reproduction.run import how_it_differs, read_settings_of, result_table
 from rarft.schema import Sample, Span
 from rarft.training import read_recipe
 
 ROWS = 20  # of each file, a relevant and an irrelevant query in each
 QUICK = "--max_steps 1 --max_completion_length 8 --num_generations 2 --per_device_train_batch_size 2 --report_to none"
-QUICK += " --gradient_accumulation_steps 1 --gradient_checkpointing false"
+QUICK += " --gradient_accumulation_steps 1 --gradient_checkpointing false --max-new-tokens 8"
+
+
+TRAINED_AND_ASKED = (("training", "rarft_settings.json"), ("after", "asked.json"))
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +85,12 @@ def ended(arguments):
 
 
 def test_the_table_of_experiments_is_whole():
-    assert {"hi-activitynet", "hi-tvgbench", "hi-charades", "ss-charades", "ss-qvhighlights", "human"} == set(
-        experiments()
-    )
+    hard, simple = ("hi-activitynet", "hi-tvgbench", "hi-charades"), ("ss-activitynet", "ss-charades")
+    assert {*hard, *simple, "ss-qvhighlights", "human"} == set(experiments())
     assert set(NAMES) == set(experiments()) and set(BASES) <= set(PRESETS)
     for experiment in experiments().values():
         assert experiment.test.get and experiment.training.get and set(experiment.published) <= set(BASES)
+        assert "JINSUBY/RA-RFT" in experiment.training.get
     ablation = read_json(ROOT / "data" / "results" / "paper.json")["ablation"]
     ours = experiments()["hi-activitynet"].published["time-r1-7b"]
     for figure in ("f1", "rt_iou"):
@@ -117,7 +122,12 @@ def test_from_the_files_to_the_table_with_a_kill_on_the_way(data, tmp_path, capf
     result = read_json(out / "result.json")
     assert result["rows"]["base"]["n"] == result["rows"]["after RA-RFT"]["n"] == 2 * ROWS
     assert result["steps"] == 1 and set(result["after_against_base"]) == {"accuracy", "ra_iou"}
-    assert "a rehearsal" in (out / "table.md").read_text()
+    table = (out / "table.md").read_text()
+    assert "a rehearsal" in table and "- rewards: official: format + refuse_iou + explain + correction" in table
+    assert "max_new_tokens in evaluation 8 (release: 512)" in table and result["trained"][0] in table
+    training, asked = (read_json(out / part / name) for part, name in TRAINED_AND_ASKED)
+    assert (training["style"], training["max_new_tokens"]) == ("ra-rft", 8)
+    assert (asked["style"], asked["max_new_tokens"]) == ("ra-rft-inference", 8)
     before = (out / "result.json").read_bytes()
     assert ended(command(data, out)) == 0
     assert capfd.readouterr().out.count(": done") == 3 and (out / "result.json").read_bytes() == before
@@ -184,6 +194,158 @@ def test_gpus_that_cannot_share_out_a_step_are_refused(data, tmp_path):
         with pytest.raises(InputError, match=f"--gpus {gpus}: a step has 8 prompts.*use 1, 2, 4, 8"):
             plan(data, tmp_path, gpus=gpus)
     assert plan(data, tmp_path, gpus=3, fields=("--gradient_accumulation_steps", "2")).recipe_fields()[-1] == "2"
+
+
+def plan_of(asked):
+    return "\n".join(how_it_differs(asked, read_settings_of(asked)))
+
+
+def test_by_default_the_training_is_that_of_the_release(data, tmp_path):
+    for gpus in (1, 8):
+        said = plan_of(plan(data, tmp_path, gpus=gpus))
+        assert "settings that differ from the release: none" in said and "rewards: official" in said
+        assert "training: ra-rft, the release's structure in words of ours" in said and "merger" in said
+    settings = read_settings_of(plan(data, tmp_path, gpus=8))
+    official = {"max_completion_length": 200, "num_generations": 8, "temperature": 1.0, "num_train_epochs": 3}
+    official |= {"data_seed": 42, "bf16": True, "gradient_checkpointing": True, "loss_type": "bnpo", "prompts": 8}
+    official |= {"scale_rewards": "group", "learning_rate": 1e-6, "beta": 0.0, "warmup_steps": 0, "use_peft": False}
+    assert {name: settings[name] for name in official} == official
+    base, _, after = (stage.command for stage in stages(plan(data, tmp_path)))
+    for command in (base, after):
+        assert " --style ra-rft-inference --max-new-tokens 512 " in " ".join(command)
+
+
+@pytest.mark.parametrize(
+    "recipe, fields, differing",
+    [
+        ("", ("--variant", "robust"), "variant robust (release: official)"),
+        ("variant: paper\n", (), "variant paper (release: official)"),
+        ("variant: paper\n", ("--variant=official",), "none"),
+        ("loss_type: dapo\n", (), "loss_type dapo (release: bnpo)"),
+        ("loss_type: dapo\n", ("--loss_type", "grpo"), "loss_type grpo (release: bnpo)"),
+        ("use_peft: true\nlearning_rate: 1.0e-5\n", (), "learning_rate 1e-05 (release: 1e-06); use_peft True"),
+        (
+            "",
+            ("--rewards", "format", "refuse_iou"),
+            "rewards ['format', 'refuse_iou'] (release: ['format', 'refuse_iou', ",
+        ),
+        ("", ("--per_device_train_batch_size", "16"), "per_device_train_batch_size 16 (release: 8); prompts 16"),
+        ("", ("--data_seed", "7", "--top_k", "0"), "top_k 0 (release: 50); data_seed 7 (release: 42)"),
+    ],
+)
+def test_a_recipe_and_its_fields_override_and_the_plan_says_so(recipe, fields, differing, data, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"report_to: none\n{recipe}")
+    said = plan_of(plan(data, tmp_path, recipe=path, gpus=1, fields=fields))
+    assert f"settings that differ from the release: {differing}" in said
+
+
+def test_a_reward_that_is_none_ends_the_plan_and_not_the_training(data, tmp_path):
+    for fields, message in ((("--variant", "x"), "variant 'x'"), (("--rewards", "x"), "unknown reward x")):
+        with pytest.raises(InputError, match=message):
+            prepare(plan(data, tmp_path, fields=fields))
+
+
+INFERENCE = """SYSTEM_PROMPT = "You are an expert."
+QUESTION_TEMPLATE = \"\"\"Is "[EVENT]" shown?
+Say so, or [EVENT] is not.
+\"\"\"
+"""
+TRAINER = "import nothing_that_exists\nQUESTION_TEMPLATE_RARFT: str = ('Given \"[EVENT]\", '\n 'decide.\\n')\n"
+
+
+def clone(folder, inference=INFERENCE, trainer=TRAINER):
+    for name, text in (("inference.py", inference), ("src/time_r1/rl/timer1_trainer_rarft.py", trainer)):
+        if text is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    return folder
+
+
+def test_wordings_come_from_a_clone_without_running_it(data, tmp_path):
+    asked = plan(data, tmp_path / "run", official_clone=clone(tmp_path / "clone"))
+    said = prepare(asked)
+    training, inference = (asked.styles()[name] for name in ("training", "inference"))
+    assert f"wording of training: {training}, from {tmp_path / 'clone'}" in said and inference in said
+    [user] = build_prompt("a {query} dog", training, video="v.mp4")
+    assert [part.get("text", part["type"]) for part in user["content"]] == ['Given "a {query} dog", decide.\n', "video"]
+    system, user = build_prompt("a dog", inference, video="v.mp4")
+    assert system == {"role": "system", "content": "You are an expert."}
+    texts = [part.get("text", part["type"]) for part in user["content"]]
+    assert texts == ["video", 'Is "a dog" shown?\nSay so, or a dog is not.\n']
+    assert training in asked.recipe_fields() and inference in stages(asked)[2].command
+    mine = replace(asked, fields=("--prompt_style", "plain"))
+    assert read_settings_of(mine)["prompt_style"] == "plain" and "plain, not the release's" in plan_of(mine)
+    prepare(asked)
+    clone(tmp_path / "clone", trainer=TRAINER.replace("decide", "say"))
+    with pytest.raises(InputError, match="another wording"):
+        prepare(asked)
+
+
+@pytest.mark.parametrize(
+    "inference, trainer, message",
+    [
+        (None, TRAINER, "inference.py: no such file"),
+        (INFERENCE, None, "timer1_trainer_rarft.py: no such file"),
+        ("", TRAINER, "inference.py: no constant QUESTION_TEMPLATE at the top level"),
+        ("QUESTION_TEMPLATE = '[EVENT]'", TRAINER, "inference.py: no constant SYSTEM_PROMPT"),
+        ("def f():\n    QUESTION_TEMPLATE = '[EVENT]'", TRAINER, "no constant QUESTION_TEMPLATE"),
+        ("QUESTION_TEMPLATE: str", TRAINER, "line 1: the constant QUESTION_TEMPLATE is no literal text"),
+        (
+            INFERENCE,
+            "QUESTION_TEMPLATE_RARFT = f'{1 + 1} [EVENT]'",
+            "line 1: the constant QUESTION_TEMPLATE_RARFT is no",
+        ),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = '[EVENT]'.strip()", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = 5", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = b'[EVENT]'", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, f"{TRAINER}QUESTION_TEMPLATE_RARFT += 'x'", "line 4: the constant QUESTION_TEMPLATE_RARFT is no"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = ' '", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = '{}'", r"QUESTION_TEMPLATE_RARFT should have \[EVENT\]"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = '[EVENT] {query}'", "and no {query}"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = (", "rarft.py: no Python that can be parsed"),
+        (INFERENCE, "x = \0", "rarft.py: no Python that can be parsed"),
+        (INFERENCE, "x = " + "(" * 5000 + ")" * 5000, "rarft.py: no Python that can be parsed"),
+        (INFERENCE, f"{TRAINER}#{'x' * 1_000_000}", "rarft.py: more than 1,000,000 bytes"),
+    ],
+)
+def test_a_clone_without_its_wordings_is_named(inference, trainer, message, data, tmp_path):
+    folder = clone(tmp_path / "clone", inference, trainer)
+    folder.mkdir(exist_ok=True)
+    with pytest.raises((InputError, MissingFileError), match=message):
+        prepare(plan(data, tmp_path / "run", official_clone=folder))
+
+
+def test_only_the_official_merge_stands_beside_a_published_figure():
+    row = {"f1": 0.5, "rt_iou_classifier": 0.568, "official_rt_iou_classifier": 0.284, "official_rt_iou_llm": 0.2}
+    head, _, line, _ = result_table({"base": row, "after": {}}, {"f1": (62.3, 73.3), "rt_iou": (30.4, 37.1)}).split(
+        "\n"
+    )
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["RT-IoU, 27 splits, judge: classifier"] == "28.4" and cells["RT-IoU, 27 splits, judge: llm"] == "20.0"
+    assert cells["RT-IoU, published, judge: a language model"] == "30.4" and cells["F1, published"] == "62.3"
+    assert cells["RT-IoU, mean of irrelevant queries, judge: classifier"] == "56.8"
+    names = [name.split(",")[0] for name in head.split(" | ")]
+    assert names[3:6] == ["RT-IoU"] * 3, "the plain mean comes after the published figure"
+
+
+def test_the_training_file_is_read_and_planned_at_its_full_size(data, tmp_path):
+    """2,500 rows of a relevant and three irrelevant queries, as long as the released ones, over three stand-ins."""
+    folder, experiment = tmp_path / "data", experiments()["hi-charades"]
+    shutil.copytree(data, folder)
+    rows = read_json(folder / experiment.training.file)[:3]
+    wrong = [{**rows[0]["GRPO"][1], "q": f"{n} cats run", "difficulty": level, "a": "no " * 100}
+             for n, level in enumerate(("hard", "medium", "easy"))]  # fmt: skip
+    many = [{**rows[n % 3], "GRPO": [{**rows[0]["GRPO"][0], "q": f"a dog {n}"}, *wrong]} for n in range(2500)]
+    (folder / experiment.training.file).write_text(json.dumps(many))
+    asked = plan(folder, tmp_path / "run", gpus=8)
+    begun = time.perf_counter()
+    said = prepare(asked)
+    took = time.perf_counter() - begun
+    assert "training: 3 videos" in said and f"training: {2500 * 2 * 3 // 8:,} steps" in said
+    groups = group_samples(read_released(asked.rows("training")).samples)
+    assert len(groups) == 2500 and {len(group) for group in groups} == {4}
+    assert took < 60, f"{took:.0f} s"
 
 
 @pytest.mark.parametrize("gpus", (0, 1, 4, 8))

@@ -111,7 +111,7 @@ def _plan(options: Namespace) -> Plan:
         limit=options.limit,
         skip_missing=options.skip_missing,
         batch=options.batch,
-        clone=options.official_clone,
+        official_clone=options.official_clone,
         max_new_tokens=options.max_new_tokens,
         fields=(*(("--variant", options.variant) if options.variant else ()), *options.recipe_fields),
     )

@@ -61,7 +61,7 @@ class Plan:
     gpus: 0 is one process on CPUs; else a number that shares out the prompts of a step equally.
     launch: the configuration of `accelerate launch`, for more than one GPU.
     limit: the first so many videos of test and training; all by default. skip_missing: go on without the videos that
-    are not there or cannot be read. clone: of the official release, for its wordings. max_new_tokens: of an answer in
+    are not there or cannot be read. official_clone: a folder, for its wordings. max_new_tokens: of an answer in
     evaluation. fields: further ones of the recipe.
 
     Raises InputError for a number of GPUs that would make steps of another size than the paper's.
@@ -78,7 +78,7 @@ class Plan:
     limit: int | None = None
     skip_missing: bool = False
     batch: int = 64
-    clone: Path | None = None
+    official_clone: Path | None = None
     max_new_tokens: int = INFERENCE_TOKENS
     fields: tuple[str, ...] = ()
 
@@ -103,7 +103,7 @@ class Plan:
 
     def styles(self) -> dict[str, str]:
         """The prompts of training and inference: names of `rarft.prompts`, or files with a clone's wordings."""
-        if self.clone is None:
+        if self.official_clone is None:
             return OURS
         return {name: str((self.out / "styles" / f"{name}.json").resolve()) for name in OURS}
 
@@ -114,7 +114,7 @@ class Plan:
         official = {name: value for name, value in {**SETTINGS, **style}.items() if name not in named}
         fields = {
             **official,
-            **(style if self.clone else {}),
+            **(style if self.official_clone else {}),
             "train_data": self.rows("training"),
             "videos": self.videos("training"),
             "model_name_or_path": self.model,
@@ -171,8 +171,8 @@ def prepare(plan: Plan) -> str:
     unless the plan skips them, and if `out` holds another experiment."""
     _asked(plan)
     settings = read_settings_of(plan)
-    if plan.clone:
-        write_wordings(plan.clone, plan.out / "styles")
+    if plan.official_clone:
+        write_wordings(plan.official_clone, plan.out / "styles")
     files = {part: plan.data / data.file for part, data in plan.parts().items()}
     samples = {part: _first_videos(read_samples(path), plan.limit) for part, path in files.items()}
     checked = _checked(plan, samples)
@@ -203,14 +203,19 @@ def how_it_differs(plan: Plan, settings: dict[str, Any]) -> list[str]:
     found = {**differences(settings), "prompts": (settings["prompts"], PROMPTS_A_STEP)}
     found["max_new_tokens in evaluation"] = (plan.max_new_tokens, INFERENCE_TOKENS)
     changed = [f"{name} {ours} (release: {theirs})" for name, (ours, theirs) in found.items() if ours != theirs]
-    words = f"of the release, from {plan.clone}" if plan.clone else "ours, not the release's (--official-clone)"
-    names = f"training {settings['prompt_style']}, evaluation {plan.styles()['inference']}"
     return [
         f"rewards: {settings['variant']}: {' + '.join(settings['rewards'])}",
-        f"wordings: {words}: {names}",
+        f"wording of training: {_wording(plan, settings['prompt_style'])}",
+        f"wording of evaluation: {_wording(plan, plan.styles()['inference'])}",
         f"settings that differ from the release: {'; '.join(changed) or 'none'}",
         *(f"differs in any case: {sentence}" for sentence in ALWAYS_DIFFERENT),
     ]
+
+
+def _wording(plan: Plan, style: str) -> str:
+    if style in OURS.values():
+        return f"{style}, the release's structure in words of ours; --official-clone has its own words"
+    return f"{style}, from {plan.official_clone}" if style in plan.styles().values() else f"{style}, not the release's"
 
 
 def fields_of(recipe: Path) -> set[str]:
@@ -313,7 +318,7 @@ def result(plan: Plan) -> str:
     reports = {name: read_json(plan.out / folder / "report.json") for name, folder in _ROWS.items()}
     rows = {name: next(iter(report["rows"].values())) for name, report in reports.items()}
     published = plan.experiment.published.get(plan.base, {})
-    table = _table(rows, published)
+    table = result_table(rows, published)
     log = read_json(plan.out / "training" / "log.json")
     part = f", the first {plan.limit} videos" if plan.limit else ""
     weights = plan.base if plan.model == plan.base else f"weights of {plan.model} in place of {plan.base}: a rehearsal"
@@ -342,7 +347,7 @@ _ROWS = {"base": "base", "after RA-RFT": "after"}
 _MORE = {"ra_iou": "RA-IoU", "miou": "mIoU, relevant", "over_refusal": "over-refusal"}
 
 
-def _table(rows: dict[str, dict], published: Any) -> str:
+def result_table(rows: dict[str, dict], published: Any) -> str:
     """In percent, as the paper has it, with 95 % intervals of the queries where there are any. A published figure
     stands beside one that is computed in the same way, and each judge of categories has columns of its own."""
     judges = dict.fromkeys(n.removeprefix(OFFICIAL_RT_IOU) for row in rows.values() for n in row if _is_official(n))

@@ -2,7 +2,7 @@
 
 The release: each process holds one prompt and its answers, and the gradients of all processes are averaged. ρ is
 computed against its own detached value. By default it is clipped at ε = 0.2, and the loss is the mean over all tokens
-of the process; with its flag `use_grpo`, it is not clipped, and the loss is the mean over answers of each answer's mean.
+of the process; with its flag `use_grpo`, it is not clipped, and the loss is the mean over answers of each one's mean.
 KL is added for each token where β > 0.
 """
 
