@@ -112,6 +112,7 @@ TEXTS = [
     (PLAN, "--out", ("file", "file/x")),
     (PLAN, "--config", ("x", "folder")),
     (PLAN, "--launch", ("x", "folder")),
+    (PLAN, "--official-clone", ("x", "file", "folder")),
     (["train", "rarft"], "--config", ("x", "folder", "file")),
     (["train", "base"], "--out", ("file", "pipe", "file/x")),
     (["train", "rarft", "--steps", "1", "--out", "out"], "--data", ("file", "file/x")),

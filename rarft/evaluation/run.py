@@ -23,6 +23,7 @@ from rarft.evaluation.probes import probe, swapped
 from rarft.evaluation.reporting import Scoring, write_report
 from rarft.evaluation.test_set import read_samples, read_test_set
 from rarft.files import read_json, write_json
+from rarft.metrics import OFFICIAL_SPLITS
 from rarft.models import VisionCache, open_model
 from rarft.models.load import settings_of
 from rarft.processes import worker_pool
@@ -211,4 +212,5 @@ def _category_judge(samples: Sequence[Sample]) -> tuple[CategoryJudges, str]:
     except InputError as reason:
         return {}, f"no categories are judged: {reason}"
     agreement = f"Jaccard {judge.agreement():.2f} with known ones (five folds)"
-    return {"classifier": judge}, f"categories by a classifier of sentence embeddings; {agreement}"
+    merge = f"official_rt_iou: merged as the released evaluator does, over {OFFICIAL_SPLITS} splits"
+    return {"classifier": judge}, f"categories by a classifier of sentence embeddings; {agreement}; {merge}"
