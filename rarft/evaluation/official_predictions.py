@@ -79,13 +79,13 @@ def _level(row: dict, place: str) -> Difficulty:
 
 
 def with_truth_of(
-    predictions: Sequence[Prediction], samples: Iterable[Sample], report: Callable[[str], None] = print
+    predictions: Sequence[Prediction], samples: Iterable[Sample], files: str, report: Callable[[str], None] = print
 ) -> list[Prediction]:
     """Predictions with what the data file says of their queries and their own file does not: difficulty, duration,
     correction, categories.
 
     Queries are matched by the video's base name and the text. How many have no match, or matches of several
-    difficulties, goes to `report`.
+    difficulties, goes to `report`. files: names of both, for messages.
 
     Raises InputError if no query matches, or if the two files do not agree on whether a query is relevant.
     """
@@ -94,8 +94,10 @@ def with_truth_of(
         truth.setdefault(_key(sample), []).append(sample)
     unmatched = [number for number, p in enumerate(predictions) if _key(p.sample) not in truth]
     if len(unmatched) == len(predictions):
-        raise InputError("none of the queries of the predictions is in the data file")
-    completed = [_completed(number, p, truth.get(_key(p.sample), [])) for number, p in enumerate(predictions)]
+        raise InputError(f"{files}: none of the queries of the predictions is in the data file")
+    completed = [
+        _completed(f"{files}: row {number}", p, truth.get(_key(p.sample), [])) for number, p in enumerate(predictions)
+    ]
     if unmatched:
         report(
             f"{len(unmatched)} of {len(predictions)} predictions, such as row {unmatched[0]}, are not in the data file"
@@ -112,13 +114,13 @@ def _key(sample: Sample) -> tuple[str, str]:
     return stem if f"{dot}{ending}".lower() in VIDEO_SUFFIXES else name, sample.query.strip()
 
 
-def _completed(number: int, prediction: Prediction, matches: Sequence[Sample]) -> Prediction:
+def _completed(place: str, prediction: Prediction, matches: Sequence[Sample]) -> Prediction:
     if not matches:
         return prediction
     own = prediction.sample
     agreeing = [match for match in matches if match.relevant is own.relevant]
     if not agreeing:
-        raise InputError(f"row {number}: {own.query!r} is relevant in only one of predictions and data file")
+        raise InputError(f"{place}: {own.query!r} is relevant in only one of predictions and data file")
     match, levels = agreeing[0], {match.difficulty for match in agreeing}
     stated = match.difficulty if own.difficulty is Difficulty.UNKNOWN and len(levels) == 1 else own.difficulty
     sample = replace(

@@ -100,7 +100,7 @@ def evaluate_predictions(path: Path, out: Path, *, data: Path | None = None, sco
     references = [p.sample for p in predictions]
     if data:
         references = read_samples(data)
-        predictions = with_truth_of(predictions, references)
+        predictions = with_truth_of(predictions, references, f"{path} and {data}")
     categories = _category_judge(references)
     scoring = dataclasses.replace(scoring or Scoring(), reading="official")
     return write_report({str(path): predictions}, out, about=about, categories=categories, scoring=scoring)
