@@ -41,7 +41,6 @@ from rarft.reproduction.official import (
     write_wordings,
 )
 from rarft.reproduction.table import DataSet, Experiment
-from rarft.rewards import make_rewards
 from rarft.schema import Sample
 from rarft.settings import Settings
 from rarft.training.recipe import read_recipe
@@ -188,12 +187,9 @@ def prepare(plan: Plan) -> str:
 
 
 def read_settings_of(plan: Plan) -> dict[str, Any]:
-    """Every field of the recipe as the training stage will have it, `prompts` of a step among them.
-
-    Raises InputError for an unknown reward or variant, before any stage has run."""
+    """Every field of the recipe as the training stage will have it, `prompts` of a step among them."""
     # Read as for CPUs: a plan is wanted where the GPUs are not.
     run, model_config, config = read_recipe([*plan.recipe_fields(), "--use_cpu", "true"])
-    make_rewards(run.variant, run.rewards)
     prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
     return {**vars(model_config), **vars(config), **vars(run), "prompts": prompts}
 
@@ -287,7 +283,7 @@ def _estimate(
     groups = [group for group in group_samples(training) if group[0].video not in bad]
     prompts, steps = settings["prompts"], settings["max_steps"]
     if steps <= 0:  # each epoch asks a relevant and an irrelevant query about each video
-        steps = math.ceil(2 * len(groups) * settings["num_train_epochs"] / prompts)
+        steps = math.ceil(math.ceil(2 * len(groups) / prompts) * settings["num_train_epochs"])
     return estimate(
         plan.base,
         settings_of(plan.model) or Settings(),
