@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig
@@ -76,6 +77,7 @@ def build_trainer(
     *,
     rewards: Sequence[Callable[..., list[float]]] | None = None,
     irrelevant_share: float = 0.5,
+    eval_dataset: Dataset | None = None,
     vision_cache: VisionCache | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> VideoGRPOTrainer:
@@ -86,6 +88,7 @@ def build_trainer(
             and one of the others, drawn anew for every epoch.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
         irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
+        eval_dataset: what `config.eval_strategy` asks on the way, such as another `refusal_dataset`.
     """
     freeze_vision(model)
     epochs = epochs_of(config, 2 * len(groups))
@@ -97,6 +100,7 @@ def build_trainer(
         reward_funcs=list(make_rewards("robust") if rewards is None else rewards),
         args=config,
         train_dataset=dataset,
+        eval_dataset=eval_dataset,
         processing_class=processor,
         callbacks=list(callbacks),
         vision_cache=vision_cache or VisionCache(model, processor),

@@ -291,7 +291,8 @@ def test_kl_is_measured_against_the_model_that_was_passed_in(base, groups, tmp_p
         for parameter in model.model.language_model.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     started = copy.deepcopy(model)
-    config = settings(tmp_path, beta=0.5, max_steps=2, max_completion_length=8, learning_rate=1e-2, warmup_steps=0)
+    small = {"max_completion_length": 8, "learning_rate": 1e-2, "warmup_steps": 0, "temperature": 3.0}
+    config = settings(tmp_path, beta=0.5, max_steps=2, **small)
     trainer = train_rarft(model, processor, groups, config, rewards=[thirds])
     first, second = (row["kl"] for row in trainer.state.log_history if "kl" in row)
     assert first == pytest.approx(0, abs=1e-6) and second > 1e-3
@@ -316,12 +317,12 @@ def test_an_evaluation_changes_nothing(base, groups, tmp_path, reuse):
         "max_steps": 4,
         **reuse,
     }
+    small["temperature"] = 3.0  # the base gives one answer otherwise
     plain = train_rarft(model, processor, groups[:3], settings(tmp_path / "a", **small), rewards=[thirds])
     evaluation = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 6}
-    trainer = build_trainer(
-        other, processor, groups[:3], settings(tmp_path / "b", **small, **evaluation), rewards=[thirds]
-    )
-    trainer.eval_dataset = refusal_dataset(groups[3:], "plain")
+    config = settings(tmp_path / "b", **small, **evaluation)
+    asked = {"rewards": [thirds], "eval_dataset": refusal_dataset(groups[3:], "plain")}
+    trainer = build_trainer(other, processor, groups[:3], config, **asked)
     trainer.train()
     assert len([row for row in trainer.state.log_history if "eval_reward" in row]) == 4
     kept = ("loss", "grad_norm", "reward", "entropy")
