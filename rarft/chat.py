@@ -6,6 +6,7 @@ address that the user gave; the key is in no message.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -48,11 +49,16 @@ class ChatServer:
     def complete(self, messages: Sequence[ChatCompletionMessageParam], **options: Any) -> tuple[str, dict[str, int]]:
         """The text of the reply, and the tokens that the server counts, `prompt_tokens` and `completion_tokens`.
 
+        Control tokens in the texts, as chat models write them, get a space behind their first character: what users and
+        models write is text, and the server would take it for the chat template's.
+
         Raises ServerError if no other question would be answered either: no server, no such model, a wrong key, a
         redirect; BadReplyError for a reply that is none.
         """
         try:
-            reply = self._client.chat.completions.create(model=self.model, messages=list(messages), **options)
+            reply = self._client.chat.completions.create(
+                model=self.model, messages=[without_control_tokens(message) for message in messages], **options
+            )
             text = reply.choices[0].message.content or ""
             counts = reply.usage.model_dump() if reply.usage else {}
         except OpenAIError as error:
@@ -73,6 +79,20 @@ class ChatServer:
 
     def _without_key(self, error: OpenAIError) -> str:
         return str(error).replace(self._key, "[key]")[:LONGEST_MESSAGE]
+
+
+_CONTROL = re.compile(
+    r"([<\[])(?=[|｜][^<>|｜]+[|｜]>|/?s>|(?:pad|unk|bos|eos|image|video|start_of_turn|end_of_turn)>|/?INST\])"
+)
+
+
+def without_control_tokens(message: Any) -> Any:
+    """A message whose texts hold no control token; `<|im_end|>` becomes `< |im_end|>`."""
+    content = message["content"]
+    if isinstance(content, str):
+        return {**message, "content": _CONTROL.sub(r"\1 ", content)}
+    parts = [{**p, "text": _CONTROL.sub(r"\1 ", p["text"])} if p["type"] == "text" else p for p in content]
+    return {**message, "content": parts}
 
 
 def _concerns_all(error: OpenAIError) -> bool:

@@ -6,20 +6,22 @@ import getpass
 import glob
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from filelock import FileLock, Timeout
 
 from rarft.errors import InputError, MissingFileError
 
+log = logging.getLogger(__name__)
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -119,9 +121,14 @@ def nan_as_null(data: Any) -> Any:
 def open_text(path: str | Path) -> Iterator[TextIO]:
     """A UTF-8 text file, open to be read, with a byte order mark or without. Raises MissingFileError, or InputError for
     what is not a text file."""
+    with _readable(path), open(path, encoding="utf-8-sig") as file:
+        yield file
+
+
+@contextmanager
+def _readable(path: str | Path) -> Iterator[None]:
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            yield file
+        yield
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -140,7 +147,8 @@ def parse_json(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{place}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from error
+        line = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        raise InputError(f"{place}: not JSON ({line}column {error.colno}: {error.msg})") from error
     except RecursionError as error:
         raise InputError(f"{place}: JSON that is nested too deep to be read") from error
     except ValueError as error:
@@ -152,32 +160,88 @@ def read_json(path: str | Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
-def iter_json_lines(path: str | Path) -> Iterator[Any]:
-    """The rows of a JSON Lines file that a run adds to, one by one; none if it is missing.
+# One policy for every JSON Lines file. Each line is an object, and its reader checks its fields against a table. Blank
+# lines are passed over. A damaged line, or a row of another shape, is an InputError that names file, line and field: no
+# row is dropped or overwritten silently. The only exception is the end of a file that a run adds to (`resume`): a last
+# line that a kill cut short is taken off with a warning, and the run makes that row again.
 
-    A last line that a kill cut short is taken off the file, so that what is added next does not join it. Raises
-    InputError that names the line if another is no JSON.
+
+class Field(NamedTuple):
+    """What a row may hold under a name.
+
+    expected: in words, for messages. fits: whether a value will do; a row without the name is looked at as None.
     """
-    path = Path(path)
-    if not path.exists():
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+
+TEXT = Field("a text", lambda value: isinstance(value, str))
+NAME = Field("a text that is not empty", lambda value: isinstance(value, str) and value.strip() != "")
+
+
+def checked_row(row: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
+    """The row. Raises InputError, which begins with `place`, for what is no object, and for a field that does not
+    fit."""
+    if not isinstance(row, dict):
+        names = f" with {', '.join(map(repr, fields))}" if fields else ""
+        raise InputError(f"{place}: an object{names} was expected, got {shown(row)}")
+    for name, field in fields.items():
+        if not field.fits(row.get(name)):
+            found = f"is {shown(row[name])}" if name in row else "is missing"
+            raise InputError(f"{place}: the field {name!r} {found}; {field.expected} was expected")
+    return row
+
+
+def shown(value: Any) -> str:
+    """A JSON value for a message: as JSON has it, cut to 60 characters."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def json_lines(
+    path: str | Path, fields: Mapping[str, Field] | None = None, *, resume: bool = False
+) -> Iterator[tuple[str, Any]]:
+    """The rows of a JSON Lines file one by one, each with its place (`FILE, line N`) for messages.
+
+    Args:
+        fields: what each row has to hold; any JSON by default.
+        resume: the file is one that this run adds to. It may be missing, and its last line cut short.
+
+    Raises MissingFileError, or InputError as the policy above says.
+    """
+    path, begin = Path(path), 0
+    if resume and not path.exists():
         return
-    with open(path, "rb+") as file:
-        whole = 0
+    with _readable(path), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                file.truncate(whole)
+            place = f"{path}, line {number}"
+            unended = resume and line.strip() and not line.endswith(b"\n")
+            if unended and _is_cut_short(line):
+                log.warning("%s: cut short by a kill or a full disk; it is taken off and made again", place)
+                os.truncate(path, begin)
                 return
-            whole += len(line)
-            yield parse_json(line.decode("utf-8", errors="replace"), f"{path}, line {number}")
+            begin += len(line)
+            if line.strip():
+                row = _parsed(line, place)
+                row = row if fields is None else checked_row(row, fields, place)
+                if unended:  # or the next row would join it
+                    with open(path, "ab") as end:
+                        end.write(b"\n")
+                yield place, row
 
 
-def read_json_lines(path: str | Path) -> list[Any]:
-    """All of `iter_json_lines`."""
-    return list(iter_json_lines(path))
+def _parsed(line: bytes, place: str) -> Any:
+    try:
+        return parse_json(line.decode("utf-8-sig"), place)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: not UTF-8 ({error})") from error
 
 
-def lines_of(path: str | Path) -> list[str]:
-    """The lines of a text file without their ends. Unlike `str.splitlines` it does not cut at U+2028, U+0085 and their
-    like, which JSON strings may hold as they are."""
-    with open_text(path) as file:
-        return [line.rstrip("\n") for line in file]
+def _is_cut_short(line: bytes) -> bool:
+    """Whether a last line is the beginning of an object, and no whole one. Anything else is no row of a run."""
+    try:
+        _parsed(line, "")
+    except InputError:
+        return b'{"'.startswith(line[:2])
+    return False

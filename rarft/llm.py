@@ -18,9 +18,11 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from rarft.chat import ChatServer
 from rarft.errors import BadReplyError, InputError
-from rarft.files import open_to_append, parse_json, read_json_lines
+from rarft.files import TEXT, Field, json_lines, open_to_append, parse_json
 from rarft.progress import progress
 from rarft.schema import without_surrogates
+
+KEPT = {"key": TEXT, "reply": Field("an object", lambda value: isinstance(value, dict))}  # a row of the cache
 
 
 class LLM:
@@ -30,7 +32,7 @@ class LLM:
         model: the name that the server knows it by.
         base_url: e.g. `http://localhost:8000/v1`.
         api_key: what the server asks for; local servers take anything.
-        cache: a JSON Lines file of the replies so far; a half-written last line is dropped.
+        cache: a JSON Lines file of the replies so far, see `rarft.files.json_lines`.
         attempts: questions until a reply fits the schema. A reply that does not is shown to the model with its error.
         timeout: seconds for one reply; the client repeats lost connections twice, with pauses that grow.
         max_tokens: of one reply, so that a model that does not stop costs no more.
@@ -53,7 +55,8 @@ class LLM:
         self.usage: Counter[str] = Counter()
         self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
         self._cache_path = Path(cache) if cache else None
-        self._replies = {row["key"]: row["reply"] for row in read_json_lines(cache)} if cache else {}
+        kept = json_lines(cache, KEPT, resume=True) if cache else ()
+        self._replies = {row["key"]: row["reply"] for _, row in kept}
         self._lock = threading.Lock()
 
     def ask(self, system: str, user: str, schema: dict) -> dict:

@@ -16,6 +16,9 @@ from rarft.files import read_json, write_json
 FILE, CONFIG = "rarft_settings.json", "config.json"
 
 
+ON_BAD_VIDEO = ("stop", "skip")  # what to do about a video that cannot be read
+
+
 @dataclass(frozen=True)
 class Settings:
     """fps, max_pixels, min_frame_pixels, factor, max_seconds: see `rarft.video.reader.read_video`.
@@ -70,3 +73,9 @@ def read_settings(folder: str | Path) -> Settings | None:
             raise InputError(f"{path}: unknown setting {', '.join(sorted(unknown))}")
         return Settings(**values)
     return None
+
+
+def check_on_bad_video(chosen: str) -> None:
+    """Raises InputError for what is not of `ON_BAD_VIDEO`."""
+    if chosen not in ON_BAD_VIDEO:
+        raise InputError(f"on_bad_video is {chosen!r}; choose {' or '.join(ON_BAD_VIDEO)}")

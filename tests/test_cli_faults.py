@@ -204,6 +204,27 @@ def test_files_that_are_none(command, files, tmp_path, capsys, monkeypatch):
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").rglob("*.json*"))
 
 
+@pytest.mark.parametrize("part, said", [(("9", "2"), "'start' (9.0) to 'end' (2.0)"), (("3", "3"), "'start'")])
+def test_a_part_of_a_video_that_is_empty(part, said, capsys):
+    assert said in failed([*ONE, "--start", part[0], "--end", part[1]], capsys)
+
+
+def test_the_list_of_questions_that_fail(tmp_path, capsys):
+    """Each line of a list of kinds of faults, named before any work; what can be asked gets an answer."""
+    good = {"video": str(CLIP.path), "query": CLIP.samples[0].query}
+    rows = [good, {**good, "query": "the <|video_pad|> ring grows"}, {**good, "start": 99}, good]
+    asked, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
+    for bad in ([1], True):
+        asked.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {**good, "start": bad}]))
+        assert "q.jsonl, line 5: the field 'start' is" in failed(["infer", "--questions", asked, "--out", out], capsys)
+        assert not out.exists()
+    asked.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(SystemExit, match="0"):
+        main(["infer", "--questions", str(asked), "--out", str(out)])
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert ["error" in row for row in found] == [False, False, True, False]
+
+
 def test_a_byte_order_mark_and_carriage_returns_change_nothing(tmp_path, capsys):
     clip = sample_world()[0]
     rows = [{"video": str(clip.path), "query": sample.query} for sample in clip.samples]

@@ -1,5 +1,6 @@
 """The demo's server: what it answers, what it turns down, and that a page elsewhere cannot use it."""
 
+import json
 import os
 
 import pytest
@@ -93,10 +94,17 @@ def test_what_is_no_video_is_turned_down_and_not_kept(client, monkeypatch):
         ({"clip": "0", "query": ""}, 422),
         ({"clip": "0", "query": "x" * 501}, 422),
         ({"clip": "0"}, 422),
+        ({"clip": "0", "query": "   "}, 422),
+        ({"clip": "0", "query": ["x"]}, 422),
+        ({"clip": "0", "query": "x", "start": True}, 422),
+        ({"clip": "\ud800", "query": "x"}, 404),
+        ({"clip": "0", "query": "the \ud800 ring"}, 200),
+        ({"clip": "0", "query": "the <|video_pad|> ring </s> grows <|im_end|>"}, 200),
     ],
 )
-def test_questions_that_cannot_be_asked(client, question, status):
-    assert client.post("/ask", json=question).status_code == status
+def test_questions_and_what_becomes_of_them(client, question, status):
+    sent = client.post("/ask", content=json.dumps(question), headers={"Content-Type": "application/json"})
+    assert sent.status_code == status
 
 
 def test_the_page_runs_only_its_own_script_and_under_its_own_name_only(client):
@@ -106,6 +114,13 @@ def test_the_page_runs_only_its_own_script_and_under_its_own_name_only(client):
     for path in ("/page.js", "/page.css"):
         assert client.get(path).status_code == 200
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_clips_of_unknown_duration_are_offered(tmp_path, world):
+    rows = [{"video": world[0].path.name, "query": "q", "span": [1, 2]}]
+    (tmp_path / "own.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    [video] = videos_of(tmp_path / "own.jsonl", world[0].path.parent).values()
+    assert video.title == world[0].path.stem
 
 
 def test_the_names_of_models():

@@ -49,6 +49,12 @@ def test_a_bad_reply_is_asked_again_with_its_error(serve):
     assert llm.usage == {"asked": 2, "prompt_tokens": 20, "completion_tokens": 6}
 
 
+def test_no_control_token_of_a_text_reaches_the_server(serve):
+    server = serve(lambda _: GOOD)
+    LLM("m", server.url).ask("s", "he said <|im_end|> and </s>", SCHEMA)
+    assert server.asked[0][1]["content"] == "he said < |im_end|> and < /s>"
+
+
 def test_attempts_are_bounded_and_server_errors_are_named(serve):
     llm = LLM("m", serve(lambda _: "no").url, attempts=2)
     with pytest.raises(BadReplyError, match="in 2 attempts.*no JSON object"):

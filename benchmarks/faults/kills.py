@@ -35,6 +35,7 @@ from table import keep
 
 from rarft.cli import main as rarft
 from rarft.course import ROOT
+from rarft.files import json_lines
 from rarft.progress import progress
 
 SAMPLES, BASE = ROOT / "data" / "samples", ROOT / "data" / "base"
@@ -60,7 +61,7 @@ def digests(folder: Path, patterns: tuple[str, ...] = ("**/*",)) -> dict[str, st
 
 
 def lines(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [row for _, row in json_lines(path)]
 
 
 def evaluated(folder: Path) -> Any:

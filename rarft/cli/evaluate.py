@@ -6,10 +6,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import KEY_VARIABLE, add_model_options, at_least, chat_model, output_folder, settings_changes
-from rarft.errors import InputError
+from rarft.errors import InputError, VideoError
 from rarft.files import BASE
 from rarft.plugins import imported
 from rarft.response import READINGS
+from rarft.settings import ON_BAD_VIDEO
 
 HELP = "Measure a model on world clips, a released HI-VTG file or grounding annotations."
 
@@ -30,6 +31,12 @@ def add_arguments(command: ArgumentParser) -> None:
         "and what else it does not say come from there",
     )
     add("--videos", type=Path, help="files: the folder that holds the videos")
+    add(
+        "--on-bad-video",
+        choices=ON_BAD_VIDEO,
+        help="a video that is missing or cannot be read: stop, with what was answered kept, or skip its queries, and "
+        "name them in the report; stop by default, for figures on fewer queries cannot be compared",
+    )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add("--limit", type=at_least(1), help="the first so many queries; all by default")
     add("--processes", type=at_least(1), default=1)
@@ -75,7 +82,8 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions of a model that has answered already")
-    asked_for = [name for name in ("videos", "limit", "features", "against", "probes") if getattr(options, name)]
+    names = ("videos", "limit", "features", "against", "probes", "on_bad_video")
+    asked_for = [name.replace("_", "-") for name in names if getattr(options, name)]
     if options.predictions and asked_for:
         raise InputError(f"--{', --'.join(asked_for)}: not with --predictions, whose answers are there already")
     from rarft.encoder import MINILM
@@ -94,7 +102,11 @@ def run(options: Namespace) -> int:
         names = ("videos", "limit", "processes", "device", "dtype", "features", "against")
         chosen = {name: getattr(options, name) for name in names}
         chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
-        chosen["probes"] = options.probes
-        print(evaluate_file(options.model, options.data, options.out, **chosen))
+        chosen |= {"probes": options.probes, "on_bad_video": options.on_bad_video or "stop"}
+        try:
+            print(evaluate_file(options.model, options.data, options.out, **chosen))
+        except VideoError as error:
+            more = "what was answered before is kept; --on-bad-video skip leaves its queries out"
+            raise VideoError(f"{error}; {more}") from error
     print(f"page: {options.out / 'report.html'}")
     return 0

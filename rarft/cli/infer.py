@@ -48,8 +48,10 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def _question(options: Namespace) -> dict:
+    from rarft.inference.batch import checked_question
+
     part = {name: value for name in ("start", "end") if (value := getattr(options, name)) is not None}
-    return {"video": str(options.video), "query": options.query, **part}
+    return checked_question({"video": str(options.video), "query": options.query, **part}, f"--video {options.video}")
 
 
 def run(options: Namespace) -> int:

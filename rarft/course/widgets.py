@@ -11,6 +11,8 @@ from pathlib import Path
 import ipywidgets
 from PIL import Image
 
+from rarft.errors import InputError
+from rarft.files import json_lines, open_to_append
 from rarft.hivtg.build import edited_sample
 from rarft.hivtg.editors import Proposal, Rejected, check
 from rarft.hivtg.official import rows_of
@@ -64,12 +66,12 @@ def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
             if not 1 <= len(proposal.categories) <= 3:
                 raise Rejected("choose one to three categories, one for each edit")
             check(sample, proposal, len(proposal.categories), [])
-        except Rejected as reason:
+            list(json_lines(output, resume=True))  # its rows are whole: this one joins no line that was cut short
+        except (Rejected, InputError) as reason:
             message.value = f"not saved: {html.escape(str(reason))}"
             return
         edited = edited_sample(sample, proposal)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with open(output, "a", encoding="utf-8") as file:
+        with open_to_append(output) as file:
             file.write(json.dumps(rows_of([[sample, edited]])[0], ensure_ascii=False) + "\n")
         message.value = f"saved: {html.escape(edited.query)} ({edited.difficulty.value})"
 

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from rarft.inference.batch import answer_of
 from rarft.models import VisionCache, generate, open_model
-from rarft.models.confidence import ANSWER, refusal_probabilities, span_tokens
+from rarft.models.confidence import ANSWER, begun, refusal_probabilities, span_tokens
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.generation import chat_texts, generate_from_shared_prefix, note_of_unknown_words
 from rarft.models.load import prompt_style
@@ -70,8 +70,8 @@ def forced_segment(
     if ANSWER not in completion:
         return ()
     [prompt] = chat_texts(processor, [query], prompt_style(model))
-    begun = prompt + completion[: completion.index(ANSWER) + len(ANSWER)]
-    inputs = to_device(tokenize_with_features(processor, [begun], features), model.device)
+    texts = [prompt + begun(processor, completion)]
+    inputs = to_device(tokenize_with_features(processor, texts, features), model.device)
     allowed = span_tokens(processor.tokenizer)
     others = torch.ones(len(processor.tokenizer), dtype=torch.bool).index_fill_(0, allowed, False)
     settings = {

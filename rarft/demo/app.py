@@ -7,17 +7,17 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from rarft.demo.answers import Model
 from rarft.errors import VideoError
 from rarft.plots import frame_uri
-from rarft.schema import Crop
+from rarft.schema import Crop, without_surrogates
 from rarft.video import Clip, GuardedReader
 
 HERE = Path(__file__).parent
@@ -42,11 +42,18 @@ class Video:
     queries: list[tuple[str, bool]] = field(default_factory=list)
 
 
-class Question(BaseModel):
+def _clean(value: Any) -> Any:
+    return without_surrogates(value).strip() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_clean)]
+
+
+class Question(BaseModel, extra="forbid"):
     """What the page asks."""
 
-    clip: str
-    query: str = Field(min_length=1, max_length=500)
+    clip: Text
+    query: Text = Field(min_length=1, max_length=500)
 
 
 def make_app(models: Sequence[Model], videos: dict[str, Video], reader: GuardedReader, hosts: Sequence[str]) -> FastAPI:

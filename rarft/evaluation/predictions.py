@@ -1,7 +1,7 @@
 """What a model said about each sample of a test set: made in batches, kept in a file as they come, read again.
 
 A prediction file is JSON Lines, a row each with `video`, `query`, `completion` and `refusal_probability`, in the order
-of the samples."""
+of the samples. A sample whose video cannot be read has an `error` in place of the last two."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError
-from rarft.files import lines_of, open_to_append, write_text
+from rarft.errors import InputError, VideoError
+from rarft.files import TEXT, Field, checked_row, json_lines, open_to_append, write_text
 from rarft.models import VisionCache, generate, refusal_probabilities
 from rarft.progress import progress
 from rarft.response import Response, parse_response
-from rarft.schema import Sample
+from rarft.schema import Crop, Sample, is_finite_number
+from rarft.settings import check_on_bad_video
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Prediction:
     judged: figures by name, added by judges (`rarft.evaluation.judges`).
     refusal_probability: the model's own, see `rarft.models.confidence`; None if it is not known.
     reading: see `rarft.response.parse_response`.
+    error: why there is no completion: its video cannot be read. Such a prediction has no figures.
     """
 
     sample: Sample
@@ -35,6 +38,7 @@ class Prediction:
     judged: Mapping[str, float] = field(default_factory=dict)
     refusal_probability: float | None = None
     reading: str = "strict"
+    error: str | None = None
 
     @property
     def response(self) -> Response:
@@ -49,40 +53,67 @@ def predict(
     vision_cache: VisionCache | None = None,
     batch_size: int = 64,
     output: str | Path | None = None,
+    on_bad_video: str = "stop",
     desc: str = "predict",
 ) -> list[Prediction]:
     """Answer every sample greedily.
 
     Args:
         output: a prediction file; predictions are added as they come, and those that it holds already (from a run that
-            was killed) are kept. A half-written last line is dropped.
+            was killed) are kept, but for errors: those samples are asked again.
+        on_bad_video: "stop" raises the VideoError of the first sample whose video cannot be read; those before it are
+            in `output` then. "skip" gives such samples a prediction with an `error`.
     """
+    check_on_bad_video(on_bad_video)
     cache = vision_cache or VisionCache(model, processor)
-    done = read_predictions(output, samples) if output and Path(output).exists() else []
-    if output:
-        write_predictions(output, done)
-    if len(done) == len(samples):
-        return done
-    for start in progress(range(len(done), len(samples), batch_size), desc=desc):
-        new = _answered(model, processor, cache, samples[start : start + batch_size])
-        done += new
-        if output:
+    done = read_predictions(output, samples, resume=True) if output else []
+    kept = len(done)
+    todo = unanswered(done, samples)
+    for start in progress(range(0, len(todo), batch_size), desc=desc):
+        places = todo[start : start + batch_size]
+        errors = cache.fill([samples[i].crop for i in places])
+        bad = next((i for i in places if samples[i].crop in errors), None) if on_bad_video == "stop" else None
+        places = places if bad is None else places[: places.index(bad)]
+        new = _answered(model, processor, cache, [samples[i] for i in places], errors)
+        place_predictions(done, places, new)
+        if output and places and places[0] < kept:  # among them some that were errors before
+            write_predictions(output, done)
+        elif output:
             with open_to_append(output) as file:
                 file.writelines(map(_line, new))
+        if bad is not None:
+            raise errors[samples[bad].crop]
     return done
 
 
+def unanswered(done: Sequence[Prediction], samples: Sequence[Sample]) -> list[int]:
+    """Places of the samples that have no prediction yet, or an error."""
+    return [i for i in range(len(samples)) if i >= len(done) or done[i].error is not None]
+
+
+def place_predictions(done: list[Prediction], places: Sequence[int], new: Sequence[Prediction]) -> None:
+    """Put new predictions into their places, in place of errors or at the end."""
+    for place, prediction in zip(places, new, strict=True):
+        done[place : place + 1] = [prediction]
+
+
 def _answered(
-    model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache, samples: Sequence[Sample]
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    cache: VisionCache,
+    samples: Sequence[Sample],
+    errors: Mapping[Crop, VideoError],
 ) -> list[Prediction]:
-    features = cache.get([sample.crop for sample in samples])
-    queries = [sample.query for sample in samples]
-    texts = generate(model, processor, features, queries)
+    good = [sample for sample in samples if sample.crop not in errors]
+    features = cache.get([sample.crop for sample in good])
+    queries = [sample.query for sample in good]
+    texts = generate(model, processor, features, queries) if good else []
     probabilities = refusal_probabilities(model, processor, features, queries, texts)
-    return [
+    answers = iter(
         Prediction(sample, text, refusal_probability=None if np.isnan(p) else float(p))
-        for sample, text, p in zip(samples, texts, probabilities, strict=True)
-    ]
+        for sample, text, p in zip(good, texts, probabilities, strict=True)
+    )
+    return [Prediction(s, "", error=str(errors[s.crop])) if s.crop in errors else next(answers) for s in samples]
 
 
 def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> None:
@@ -92,21 +123,40 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> No
 
 def _line(prediction: Prediction) -> str:
     sample = prediction.sample
-    row = {"video": sample.video, "query": sample.query, "completion": prediction.completion}
-    return json.dumps({**row, "refusal_probability": prediction.refusal_probability}) + "\n"
+    row: dict[str, Any] = {"video": sample.video, "query": sample.query}
+    if prediction.error is not None:
+        return json.dumps({**row, "error": prediction.error}) + "\n"
+    row |= {"completion": prediction.completion, "refusal_probability": prediction.refusal_probability}
+    return json.dumps(row) + "\n"
 
 
-def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Prediction]:
-    """Stored predictions for the first samples. Raises InputError if they are of other samples."""
-    predictions = []
-    for number, line in enumerate(lines_of(path)):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            break  # a line that a kill cut short; what follows is written again
-        if number >= len(samples) or (row["video"], row["query"]) != (samples[number].video, samples[number].query):
-            place = f"{path}, line {number + 1}"
+PROBABILITY = Field(
+    "a number from 0 to 1, or null,", lambda value: value is None or (is_finite_number(value) and 0 <= value <= 1)
+)
+ANSWERED = {"video": TEXT, "query": TEXT, "completion": TEXT, "refusal_probability": PROBABILITY}
+FAILED = {"video": TEXT, "query": TEXT, "error": TEXT}
+
+
+def read_predictions(path: str | Path, samples: Sequence[Sample], *, resume: bool = False) -> list[Prediction]:
+    """Stored predictions for the first samples.
+
+    Args: resume: the file is one that this run adds to, see `rarft.files.json_lines`.
+
+    Raises InputError that names the line and the field of a row that is none, or that is of another sample.
+    """
+    predictions: list[Prediction] = []
+    for place, row in json_lines(path, {}, resume=resume):
+        checked_row(row, FAILED if "error" in row else ANSWERED, place)
+        sample = samples[len(predictions)] if len(predictions) < len(samples) else None
+        if sample is None or not _is_of(row, sample):
             raise InputError(f"{place}: not the sample of this data set; delete the file or change --out")
-        probability = row.get("refusal_probability")
-        predictions.append(Prediction(samples[number], row["completion"], refusal_probability=probability))
+        values = {name: row.get(name) for name in ("refusal_probability", "error")}
+        predictions.append(Prediction(sample, row.get("completion", ""), **values))
     return predictions
+
+
+def _is_of(row: Mapping[str, Any], sample: Sample) -> bool:
+    """Whether a row is of a sample. A video that was missing may have been found since, with an ending to its name."""
+    path, before = Path(sample.video), row["video"]
+    same = before == sample.video or ("error" in row and Path(before).name in (path.name, path.stem))
+    return same and row["query"] == sample.query

@@ -60,6 +60,22 @@ class Scoring:
     judges: Sequence[Judge] = ()
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Queries without figures. queries: how many, `of` how many. videos: those that cannot be read, and why."""
+
+    queries: int
+    of: int
+    videos: Mapping[str, str]
+
+    def in_words(self) -> str:
+        """A line with the counts, and one for each video; "" if nothing was left out."""
+        if not self.queries:
+            return ""
+        counts = f"left out of all figures: {self.queries} of {self.of} queries, of videos that cannot be read:"
+        return "\n".join([counts, *(f"- {plain(reason)}" for reason in self.videos.values())])
+
+
 def write_report(
     systems: Mapping[str, Sequence[Prediction]],
     out: Path,
@@ -68,6 +84,7 @@ def write_report(
     categories: tuple[CategoryJudges, str],
     scoring: Scoring,
     probes: dict[str, dict[str, float]] | None = None,
+    left_out: LeftOut | None = None,
 ) -> str:
     """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the
     table.
@@ -79,6 +96,7 @@ def write_report(
         categories: the judges of mismatch categories by name, see `rarft.evaluation.scoring.scores`, and what a report
             says of them. A language model is not one of them.
         probes: see `rarft.evaluation.probes.probe`.
+        left_out: named below the table.
     """
     systems = {name: _read_and_judged(given, scoring) for name, given in systems.items()}
     first, *others = systems
@@ -87,7 +105,8 @@ def write_report(
         systems[first] = judged(systems[first], llm_judge)
     rows = report(systems, encoder=default_encoder(scoring.similarity), categories=categories[0])
     paired = {name: paired_comparison(systems[name], systems[first]) for name in others}
-    table = _table(rows, paired, systems[first])
+    said = left_out.in_words() if left_out else ""
+    table = "\n\n".join(filter(None, (_table(rows, paired, systems[first]), said)))
     contents: dict[str, Any] = {
         **about,
         "reading": scoring.reading,
@@ -98,7 +117,8 @@ def write_report(
         "offline_judge": categories[1],
         "probes": probes,
     }
-    write_json(out / "report.json", nan_as_null({**contents, "paired": paired[others[0]] if others else None}))
+    more = {"paired": paired[others[0]] if others else None, "left_out": left_out and dataclasses.asdict(left_out)}
+    write_json(out / "report.json", nan_as_null({**contents, **more}))
     probed = f"\n\nDoes it look?\n\n{markdown(probes, FIGURES)}" if probes else ""
     write_text(out / "report.md", f"{table}{probed}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
     write_page(out / "report.html", table=table, predictions=systems[first], **contents)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import as_completed
@@ -18,9 +19,16 @@ from rarft.evaluation.judges import CategoryJudges
 from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
 from rarft.evaluation.official_predictions import read_official_predictions, with_truth_of
-from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
+from rarft.evaluation.predictions import (
+    Prediction,
+    place_predictions,
+    predict,
+    read_predictions,
+    unanswered,
+    write_predictions,
+)
 from rarft.evaluation.probes import probe, swapped
-from rarft.evaluation.reporting import Scoring, write_report
+from rarft.evaluation.reporting import LeftOut, Scoring, write_report
 from rarft.evaluation.test_set import read_samples, read_test_set
 from rarft.files import read_json, write_json
 from rarft.metrics import OFFICIAL_SPLITS
@@ -28,7 +36,7 @@ from rarft.models import VisionCache, open_model
 from rarft.models.load import settings_of
 from rarft.processes import worker_pool
 from rarft.schema import Sample
-from rarft.settings import Settings
+from rarft.settings import Settings, check_on_bad_video
 from rarft.video import GuardedReader
 
 
@@ -48,6 +56,7 @@ def evaluate_file(
     against: Path | None = None,
     scoring: Scoring | None = None,
     probes: bool = False,
+    on_bad_video: str = "stop",
 ) -> str:
     """Evaluate a model on a world folder, a released file or grounding annotations, and return the table.
 
@@ -58,31 +67,61 @@ def evaluate_file(
         features: folder that keeps the encoded videos, for another evaluation or a training with the same tower.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
         probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
+        on_bad_video: a video that is missing or cannot be read. "stop", the default, ends the evaluation, for figures
+            of other samples than the data's cannot be compared; what was answered is kept. "skip" leaves its samples
+            out of all figures and names them in the table and the reports.
 
     Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
-    Raises MissingFileError if a video is missing, and InputError if `out` holds the predictions of another model or of
-    other settings."""
+    Raises MissingFileError if a video is missing and VideoError if one cannot be read, unless they are skipped;
+    InputError if `out` holds the predictions of another model or of other settings, or if no video is left."""
+    check_on_bad_video(on_bad_video)
     scoring = scoring or Scoring()
     default_encoder(scoring.similarity)  # a name that is none must not be found after the questions have been asked
-    test_set = read_test_set(data, videos, limit)
+    test_set = read_test_set(data, videos, limit, on_bad_video=on_bad_video)
     if probes:
         swapped(test_set.samples)  # as early: one video cannot be probed
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
     remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
     others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
     asked = predict_in_processes(
-        model_name, test_set.samples, out / "predictions.jsonl", processes, batch_size, features=features, **options
+        model_name,
+        test_set.samples,
+        out / "predictions.jsonl",
+        processes,
+        batch_size,
+        features=features,
+        on_bad_video=on_bad_video,
+        **options,
     )
-    systems = {model_name: asked, **others}
+    systems, places, left_out = answered_by_all({model_name: asked, **others})
+    samples = [test_set.samples[place] for place in places]
     categories: tuple[CategoryJudges, str]
     if test_set.stories:
         categories = ({"exact": claimed_categories}, "exact: the world's truth")
-        scoring = dataclasses.replace(scoring, judges=(exact_judge(test_set.stories), *scoring.judges))
+        stories = [test_set.stories[place] for place in places]
+        scoring = dataclasses.replace(scoring, judges=(exact_judge(stories), *scoring.judges))
     else:
         categories = _category_judge(test_set.references)
     about = {"model": model_name, "data": str(data)}
-    looks = _probed(model_name, test_set.samples, batch_size, options) if probes else None
-    return write_report(systems, out, about=about, categories=categories, scoring=scoring, probes=looks)
+    looks = _probed(model_name, samples, batch_size, options) if probes else None
+    return write_report(
+        systems, out, about=about, categories=categories, scoring=scoring, probes=looks, left_out=left_out
+    )
+
+
+def answered_by_all(
+    systems: Mapping[str, Sequence[Prediction]],
+) -> tuple[dict[str, list[Prediction]], list[int], LeftOut]:
+    """Of systems on the same samples, the predictions for those samples whose video all of them could read; the places
+    of these samples; and what was left out. Raises InputError if nothing is left."""
+    rows = list(zip(*systems.values(), strict=True))
+    bad = {i: p for i, row in enumerate(rows) for p in row if p.error is not None}
+    places = [i for i in range(len(rows)) if i not in bad]
+    videos = {p.sample.video: p.error for p in bad.values()}
+    if not places:
+        raise InputError(f"none of {len(videos)} videos can be read: {next(iter(videos.values()))}")
+    kept = {name: [given[i] for i in places] for name, given in systems.items()}
+    return kept, places, LeftOut(len(bad), len(rows), videos)
 
 
 def evaluate_predictions(path: Path, out: Path, *, data: Path | None = None, scoring: Scoring | None = None) -> str:
@@ -130,6 +169,7 @@ def predict_in_processes(
     batch_size: int = 64,
     *,
     features: Path | None = None,
+    on_bad_video: str = "stop",
     **options: Any,
 ) -> list[Prediction]:
     """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not
@@ -138,27 +178,43 @@ def predict_in_processes(
     Args:
         features: folder of encoded videos; without it each process keeps the latest in memory.
 
-    After a kill, the same call with as many processes resumes each of them.
+    After a kill, the same call with as many processes resumes each of them. Raises InputError if there are files of a
+    call with another number of them.
     """
+    done = read_predictions(output, samples, resume=True)
+    todo = unanswered(done, samples)
+    bounds = np.linspace(0, len(todo), processes + 1).round().astype(int).tolist()
+    shares = [todo[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [output.with_name(f"{output.name}.{share[0]}-{share[-1] + 1}") for share in shares if share]
+    _check_parts(output, parts if processes > 1 else [])
+    how = (batch_size, features, on_bad_video)
     if processes == 1:
-        return _answer(model_name, samples, output, batch_size, features, options)
-    done = read_predictions(output, samples) if output.exists() else []
-    bounds = np.linspace(len(done), len(samples), processes + 1).round().astype(int).tolist()
-    parts = [output.with_name(f"{output.name}.{begin}-{end}") for begin, end in zip(bounds, bounds[1:], strict=False)]
+        return _answer(model_name, samples, output, *how, options)
     threads = max(1, (os.cpu_count() or 1) // processes)
     jobs = [
-        (model_name, samples[begin:end], part, batch_size, features, _on_own_device(options, number), threads)
-        for number, (begin, end, part) in enumerate(zip(bounds, bounds[1:], parts, strict=False))
+        (model_name, [samples[i] for i in share], part, *how, _on_own_device(options, number), threads)
+        for number, (share, part) in enumerate(zip(filter(None, shares), parts, strict=True))
     ]
     with worker_pool(processes) as pool:
-        shares = [pool.submit(_answer, *job) for job in jobs]
-        for share in as_completed(shares):  # an error of any process ends all of them at once
-            share.result()
-    done += [prediction for share in shares for prediction in share.result()]
+        running = [pool.submit(_answer, *job) for job in jobs]
+        for job in as_completed(running):  # an error of any process ends all of them at once
+            job.result()
+    place_predictions(done, todo, [prediction for job in running for prediction in job.result()])
     write_predictions(output, done)
     for part in parts:
         part.unlink(missing_ok=True)
     return done
+
+
+def _check_parts(output: Path, parts: Sequence[Path]) -> None:
+    """Raises InputError if a run with another number of processes has left files that would not be read."""
+    found = output.parent.glob(f"{glob.escape(output.name)}.[0-9]*-[0-9]*")
+    others = sorted(path.name for path in found if path not in parts)
+    if others:
+        raise InputError(
+            f"{output.parent}: {', '.join(others)} hold answers of a run with another --processes or --limit; "
+            "resume it with the same, or delete them"
+        )
 
 
 def _on_own_device(options: dict[str, Any], number: int) -> dict[str, Any]:
@@ -175,6 +231,7 @@ def _answer(
     output: Path,
     batch_size: int,
     features: Path | None,
+    on_bad_video: str,
     options: dict[str, Any],
     threads: int | None = None,
 ) -> list[Prediction]:
@@ -186,7 +243,15 @@ def _answer(
         cache = VisionCache(
             model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch, reader=reader
         )
-        return predict(model, processor, samples, vision_cache=cache, batch_size=batch_size, output=output)
+        return predict(
+            model,
+            processor,
+            samples,
+            vision_cache=cache,
+            batch_size=batch_size,
+            output=output,
+            on_bad_video=on_bad_video,
+        )
 
 
 def _probed(

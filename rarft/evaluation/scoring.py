@@ -14,6 +14,7 @@ import numpy as np
 
 from rarft import metrics
 from rarft.encoder import SentenceEncoder
+from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
 from rarft.schema import Category, Difficulty, Sample, Verdict
 
@@ -32,7 +33,12 @@ def scores(
         encoder: for the similarity of explanations and corrections with the reference; left out if None.
         categories: judge → what it takes a refusal's mismatch categories for. Each judge has values of its own,
             `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`): judges do not agree.
+
+    Raises InputError for a prediction that is an error: it has no figures.
     """
+    failed = next((p.error for p in predictions if p.error is not None), None)
+    if failed is not None:
+        raise InputError(f"a prediction without an answer has no figures, leave it out: {failed}")
     responses = [p.response for p in predictions]
     relevant = np.array([p.sample.relevant for p in predictions])
     verdicts = np.array([r.verdict.value for r in responses])

@@ -4,18 +4,16 @@ videos."""
 from __future__ import annotations
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from rarft.errors import InputError, MissingFileError
-from rarft.files import lines_of
 from rarft.hivtg.official import iter_rows, read_released
 from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample
 from rarft.video.find import base_name, find_video
-from rarft.world.dataset import story_from_json
+from rarft.world.dataset import stories_of
 from rarft.world.scenes import Story
 
 
@@ -34,7 +32,9 @@ class TestSet:
     stories: list[Story] | None = None
 
 
-def read_test_set(data: Path, videos: Path | None = None, limit: int | None = None) -> TestSet:
+def read_test_set(
+    data: Path, videos: Path | None = None, limit: int | None = None, *, on_bad_video: str = "stop"
+) -> TestSet:
     """What `data` asks.
 
     Args:
@@ -43,6 +43,7 @@ def read_test_set(data: Path, videos: Path | None = None, limit: int | None = No
             queries are all relevant.
         videos: where the videos of a file are; they are found by base name.
         limit: the first so many samples.
+        on_bad_video: "skip" keeps samples whose video is missing, with the path at which it was looked for.
 
     Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is
     missing."""
@@ -51,11 +52,8 @@ def read_test_set(data: Path, videos: Path | None = None, limit: int | None = No
     if folder is None:
         raise InputError(f"{data}: a file needs the folder of its videos (--videos)")
     references = read_samples(data)
-    samples = [locate(sample, folder) for sample in references[:limit]]
-    if not world:
-        return TestSet(references, samples)
-    stories = [story_from_json(json.loads(line)) for line in lines_of(data / "stories.jsonl")]
-    return TestSet(references, samples, [stories[sample.extra["row"]] for sample in samples])
+    samples = [locate(sample, folder, missing_ok=on_bad_video == "skip") for sample in references[:limit]]
+    return TestSet(references, samples, stories_of(samples, data) if world else None)
 
 
 def read_samples(data: Path) -> list[Sample]:
@@ -81,10 +79,12 @@ def _is_released(path: Path) -> bool:
         return False  # text, or an object of videos: annotations
 
 
-def locate(sample: Sample, folder: Path) -> Sample:
-    """The sample with its video's path under `folder`. Raises MissingFileError."""
-    path = find_video(folder, sample.video)
-    if path is None:
-        missing = folder / base_name(sample.video)
-        raise MissingFileError(f"{missing}: the video of the query {sample.query!r} is not there")
-    return dataclasses.replace(sample, video=str(path))
+def locate(sample: Sample, folder: Path, *, missing_ok: bool = False) -> Sample:
+    """The sample with its video's path under `folder`. Raises MissingFileError if it is not there and has to be."""
+    path, missing = find_video(folder, sample.video), folder / base_name(sample.video)
+    if path is None and not missing_ok:
+        raise MissingFileError(
+            f"{missing}: the video of the query {sample.query!r} is not there; "
+            "evaluate --on-bad-video skip leaves it out"
+        )
+    return dataclasses.replace(sample, video=str(path or missing))

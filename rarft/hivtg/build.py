@@ -13,14 +13,15 @@ from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 
-from rarft.files import iter_json_lines, open_to_append
+from rarft.files import NAME, Field, json_lines, open_to_append
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
-from rarft.hivtg.official import rows_of
+from rarft.hivtg.official import rows_of, span_of
 from rarft.progress import progress
 from rarft.schema import Difficulty, Sample, seconds
 
 EDITS = (1, 2, 3)
+SEGMENT = Field("two finite numbers of seconds", lambda value: span_of(value) is not None)
 
 
 def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter[str]:
@@ -36,9 +37,10 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
     with AnnotationIndex() as index:
         total = index.add(samples)
         for path, query in ((output, "query_text"), (rejected_path, "query")):
+            kept = json_lines(path, {"video": NAME, query: NAME, "timestamp": SEGMENT}, resume=True)
             index.mark_done(
                 _key(row["video"], row[query], row["timestamp"], row.get("video_start"), row.get("video_end"))
-                for row in iter_json_lines(path)
+                for _, row in kept
             )
         todo = (s for s in index if not index.is_done(_key(s.video, s.query, s.spans[0], s.start, s.end)))
         counts: Counter[str] = Counter()
@@ -50,16 +52,18 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
         ):
             for batch in _batches(todo, 16 * concurrency):
                 known = [index.of_video(sample.video) for sample in batch]
+                turned_down: list[str] = []
                 for sample, near, (made, refused) in zip(
                     batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True
                 ):
                     if made:
                         timeline = think(other for other in near if other.crop == sample.crop)
                         rows.write(_line(rows_of([[replace(sample, think=sample.think or timeline), *made]])[0]))
-                    rejections.writelines(map(_line, refused))
+                    turned_down += map(_line, refused)
                     counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
                     bar.update()
-                rows.flush()
+                rows.flush()  # first: a rejection marks its sample as done
+                rejections.writelines(turned_down)
                 rejections.flush()
     counts["skipped"] = total - counts["rows"] - counts["without_edits"]
     return counts

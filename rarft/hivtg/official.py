@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rarft.errors import InputError
-from rarft.files import open_text, parse_json, write_text
+from rarft.files import json_lines, open_text, parse_json, write_text
 from rarft.hivtg.rows import LEVEL_KEYS, SLACK, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
 
@@ -94,9 +94,10 @@ def iter_rows(path: str | Path) -> Iterator[Any]:
         if not first.startswith("{"):
             yield from _array(path, file.read())
             return
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield parse_json(line, f"{path}, neither a JSON array nor JSON Lines, line {number}")
+    try:
+        yield from (row for _, row in json_lines(path))
+    except InputError as error:
+        raise InputError(f"{error}; the file is neither a JSON array nor JSON Lines") from error
 
 
 def _array(path: Path, text: str) -> list[Any]:

@@ -6,16 +6,25 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
-from rarft.files import lines_of, open_to_append, parse_json, read_json_lines, write_text
+from rarft.files import NAME, TEXT, Field, checked_row, json_lines, open_to_append, shown, write_text
 from rarft.models import VisionCache, generate
 from rarft.models.generation import note_of_unknown_words
 from rarft.progress import progress
 from rarft.response import parse_response
-from rarft.schema import Crop
+from rarft.schema import Crop, is_finite_number
+
+SECOND = Field(
+    "a number of seconds, 0 or more,", lambda value: value is None or (is_finite_number(value) and value >= 0)
+)
+QUESTION = {"video": NAME, "query": NAME, "start": SECOND, "end": SECOND}
+ANSWER = {"verdict": TEXT, "completion": TEXT}
+ERROR = {"error": TEXT}
+RESERVED = ("verdict", "spans", "answer", "correction", "think", "completion", "note", "error")  # keys of an answer
 
 
 def answer_of(completion: str) -> dict:
@@ -36,18 +45,22 @@ def read_questions(path: str | Path) -> list[dict]:
 
     Raises InputError that names the line and the field, or the file if it holds none.
     """
-    questions = []
-    for number, line in enumerate(lines_of(path), start=1):
-        if not line.strip():
-            continue
-        row = parse_json(line, f"{path}, line {number}")
-        for name in ("video", "query"):
-            if not isinstance(row, dict) or not str(row.get(name) or "").strip():
-                raise InputError(f"{path}, line {number}: the field {name!r} is missing or empty")
-        questions.append(row)
+    questions = [checked_question(row, place) for place, row in json_lines(path)]
     if not questions:
         raise InputError(f"{path}: no question in it")
     return questions
+
+
+def checked_question(row: Any, place: str) -> dict:
+    """The row. Raises InputError, which begins with `place`, for a field that is missing, of another type, or an
+    answer's own."""
+    start, end = (checked_row(row, QUESTION, place).get(name) for name in ("start", "end"))
+    if end is not None and (start or 0) >= end:
+        raise InputError(f"{place}: the part from 'start' ({shown(start)}) to 'end' ({shown(end)}) is empty")
+    taken = [name for name in RESERVED if name in row]
+    if taken:
+        raise InputError(f"{place}: the field {taken[0]!r} is one that the answer is written to; rename it")
+    return row
 
 
 def infer_all(
@@ -62,17 +75,16 @@ def infer_all(
     `error` where its video cannot be read.
 
     Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises InputError if
-    they belong to other questions.
+    they belong to other questions, or for a question that cannot be one; nothing has been asked then.
 
     Args:
         answer: a `LocalModel`, or a `rarft.inference.remote.RemoteModel`.
         retry: ask again where `output` has an error, and put the new line in its place.
     """
     output = Path(output)
-    kept = read_json_lines(output)
-    for number, (row, question) in enumerate(zip(kept, questions, strict=False), start=1):
-        if any(row.get(key) != value for key, value in question.items()):
-            raise InputError(f"{output}, line {number}: answers another question; delete the file or choose another")
+    for number, question in enumerate(questions, start=1):
+        checked_question(question, f"question {number}")
+    kept = _kept(output, questions)
     counts = {"answered": 0, "errors": 0, "kept": len(kept)}
     if retry:
         counts = _retried(answer, kept, questions, output, batch_size)
@@ -90,6 +102,17 @@ def infer_all(
     return counts
 
 
+def _kept(output: Path, questions: Sequence[dict]) -> list[dict]:
+    """The rows of an earlier run. Raises InputError for one that does not answer the question in its place."""
+    kept: list[dict] = []
+    for place, row in json_lines(output, {}, resume=True):
+        question = questions[len(kept)] if len(kept) < len(questions) else None
+        if question is None or json.dumps({key: row.get(key) for key in question}) != json.dumps(question):
+            raise InputError(f"{place}: answers another question; delete the file or choose another")
+        kept.append(checked_row(row, ERROR if "error" in row else ANSWER, place))
+    return kept
+
+
 def _retried(
     answer: Callable[[list[dict]], Iterable[dict]],
     kept: list[dict],
@@ -101,12 +124,14 @@ def _retried(
     failed = [number for number, row in enumerate(kept) if "error" in row]
     counts = {"answered": 0, "errors": 0, "kept": len(kept) - len(failed)}
     again = iter(failed)
-    while batch := list(islice(again, batch_size)):
-        for number, row in zip(batch, answer([questions[number] for number in batch]), strict=True):
-            counts["errors" if "error" in row else "answered"] += 1
-            kept[number] = row
-    if failed:
-        write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+    try:
+        while batch := list(islice(again, batch_size)):
+            for number, row in zip(batch, answer([questions[number] for number in batch]), strict=True):
+                counts["errors" if "error" in row else "answered"] += 1
+                kept[number] = row
+    finally:  # a server that is gone in the middle takes no answer with it
+        if failed:
+            write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     return counts
 
 

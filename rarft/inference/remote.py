@@ -17,6 +17,7 @@ from rarft.chat import ChatServer
 from rarft.errors import BadReplyError, VideoError
 from rarft.inference.batch import answer_of
 from rarft.prompts import build_prompt
+from rarft.schema import Crop
 from rarft.settings import Settings
 from rarft.video import Clip, read_video
 
@@ -57,8 +58,9 @@ class RemoteModel:
             yield from pool.map(self._answer, questions, clips)
 
     def _read(self, question: dict) -> Clip | VideoError:
+        video, start, end = Crop.of(question)
         try:
-            return self.reader(question["video"], start=question.get("start"), end=question.get("end"), **self.sampling)
+            return self.reader(video, start=start, end=end, **self.sampling)
         except VideoError as error:
             return error
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixi
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.generation import chat_texts
 from rarft.models.load import prompt_style
+from rarft.models.prompt_text import as_text
 
 ANSWER = "<answer>"
 
@@ -25,6 +26,11 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     special = set(tokenizer.all_special_ids)
     starts = [i for i, word in enumerate(words) if i not in special and (not word.strip() or word.strip()[0].isdigit())]
     return torch.tensor(starts)
+
+
+def begun(processor: ProcessorMixin, completion: str) -> str:
+    """A completion up to where its answer begins, to stand after a prompt."""
+    return as_text(processor.tokenizer, completion[: completion.index(ANSWER) + len(ANSWER)])
 
 
 @torch.no_grad()
@@ -44,9 +50,7 @@ def refusal_probabilities(
     if not rows:
         return probabilities
     prompts = chat_texts(processor, [queries[i] for i in rows], prompt_style(model))
-    texts = [
-        p + completions[i][: completions[i].index(ANSWER) + len(ANSWER)] for p, i in zip(prompts, rows, strict=True)
-    ]
+    texts = [p + begun(processor, completions[i]) for p, i in zip(prompts, rows, strict=True)]
     inputs = tokenize_with_features(processor, texts, [features[i] for i in rows])
     logits = model(**to_device(inputs, model.device), logits_to_keep=1).logits[:, -1].float()
     suppressed = model.generation_config.suppress_tokens

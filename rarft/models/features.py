@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import ProcessorMixin
 
+from rarft.models.prompt_text import tokenize_texts
 from rarft.upstream.of_transformers import BaseModelOutputWithDeepstackFeatures, VideoMetadata
 from rarft.video import Clip
 
@@ -58,14 +59,14 @@ def tokenize_with_features(
     """The inputs of a forward pass over texts with one video each, its features already computed.
 
     Args:
-        texts: chat-templated text, each with one video token.
+        texts: of `rarft.models.prompt_text`, each with one video token.
         features: one for each text.
     """
     expanded = [
         text.replace(processor.video_token, feature.placeholder, 1)
         for text, feature in zip(texts, features, strict=True)
     ]
-    batch = processor.tokenizer(expanded, return_tensors="pt", padding=True, padding_side="left")
+    batch = tokenize_texts(processor.tokenizer, expanded)
     ids = batch["input_ids"]
     return {
         "input_ids": ids,

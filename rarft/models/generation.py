@@ -17,6 +17,7 @@ from rarft.models.families import encode_clips, family_of, is_whole, without_lor
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.load import max_new_tokens as model_limit
 from rarft.models.load import prompt_style
+from rarft.models.prompt_text import prompt_text
 from rarft.models.shared_cache import Place, SharedPrefixCache
 from rarft.models.shared_prefix import share_prefixes
 from rarft.prompts import build_prompt
@@ -28,11 +29,8 @@ log = logging.getLogger(__name__)
 
 
 def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:
-    """Chat-templated prompts, each ending where the model's turn begins."""
-    return [
-        processor.apply_chat_template(build_prompt(query, style), add_generation_prompt=True, tokenize=False)
-        for query in queries
-    ]
+    """Chat-templated prompts, each ending where the model's turn begins; see `rarft.models.prompt_text`."""
+    return [prompt_text(processor, build_prompt(query, style)) for query in queries]
 
 
 def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
@@ -43,7 +41,8 @@ def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
     tokenizer = processor.tokenizer
     if tokenizer.unk_token_id is None or not tokenizer.is_fast:
         return []
-    tokens = tokenizer(without_surrogates(query), add_special_tokens=False, return_offsets_mapping=True)
+    as_text = {"add_special_tokens": False, "split_special_tokens": True}
+    tokens = tokenizer(without_surrogates(query), return_offsets_mapping=True, **as_text)
     places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
     return [query[begin:end] for token, (begin, end) in places if token == tokenizer.unk_token_id]
 

@@ -25,10 +25,10 @@ from rarft.models.features import VisionFeatures
 from rarft.models.load import settings_in_use
 from rarft.progress import progress
 from rarft.schema import Crop, Sample
+from rarft.settings import check_on_bad_video
 from rarft.video import Clip, read_video
 
 log = logging.getLogger(__name__)
-ON_BAD_VIDEO = ("skip", "stop")
 
 
 class VisionCache:
@@ -90,7 +90,9 @@ class VisionCache:
         missing = [crop for crop in dict.fromkeys(crops) if crop not in self._memory and not self._is_stored(crop)]
         errors = {}
         encoded = self._encoded(missing)
-        for crop, features in progress(encoded, total=len(missing), desc="videos") if len(missing) > 1 else encoded:
+        for crop, features in (
+            progress(encoded, total=len(missing), desc="videos", leave=False) if len(missing) > 1 else encoded
+        ):
             if isinstance(features, VideoError):
                 errors[crop] = features
         return errors
@@ -151,8 +153,10 @@ class VisionCache:
     def _file(self, crop: Crop) -> Path | None:
         if self.folder is None:
             return None
-        path = Path(crop.video)
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+        try:
+            content = hashlib.sha256(Path(crop.video).read_bytes()).hexdigest()
+        except (OSError, ValueError):  # the reader says what is wrong with it
+            content = "missing"
         settings = repr((content, crop[1:], self.video, self._tower))
         return self.folder / f"{hashlib.sha256(settings.encode()).hexdigest()}.pt"
 
@@ -192,8 +196,7 @@ def readable_groups(
 
     Raises InputError for another `on_bad_video`, or if no group of this rank is left.
     """
-    if on_bad_video not in ON_BAD_VIDEO:
-        raise InputError(f"on_bad_video is {on_bad_video!r}; choose one of {', '.join(ON_BAD_VIDEO)}")
+    check_on_bad_video(on_bad_video)
     mine = list(groups)[rank::world_size]
     errors = cache.fill([group[0].crop for group in mine])
     for error in errors.values():

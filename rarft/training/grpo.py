@@ -22,6 +22,7 @@ from rarft.errors import InputError
 from rarft.models.families import check_trainable, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
 from rarft.models.generation import generate_from_shared_prefix, prompt_positions
+from rarft.models.prompt_text import prompt_text
 from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.models.vision_cache import VisionCache
 from rarft.schema import Crop
@@ -92,10 +93,7 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
         self._features = self.vision_cache.get([Crop.of(video_part(prompt)) for prompt in prompts])
-        texts = [
-            self.processing_class.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-            for prompt in prompts
-        ]
+        texts = [prompt_text(self.processing_class, prompt) for prompt in prompts]
         inputs = tokenize_with_features(self.processing_class, texts, self._features)
         mask = inputs["attention_mask"].bool()
         return [ids[m].tolist() for ids, m in zip(inputs["input_ids"], mask, strict=True)], None, {}

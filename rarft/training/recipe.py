@@ -28,11 +28,11 @@ from rarft.files import only_writer, read_text
 from rarft.hivtg.official import group_samples, released_samples
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import ALL, add_lora
-from rarft.models.vision_cache import ON_BAD_VIDEO, readable_groups
+from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample, is_finite_number
-from rarft.settings import save_settings
+from rarft.settings import check_on_bad_video, save_settings
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe_fields import check_fields
 from rarft.training.run import save_run, train_rarft
@@ -74,8 +74,7 @@ class RunArguments:
             value = getattr(self, name)
             if value is not None and not (is_finite_number(value) and value > 0):
                 raise InputError(f"{name} is {value}; a number above 0 was expected")
-        if self.on_bad_video not in ON_BAD_VIDEO:
-            raise InputError(f"on_bad_video is {self.on_bad_video!r}; choose one of {', '.join(ON_BAD_VIDEO)}")
+        check_on_bad_video(self.on_bad_video)
         if not self.rewards:
             raise InputError(f"rewards is empty; name at least one of {', '.join(NAMES)}, or module:function")
         make_rewards(self.variant, self.rewards)

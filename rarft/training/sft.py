@@ -12,13 +12,13 @@ from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArgum
 
 from rarft.errors import InputError
 from rarft.models.families import check_trainable
-from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
+from rarft.models.features import VisionFeatures, tokenize_with_features
+from rarft.models.generation import chat_texts
 from rarft.models.load import prompt_style
+from rarft.models.prompt_text import as_text
 from rarft.models.vision_cache import VisionCache
-from rarft.prompts import build_prompt
 from rarft.schema import Sample
 from rarft.upstream.of_transformers import check_trainer
-from rarft.video import Clip
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Example:
     masked: parts of the completion, as (begin, end) in characters, without a loss.
     """
 
-    clip: Clip | VisionFeatures
+    clip: VisionFeatures
     query: str
     completion: str
     masked: tuple[tuple[int, int], ...] = ()
@@ -50,25 +50,18 @@ class ExampleDataset(Dataset):
 
 def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
     """A padded batch. Its `labels` are the completion, but for what is masked, and the end-of-turn token."""
-    prompts = [
-        processor.apply_chat_template(
-            build_prompt(example.query, prompt_style), add_generation_prompt=True, tokenize=False
-        )
-        for example in examples
-    ]
-    endings = [example.completion + processor.tokenizer.eos_token for example in examples]
+    tokenizer = processor.tokenizer
+    prompts = chat_texts(processor, [example.query for example in examples], prompt_style)
+    endings = [as_text(tokenizer, example.completion) + tokenizer.eos_token for example in examples]
     texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
-    clips = [example.clip for example in examples]
-    if isinstance(clips[0], VisionFeatures):
-        batch = tokenize_with_features(processor, texts, clips)
-    else:
-        batch = dict(
-            processor(text=texts, padding=True, padding_side="left", return_tensors="pt", **video_kwargs(clips))
-        )
+    batch = tokenize_with_features(processor, texts, [example.clip for example in examples])
     labels = torch.full_like(batch["input_ids"], -100)
-    for row, (example, ending) in enumerate(zip(examples, endings, strict=True)):
-        tokens = processor.tokenizer(ending, add_special_tokens=False, return_offsets_mapping=True)
+    for row, example in enumerate(examples):
+        tokens = tokenizer(
+            example.completion, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True
+        )
         learned = [not any(begin <= at < end for begin, end in example.masked) for at, _ in tokens["offset_mapping"]]
+        learned.append(True)  # the end of the turn
         ids = batch["input_ids"][row, -len(learned) :]
         labels[row, -len(learned) :] = torch.where(torch.tensor(learned), ids, -100)
     return {**batch, "labels": labels}

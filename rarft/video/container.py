@@ -42,7 +42,14 @@ def container_of(path: Path) -> str | None:
 
 
 def check_container(path: Path) -> None:
-    """Raises VideoError if a path is no regular file, or if its content is no video container."""
+    """Raises VideoError if a path is no regular file that can be read, or if its content is no video container."""
+    try:
+        _check(path)
+    except OSError as error:  # no permission, a name that is too long, a disk that fails
+        raise VideoError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _check(path: Path) -> None:
     if not path.exists():
         raise VideoError(f"{path}: no such file; check the path, or the video folder that was given")
     if path.is_dir():

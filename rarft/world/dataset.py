@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rarft.errors import InputError
-from rarft.files import read_json, write_json, write_text
+from rarft.files import Field, json_lines, read_json, write_json, write_text
 from rarft.hivtg.official import rows_of
 from rarft.processes import worker_pool
 from rarft.progress import progress
@@ -29,6 +30,7 @@ from rarft.world.wordings import draw_form
 
 SPLITS = ("align", "train", "test")  # align: short clips, one event for each actor
 ALIGN_SECONDS = (3, 4, 5, 6, 7, 8)
+LIST = Field("a list", lambda value: isinstance(value, list))
 LEVELS = (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)
 
 
@@ -51,6 +53,25 @@ def story_from_json(data: dict) -> Story:
     actors = tuple(Actor(**{**a, "events": tuple(Event(**e) for e in a["events"])}) for a in data["actors"])
     settings = tuple(Setting(**s) for s in data["settings"])
     return Story(**{**data, "actors": actors, "settings": settings})
+
+
+def stories_of(samples: Sequence[Sample], folder: Path) -> list[Story]:
+    """The stories of samples that were read from the hi_vtg.json of `folder`: of row i, line i of stories.jsonl.
+
+    Raises MissingFileError, or InputError that names the line which is no story, or what is missing.
+    """
+    path, stories = folder / "stories.jsonl", []
+    for place, row in json_lines(path, {"actors": LIST, "settings": LIST}):
+        try:
+            stories.append(story_from_json(row))
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{place}: not a story of `rarft world` ({error!r}); make the folder again") from error
+    rows = [sample.extra["row"] for sample in samples]
+    if max(rows, default=-1) >= len(stories):
+        raise InputError(
+            f"{path}: {len(stories)} stories, and hi_vtg.json has {max(rows) + 1} rows; make the folder again"
+        )
+    return [stories[row] for row in rows]
 
 
 def clip_rng(seed: int, split: str, index: int) -> np.random.Generator:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rarft.files import lines_of
 from rarft.hivtg.editors import Proposal, Rejected
 from rarft.hivtg.official import released_samples
 from rarft.schema import Sample
-from rarft.world.dataset import story_from_json
+from rarft.world.dataset import stories_of
 from rarft.world.edits import edit_query
 from rarft.world.language import parse
 from rarft.world.scenes import Story
@@ -41,5 +39,4 @@ class WorldEditor:
 def world_samples(folder: Path) -> tuple[list[Sample], dict[str, Story]]:
     """The relevant samples of a folder written by `rarft world`, and the story of each of their videos."""
     samples = [s for s in released_samples(folder / "hi_vtg.json") if s.relevant]
-    lines = lines_of(folder / "stories.jsonl")
-    return samples, {s.video: story_from_json(json.loads(lines[s.extra["row"]])) for s in samples}
+    return samples, {s.video: story for s, story in zip(samples, stories_of(samples, folder), strict=True)}

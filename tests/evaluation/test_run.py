@@ -9,7 +9,15 @@ import pytest
 from rarft.cli import main
 from rarft.course import ROOT
 from rarft.errors import InputError, MissingFileError
-from rarft.evaluation import Prediction, markdown, reference_predictions, report, write_predictions
+from rarft.evaluation import (
+    Prediction,
+    markdown,
+    read_predictions,
+    reference_predictions,
+    report,
+    scores,
+    write_predictions,
+)
 from rarft.evaluation.page import worst, write_page
 from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
 from rarft.evaluation.test_set import read_test_set
@@ -281,3 +289,122 @@ def test_two_processes_answer_as_one_and_go_on_after_a_kill(tmp_path, world):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.jsonl", "two.jsonl"]
     with pytest.raises(ValueError, match="line 1"):
         predict_in_processes(MODEL, samples[1:], tmp_path / "two.jsonl", 2)
+
+
+@pytest.fixture
+def broken(tmp_path, world):
+    """Annotations of four videos: the second is cut, the third is missing. Returns the file and the folder."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    rows = []
+    for number, clip in enumerate(world[:4]):
+        rows += [{"video": clip.path.name, "query": s.query, "span": [1, 2], "duration": 9} for s in clip.samples]
+        if number != 2:
+            content = clip.path.read_bytes()
+            (folder / clip.path.name).write_bytes(content[:50] if number == 1 else content)
+    data = tmp_path / "own.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return data, folder
+
+
+def rows_of(out):
+    return [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_bad_videos_are_skipped_counted_and_named(tmp_path, broken, world):
+    data, folder = broken
+    bad, gone = world[1].path.name, world[2].path.name
+    out = tmp_path / "out"
+    table = evaluate_file(MODEL, data, out, videos=folder, on_bad_video="skip", probes=True)
+    found = json.loads((out / "report.json").read_text())
+    assert all(row["n"] == 4 for row in found["rows"].values()) and "miou" in found["probes"]["blank"]
+    assert (found["left_out"]["queries"], found["left_out"]["of"]) == (4, 8)
+    assert [Path(video).name for video in found["left_out"]["videos"]] == [bad, gone]
+    page, text = (out / "report.html").read_text(), (out / "report.md").read_text()
+    for said in (table, text, page):
+        assert "left out of all figures: 4 of 8 queries" in said
+        assert all(f"{folder / name}: " in said for name in (bad, gone)) and "no such file" in said
+    assert ["error" in row for row in rows_of(out)] == [False, False, *[True] * 4, False, False]
+
+    # The same on two processes, and when it goes on after a kill.
+    lines = (out / "predictions.jsonl").read_text().splitlines(keepends=True)
+    two = tmp_path / "two"
+    two.mkdir()
+    (two / "predictions.jsonl").write_text("".join(lines[:3]) + lines[3][:9])
+    again = evaluate_file(MODEL, data, two, videos=folder, on_bad_video="skip", processes=2)
+    assert (two / "predictions.jsonl").read_text() == "".join(lines)
+    assert again.split("| miou")[0] == table.split("| miou")[0]
+
+    # Compared with a system that read one of the two: on the samples that both read.
+    oracle = tmp_path / "oracle.jsonl"
+    samples = [Sample(row["video"], row["query"], [Span(1, 2)], duration=9.0) for row in rows_of(out)]
+    given = reference_predictions(samples, "oracle")
+    given[0] = Prediction(samples[0], "", error="not read there")
+    write_predictions(oracle, given)
+    evaluate_file(MODEL, data, out, videos=folder, on_bad_video="skip", against=oracle)
+    found = json.loads((out / "report.json").read_text())
+    assert all(row["n"] == 3 for row in found["rows"].values()) and found["rows"][str(oracle)]["miou"] == 1
+    assert found["left_out"]["queries"] == 5 and "not read there" in found["left_out"]["videos"].values()
+
+    # A video that is repaired, and one that is found, with an ending, are asked about; the others stay.
+    for clip in world[1:3]:
+        (folder / clip.path.name).write_bytes(clip.path.read_bytes())
+    evaluate_file(MODEL, data, out, videos=folder)
+    assert not any("error" in row for row in rows_of(out)) and [rows_of(out)[i] for i in (0, 1, 6, 7)] == [
+        json.loads(lines[i]) for i in (0, 1, 6, 7)
+    ]
+    assert json.loads((out / "report.json").read_text())["left_out"] == {"queries": 0, "of": 8, "videos": {}}
+
+
+def test_with_stop_what_was_answered_is_kept_and_the_error_names_the_file(tmp_path, broken, world, capsys):
+    data, folder = broken
+    out = tmp_path / "out"
+    with pytest.raises(FileNotFoundError, match=f"{world[2].path.name}.*--on-bad-video skip"):
+        evaluate_file(MODEL, data, out, videos=folder)
+    assert not out.exists(), "a missing video is named before any work"
+    (folder / world[2].path.name).write_bytes(world[2].path.read_bytes())
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--data", str(data), "--videos", str(folder), "--out", str(out)])
+    said = capsys.readouterr().err
+    assert world[1].path.name in said and "--on-bad-video skip" in said and "kept" in said
+    assert [row["query"] for row in rows_of(out)] == [s.query for s in world[0].samples]
+    with pytest.raises(ValueError, match="choose stop or skip"):
+        evaluate_file(MODEL, data, out, videos=folder, on_bad_video="ignore")
+
+
+def test_a_set_without_a_video_that_can_be_read_has_no_figures(tmp_path, broken):
+    data, _ = broken
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="none of 4 videos can be read"):
+        evaluate_file(MODEL, data, tmp_path / "out", videos=tmp_path / "empty", on_bad_video="skip")
+    with pytest.raises(ValueError, match="has no figures"):
+        scores([Prediction(Sample("v", "q", [Span(1, 2)]), "", error="cut")])
+
+
+def test_a_run_with_another_number_of_processes_loses_nothing(tmp_path, world):
+    samples = [s for clip in world[:2] for s in clip.samples]
+    part = tmp_path / "p.jsonl.0-2"
+    write_predictions(part, reference_predictions(samples[:1], "oracle"))
+    for processes in (1, 3):
+        with pytest.raises(ValueError, match=r"p.jsonl.0-2 hold answers of a run with another --processes"):
+            predict_in_processes(MODEL, samples, tmp_path / "p.jsonl", processes)
+    assert part.exists()
+
+
+@pytest.mark.parametrize("probability", ["0.5", True, 2, -1, float("nan")])
+def test_a_prediction_with_a_wrong_probability_is_named(probability, tmp_path):
+    sample = Sample("v", "q", [Span(1, 2)])
+    path = tmp_path / "p.jsonl"
+    row = {"video": "v", "query": "q", "completion": "x", "refusal_probability": probability}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(ValueError, match="line 1: the field 'refusal_probability'"):
+        read_predictions(path, [sample])
+
+
+def test_a_video_that_was_missing_is_the_one_that_was_found_since(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({"video": "a/x_0.0_2.0", "query": "q", "error": "no such file"}) + "\n")
+    assert read_predictions(path, [Sample("a/x_0.0_2.0.mp4", "q")])[0].error
+    for other in (Sample("a/x.mp4", "q"), Sample("a/x_0.0_2.0.mp4", "p")):
+        with pytest.raises(ValueError, match="not the sample"):
+            read_predictions(path, [other])

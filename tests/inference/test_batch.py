@@ -4,11 +4,13 @@ import shutil
 import pytest
 import torch
 
+from rarft.errors import InputError, ServerError
 from rarft.inference import LocalModel, infer_all, read_questions
+from rarft.inference.remote import RemoteModel
 from rarft.models import VisionCache, generate
 from rarft.models.vision_cache import readable_groups
 from rarft.schema import Crop
-from rarft.video import read_video
+from rarft.video import GuardedReader, read_video
 
 
 @pytest.fixture
@@ -55,12 +57,101 @@ def test_errors_can_be_tried_again(base, questions, tmp_path):
     assert [json.dumps(rows[n], ensure_ascii=False) for n in (0, 1, 3)] == [before[n] for n in (0, 1, 3)]
 
 
-def test_bad_questions_are_named(tmp_path):
+SECONDS = [[1], True, "1", -1, float("nan"), float("inf"), 10**400, {"s": 1}]
+WRONG = [
+    ({}, "'video' is missing"),
+    ({"video": "a.mp4"}, "'query' is missing"),
+    *(({"video": video, "query": "q"}, "'video'") for video in ("", "  ", 5, None, ["a.mp4"])),
+    *(({"video": "a.mp4", "query": query}, "'query'") for query in ("", " \n", 5, True, None, ["q"])),
+    *(({"video": "a.mp4", "query": "q", "start": value}, "'start'") for value in SECONDS),
+    *(({"video": "a.mp4", "query": "q", "end": value}, "'end'") for value in SECONDS),
+    *(({"video": "a.mp4", "query": "q", **part}, "'start'.*'end'") for part in ({"start": 3, "end": 2}, {"end": 0})),
+    *(({"video": "a.mp4", "query": "q", name: "mine"}, f"'{name}'.*rename") for name in ("answer", "error", "note")),
+    (5, "an object"),
+    ([], "an object"),
+]
+
+
+@pytest.mark.parametrize("row, message", WRONG, ids=lambda part: str(part)[:60])
+def test_bad_questions_are_named_before_any_work(row, message, tmp_path):
     path = tmp_path / "q.jsonl"
-    for text, message in (('{"video": "a.mp4"}', "line 1.*'query'"), ("{", "line 1: not JSON"), ("[1]", "'video'")):
-        path.write_text(text + "\n")
-        with pytest.raises(ValueError, match=message):
-            read_questions(path)
+    path.write_text(json.dumps({"video": "a.mp4", "query": "q"}) + "\n\n" + json.dumps(row) + "\n")
+    with pytest.raises(InputError, match=f"q.jsonl, line 3: .*{message}"):
+        read_questions(path)
+    with pytest.raises(InputError, match=f"question 2: .*{message}"):
+        infer_all(pytest.fail, [{"video": "a.mp4", "query": "q"}, row], tmp_path / "a.jsonl")
+    assert not (tmp_path / "a.jsonl").exists()
+
+
+def test_good_questions_are_kept_as_they_are(tmp_path):
+    rows = [
+        {"video": "a.mp4", "query": " q ", "start": None, "end": 1e-9, "id": [float("inf")]},
+        {"video": "b", "query": "q", "start": 0, "end": 2**31},
+    ]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert read_questions(tmp_path / "q.jsonl") == rows
+
+
+def test_what_shows_when_a_video_is_read_is_an_error_in_its_line(base, world, tmp_path):
+    model, processor = base
+    good = {"video": str(world[0].path), "query": world[0].samples[0].query}
+    bad = [
+        {**good, "video": name}
+        for name in ("a\0b.mp4", "a\ud800.mp4", "x" * 5000, str(tmp_path), "https://x.org/a.mp4")
+    ]
+    bad += [{**good, "start": 1e300}, {**good, "start": 500, "end": 501}]
+    asked = [good, *bad, {**good, "query": "the <|video_pad|> ring </s> grows"}, good]
+    rows = []
+    with GuardedReader() as reader:
+        for answer in (
+            LocalModel(model, processor, VisionCache(model, processor, reader=reader)),
+            RemoteModel("m", "http://127.0.0.1:9/v1", reader=reader),
+        ):
+            output = tmp_path / f"{len(rows)}.jsonl"
+            given = asked if isinstance(answer, LocalModel) else bad
+            counts = infer_all(answer, given, output, batch_size=4)
+            assert counts == {"answered": len(given) - len(bad), "errors": len(bad), "kept": 0}
+            assert infer_all(pytest.fail, given, output)["kept"] == len(given), "nothing is asked twice"
+            rows.append([json.loads(line) for line in output.read_text(errors="surrogatepass").splitlines()])
+    assert [row["error"] for row in rows[0][1:-2]] == [row["error"] for row in rows[1]]
+    assert all("the decoder crashed" not in row["error"] for row in rows[1])
+    assert rows[0][0]["completion"] == rows[0][-1]["completion"] and rows[0][-2]["verdict"]
+
+
+def test_rows_of_another_list_are_named_and_stay(tmp_path):
+    questions = [{"video": "a.mp4", "query": str(number), "score": float("nan")} for number in range(3)]
+    answer = lambda batch: [{**question, "verdict": "refuses", "completion": "x"} for question in batch]  # noqa: E731
+    output = tmp_path / "a.jsonl"
+    infer_all(answer, questions, output)
+    before = output.read_text()
+    assert infer_all(answer, questions, output)["kept"] == 3, "a NaN is the same NaN"
+    for others in (questions[:2], questions[::-1]):
+        for retry in (False, True):
+            with pytest.raises(InputError, match="a.jsonl, line [13]: answers another question"):
+                infer_all(answer, others, output, retry=retry)
+    asked = tmp_path / "q.jsonl"
+    asked.write_text("".join(json.dumps(question) + "\n" for question in questions))
+    with pytest.raises(InputError, match="line 1: the field 'verdict' is missing"):
+        infer_all(answer, questions, asked)  # --out is the list itself
+    assert output.read_text() == before
+
+
+def test_a_server_that_goes_while_errors_are_tried_again_takes_no_answer_with_it(tmp_path):
+    questions = [{"video": "a.mp4", "query": str(number)} for number in range(3)]
+    output, asked = tmp_path / "a.jsonl", []
+
+    def answer(batch):
+        asked.append(batch)
+        if len(asked) == 3:
+            raise ServerError("gone")
+        said = {"error": "busy"} if len(asked) == 1 else {"verdict": "refuses", "completion": "x"}
+        return [{**question, **said} for question in batch]
+
+    infer_all(answer, questions, output)
+    with pytest.raises(ServerError):
+        infer_all(answer, questions, output, batch_size=1, retry=True)
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert ["error" in row for row in rows] == [False, True, True]
 
 
 def test_features_leave_the_memory_and_come_back_from_disk(base, world, tmp_path):

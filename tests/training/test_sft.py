@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 
-from rarft.models import VisionCache, generate
+from rarft.models import VisionCache, encode_clips, generate
 from rarft.training import Example, cold_start, sft_arguments, train_sft
 from rarft.training.sft import collate
 from rarft.video import read_video
@@ -20,12 +20,13 @@ def test_labels_are_the_completion_without_what_is_masked(base, world):
     completion = refusal_aware(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     masked = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
+    features = encode_clips(model, processor, [read_video(clip), read_video(other.path)])
     longer = Example(
-        read_video(other.path),
+        features[1],
         other.samples[0].query,
         comparison(other.story, parse(other.samples[0].query)),
     )
-    batch = collate([Example(read_video(clip), wrong.query, completion, masked), longer], processor, "plain")
+    batch = collate([Example(features[0], wrong.query, completion, masked), longer], processor, "plain")
     learned = batch["labels"][0][batch["labels"][0] != -100]
     words = processor.tokenizer.decode(learned).split()
     expected = completion.removeprefix("<think>").replace(REFUSAL, "") + " <|im_end|>"

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader
 from rarft.course.gallery import answer_of, right_answer
 from rarft.course.notebook import BUILD, results
 from rarft.evaluation.test_set import read_test_set
-from rarft.files import read_json_lines, write_text
+from rarft.files import TEXT, json_lines, write_text
 from rarft.plots import frame_uri
 from rarft.response import parse_response
 from rarft.schema import Sample
@@ -42,8 +42,11 @@ def write_glance(path: Path, build: Path = BUILD) -> Path | None:
         return None
     samples = read_test_set(data).samples
     said = {
-        name: {(row["video"], row["query"]): row["completion"] for row in read_json_lines(files[name])}
-        for name in files
+        name: {
+            (row["video"], row["query"]): row["completion"]
+            for _, row in json_lines(file, dict.fromkeys(("video", "query", "completion"), TEXT))
+        }
+        for name, file in files.items()
     }
     asked = [s for s in samples if all((s.video, s.query) in completions for completions in said.values())]
     shown = [_shown(sample, said) for sample in islice(asked, QUERIES)]

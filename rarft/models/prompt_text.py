@@ -1,0 +1,58 @@
+"""Chat messages → the text of a prompt, and that text → token ids. What users and models write is text: a control token
+of the tokenizer inside of it, such as `<|video_pad|>` in a query, is read letter by letter. Only those of the chat
+template, the video's placeholder and the end of a turn are control tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
+
+# Behind the first character of each control token that is text, until the text has been tokenized. Unicode reserves it
+# for uses inside of a program.
+MARK = "\ufdd0"
+
+
+def prompt_text(processor: ProcessorMixin, messages: Sequence[dict[str, Any]]) -> str:
+    """The chat-templated messages, up to where the model's turn begins. To be tokenized by `tokenize_texts`."""
+    marked = [{**message, "content": _marked(processor.tokenizer, message["content"])} for message in messages]
+    return processor.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
+
+
+def _marked(tokenizer: PreTrainedTokenizerBase, content: str | list[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    if isinstance(content, str):
+        return as_text(tokenizer, content)
+    return [{**part, "text": as_text(tokenizer, part["text"])} if part["type"] == "text" else part for part in content]
+
+
+def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """The text with its control tokens marked as text; the same text where it has none."""
+    return _control_tokens(tokenizer).sub(lambda found: found[0][0] + MARK + found[0][1:], text.replace(MARK, "\ufffd"))
+
+
+def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> re.Pattern[str]:
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    longest_first = sorted(added.union(tokenizer.all_special_tokens), key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})") if longest_first else re.compile("(?!)()")
+
+
+def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> dict[str, Any]:
+    """Token ids and attention mask (B, L), padded on the left. Texts without a mark are tokenized as they are."""
+    if not any(MARK in text for text in texts):
+        return tokenizer(list(texts), return_tensors="pt", padding=True, padding_side="left")
+    ids = [_in_parts(tokenizer, text) if MARK in text else tokenizer(text)["input_ids"] for text in texts]
+    return tokenizer.pad({"input_ids": ids}, return_tensors="pt", padding_side="left")
+
+
+def _in_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Ids of a text: its control tokens one by one, and what stands between them as text."""
+    ids = list(tokenizer("")["input_ids"])  # where the tokenizer begins each text with a token
+    for number, part in enumerate(_control_tokens(tokenizer).split(text)):
+        if number % 2:
+            ids.append(tokenizer.convert_tokens_to_ids(part))
+        elif part:
+            ids += tokenizer(part.replace(MARK, ""), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
