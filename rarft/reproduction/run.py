@@ -169,9 +169,9 @@ def prepare(plan: Plan) -> str:
     Raises MissingFileError for an annotation file that is not there; InputError for missing or unreadable videos,
     unless the plan skips them, and if `out` holds another experiment."""
     _asked(plan)
-    settings = read_settings_of(plan)
     if plan.official_clone:
-        write_wordings(plan.official_clone, plan.out / "styles")
+        write_wordings(plan.official_clone, plan.out / "styles")  # first: the settings name these files
+    settings = read_settings_of(plan)
     files = {part: plan.data / data.file for part, data in plan.parts().items()}
     samples = {part: _first_videos(read_samples(path), plan.limit) for part, path in files.items()}
     checked = _checked(plan, samples)
