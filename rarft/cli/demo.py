@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import at_least
+from rarft.cli.options import add_reader_option, at_least
 from rarft.errors import InputError
 from rarft.files import BASE
 
@@ -25,6 +25,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--videos", type=Path, help="with --data: the folder of its videos")
     add("--host", default="127.0.0.1", help="the address to listen on; another one opens the page to a network")
     add("--port", type=at_least(0, 65535), default=8765, help="0 takes a free one")
+    add_reader_option(command)
     add("--device", default="auto", help="cpu, cuda, …")
 
 
@@ -40,7 +41,7 @@ def run(options: Namespace) -> int:
     from rarft.video import GuardedReader
 
     videos = videos_of(options.data, options.videos)
-    with GuardedReader() as reader:
+    with GuardedReader(reader=options.reader) as reader:
         models = [Model(name, path, reader, options.device) for name, path in chosen_models(options.model)]
         app = make_app(models, videos, reader, hosts=sorted({"127.0.0.1", "localhost", options.host}))
         print(f"asking {', '.join(model.name for model in models)}; stop with Ctrl+C", file=sys.stderr)

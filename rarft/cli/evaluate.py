@@ -99,7 +99,7 @@ def run(options: Namespace) -> int:
     if options.predictions:
         print(evaluate_predictions(options.predictions, options.out, data=options.data, scoring=scoring))
     else:
-        names = ("videos", "limit", "processes", "device", "dtype", "features", "against")
+        names = ("videos", "limit", "processes", "device", "dtype", "features", "against", "reader")
         chosen = {name: getattr(options, name) for name in names}
         chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
         chosen |= {"probes": options.probes, "on_bad_video": options.on_bad_video or "stop"}

@@ -64,7 +64,7 @@ def run(options: Namespace) -> int:
     from rarft.video import GuardedReader
 
     questions = read_questions(options.questions) if many else [_question(options)]
-    with GuardedReader() as reader:
+    with GuardedReader(reader=options.reader) as reader:
         answer = _answerer(options, reader)
         if many:
             counts = infer_all(answer, questions, options.out, batch_size=options.batch, retry=options.retry)

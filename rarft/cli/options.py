@@ -81,6 +81,23 @@ def prompt_style(text: str) -> str:
     return text
 
 
+def video_reader(text: str) -> str:
+    """A type for argparse: a library that decodes videos and is installed."""
+    from rarft.video.readers import check_reader
+
+    try:
+        return check_reader(text)
+    except InputError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def add_reader_option(command: ArgumentParser) -> None:
+    """Which library decodes videos."""
+    command.add_argument(
+        "--reader", type=video_reader, default="pyav", help="the library that decodes: pyav, decord or torchcodec"
+    )
+
+
 def add_model_options(command: ArgumentParser) -> None:
     """How a model is loaded and asked."""
     add = command.add_argument
@@ -92,6 +109,7 @@ def add_model_options(command: ArgumentParser) -> None:
         type=prompt_style,
         help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default",
     )
+    add_reader_option(command)
     add("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
     add(
         "--dtype",

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.cli.options import at_least, output_folder
+from rarft.cli.options import add_reader_option, at_least, output_folder
 from rarft.errors import InputError
 from rarft.files import RECIPES, only_writer
 
@@ -47,6 +47,7 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--limit", type=at_least(1), help="the first so many videos of test and training; all by default")
     add("--batch", type=at_least(1), default=64, help="questions at a time in evaluation")
+    add_reader_option(command)
     add("--skip-missing", action="store_true", help="go on without videos that are not there or cannot be read")
     add("--check", action="store_true", help="stop after checking the files and estimating time, memory and disk")
 
@@ -111,6 +112,7 @@ def _plan(options: Namespace) -> Plan:
         limit=options.limit,
         skip_missing=options.skip_missing,
         batch=options.batch,
+        reader=options.reader,
         official_clone=options.official_clone,
         max_new_tokens=options.max_new_tokens,
         fields=(*(("--variant", options.variant) if options.variant else ()), *options.recipe_fields),

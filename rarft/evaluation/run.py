@@ -38,6 +38,7 @@ from rarft.processes import worker_pool
 from rarft.schema import Sample
 from rarft.settings import Settings, check_on_bad_video
 from rarft.video import GuardedReader
+from rarft.video.readers import PYAV
 
 
 def evaluate_file(
@@ -57,6 +58,7 @@ def evaluate_file(
     scoring: Scoring | None = None,
     probes: bool = False,
     on_bad_video: str = "stop",
+    reader: str = PYAV,
 ) -> str:
     """Evaluate a model on a world folder, a released file or grounding annotations, and return the table.
 
@@ -70,6 +72,7 @@ def evaluate_file(
         on_bad_video: a video that is missing or cannot be read. "stop", the default, ends the evaluation, for figures
             of other samples than the data's cannot be compared; what was answered is kept. "skip" leaves its samples
             out of all figures and names them in the table and the reports.
+        reader: the library that decodes, of `rarft.video.readers.READERS`.
 
     Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
     Raises MissingFileError if a video is missing and VideoError if one cannot be read, unless they are skipped;
@@ -81,7 +84,7 @@ def evaluate_file(
     if probes:
         swapped(test_set.samples)  # as early: one video cannot be probed
     options: dict[str, Any] = {"device": device, "dtype": dtype, "changes": dict(changes or {})}
-    remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]))
+    remember_settings(out, model_name, (settings_of(model_name) or Settings()).changed(**options["changes"]), reader)
     others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
     asked = predict_in_processes(
         model_name,
@@ -91,6 +94,7 @@ def evaluate_file(
         batch_size,
         features=features,
         on_bad_video=on_bad_video,
+        reader=reader,
         **options,
     )
     systems, places, left_out = answered_by_all({model_name: asked, **others})
@@ -103,7 +107,7 @@ def evaluate_file(
     else:
         categories = _category_judge(test_set.references)
     about = {"model": model_name, "data": str(data)}
-    looks = _probed(model_name, samples, batch_size, options) if probes else None
+    looks = _probed(model_name, samples, batch_size, options, reader) if probes else None
     return write_report(
         systems, out, about=about, categories=categories, scoring=scoring, probes=looks, left_out=left_out
     )
@@ -145,12 +149,12 @@ def evaluate_predictions(path: Path, out: Path, *, data: Path | None = None, sco
     return write_report({str(path): predictions}, out, about=about, categories=categories, scoring=scoring)
 
 
-def remember_settings(out: Path, model_name: str, settings: Settings) -> None:
+def remember_settings(out: Path, model_name: str, settings: Settings, reader: str = PYAV) -> None:
     """Write down which model is asked, and how. Raises InputError if `out` holds predictions that were made otherwise:
     a resumed evaluation would mix them."""
-    path, asked = out / "asked.json", {"model": model_name, **dataclasses.asdict(settings)}
+    path, asked = out / "asked.json", {"model": model_name, **dataclasses.asdict(settings), "reader": reader}
     if path.exists() and (out / "predictions.jsonl").exists():
-        before = read_json(path)
+        before = {"reader": PYAV, **read_json(path)}
         changed = [f"{name} {before.get(name)!r}" for name, value in asked.items() if before.get(name) != value]
         if changed:
             others = ", ".join(changed)
@@ -170,6 +174,7 @@ def predict_in_processes(
     *,
     features: Path | None = None,
     on_bad_video: str = "stop",
+    reader: str = PYAV,
     **options: Any,
 ) -> list[Prediction]:
     """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not
@@ -177,6 +182,7 @@ def predict_in_processes(
 
     Args:
         features: folder of encoded videos; without it each process keeps the latest in memory.
+        reader: the library that decodes.
 
     After a kill, the same call with as many processes resumes each of them. Raises InputError if there are files of a
     call with another number of them.
@@ -187,7 +193,7 @@ def predict_in_processes(
     shares = [todo[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
     parts = [output.with_name(f"{output.name}.{share[0]}-{share[-1] + 1}") for share in shares if share]
     _check_parts(output, parts if processes > 1 else [])
-    how = (batch_size, features, on_bad_video)
+    how = (batch_size, features, on_bad_video, reader)
     if processes == 1:
         return _answer(model_name, samples, output, *how, options)
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -232,6 +238,7 @@ def _answer(
     batch_size: int,
     features: Path | None,
     on_bad_video: str,
+    reader: str,
     options: dict[str, Any],
     threads: int | None = None,
 ) -> list[Prediction]:
@@ -239,9 +246,9 @@ def _answer(
         torch.set_num_threads(threads)
     model, processor, _ = open_model(model_name, **options)
     in_batch = min(32, batch_size)
-    with GuardedReader() as reader:
+    with GuardedReader(reader=reader) as guarded:
         cache = VisionCache(
-            model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch, reader=reader
+            model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch, reader=guarded
         )
         return predict(
             model,
@@ -255,11 +262,11 @@ def _answer(
 
 
 def _probed(
-    model_name: str, samples: Sequence[Sample], batch_size: int, options: dict[str, Any]
+    model_name: str, samples: Sequence[Sample], batch_size: int, options: dict[str, Any], reader: str
 ) -> dict[str, dict[str, float]]:
     model, processor, _ = open_model(model_name, **options)
-    with GuardedReader() as reader:
-        return probe(model, processor, samples, batch_size=batch_size, reader=reader)
+    with GuardedReader(reader=reader) as guarded:
+        return probe(model, processor, samples, batch_size=batch_size, reader=guarded)
 
 
 def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Prediction]:

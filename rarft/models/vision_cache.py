@@ -1,8 +1,8 @@
 """Features of a frozen vision tower, each clip encoded once: kept in memory, and on disk where a folder is given.
 
-A cache entry is keyed by the file's content, the crop, the sampling rate and the weights of the tower, so a changed
-video, setting or model never meets stale features. Writers on several processes may meet: each writes beside, then
-renames."""
+A cache entry is keyed by the file's content, the crop, the sampling rate, the library that decodes and the weights of
+the tower, so a changed video, setting or model never meets stale features. Writers on several processes may meet: each
+writes beside, then renames."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from rarft.progress import progress
 from rarft.schema import Crop, Sample
 from rarft.settings import check_on_bad_video
 from rarft.video import Clip, read_video
+from rarft.video.readers import PYAV
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ class VisionCache:
             content = hashlib.sha256(Path(crop.video).read_bytes()).hexdigest()
         except (OSError, ValueError):  # the reader says what is wrong with it
             content = "missing"
-        settings = repr((content, crop[1:], self.video, self._tower))
+        library = getattr(self.reader, "library", PYAV)
+        settings = repr((content, crop[1:], self.video, library, self._tower))
         return self.folder / f"{hashlib.sha256(settings.encode()).hexdigest()}.pt"
 
     def _store(self, crop: Crop, features: VisionFeatures) -> None:

@@ -12,6 +12,7 @@ from rarft.progress import progress
 from rarft.schema import Sample
 from rarft.video import GuardedReader
 from rarft.video.find import find_video
+from rarft.video.readers import PYAV
 
 TOLERANCE = 1.0  # seconds by which a file may differ from what its rows say
 
@@ -43,13 +44,16 @@ class Checked:
         return {*self.missing, *self.unreadable}
 
 
-def check_videos(samples: Sequence[Sample], folder: Path, *, readers: int = 2, decode_seconds: float = 60) -> Checked:
+def check_videos(
+    samples: Sequence[Sample], folder: Path, *, readers: int = 2, decode_seconds: float = 60, reader: str = PYAV
+) -> Checked:
     """Look at every video that samples name: two frames of each are decoded.
 
     Args:
         folder: where they should be.
         readers: processes that decode, side by side.
         decode_seconds: a decoder that gives no frame for so long is ended, and the video counts as unreadable.
+        reader: the library that decodes.
     """
     checked = Checked()
     rows: dict[str, list[Sample]] = {}
@@ -60,7 +64,7 @@ def check_videos(samples: Sequence[Sample], folder: Path, *, readers: int = 2, d
     present = [(video, path) for video, path in paths.items() if path is not None]
     if not present:
         return checked
-    guarded = [GuardedReader(decode_seconds) for _ in range(min(readers, len(present)))]
+    guarded = [GuardedReader(decode_seconds, reader) for _ in range(min(readers, len(present)))]
     try:
         with ThreadPoolExecutor(len(guarded)) as pool:
             looks = pool.map(
@@ -73,8 +77,8 @@ def check_videos(samples: Sequence[Sample], folder: Path, *, readers: int = 2, d
                 else:
                     checked.unreadable[video] = str(found)
     finally:
-        for reader in guarded:
-            reader.close()
+        for process in guarded:
+            process.close()
     return checked
 
 

@@ -45,6 +45,7 @@ from rarft.schema import Sample
 from rarft.settings import Settings
 from rarft.training.recipe import read_recipe
 from rarft.video.find import base_name
+from rarft.video.readers import PYAV
 
 ACCUMULATION = "--gradient_accumulation_steps"
 ASKED = "experiment.json"
@@ -60,8 +61,8 @@ class Plan:
     gpus: 0 is one process on CPUs; else a number that shares out the prompts of a step equally.
     launch: the configuration of `accelerate launch`, for more than one GPU.
     limit: the first so many videos of test and training; all by default. skip_missing: go on without the videos that
-    are not there or cannot be read. official_clone: a folder, for its wordings. max_new_tokens: of an answer in
-    evaluation. fields: further ones of the recipe.
+    are not there or cannot be read. reader: the library that decodes. official_clone: a folder, for its wordings.
+    max_new_tokens: of an answer in evaluation. fields: further ones of the recipe.
 
     Raises InputError for a number of GPUs that would make steps of another size than the paper's.
     """
@@ -77,6 +78,7 @@ class Plan:
     limit: int | None = None
     skip_missing: bool = False
     batch: int = 64
+    reader: str = PYAV
     official_clone: Path | None = None
     max_new_tokens: int = INFERENCE_TOKENS
     fields: tuple[str, ...] = ()
@@ -119,6 +121,7 @@ class Plan:
             "model_name_or_path": self.model,
             "output_dir": self.out / "training",
             "features": self.out / "features",
+            "reader": self.reader,
             "gradient_accumulation_steps": max(1, PROMPTS_A_STEP // max(1, self.gpus)),
             **({} if self.gpus else {"dtype": "float32", "bf16": False, "use_cpu": True}),
         }
@@ -139,7 +142,7 @@ def stages(plan: Plan) -> list[Stage]:
     python = [sys.executable, "-m"]
     rarft = [*python, "rarft"]
     asking = ["--data", plan.rows("test"), "--videos", plan.videos("test"), "--features", plan.out / "features"]
-    asking += ["--processes", max(1, plan.gpus), "--batch", plan.batch]
+    asking += ["--processes", max(1, plan.gpus), "--batch", plan.batch, "--reader", plan.reader]
     asking += ["--style", plan.styles()["inference"], "--max-new-tokens", plan.max_new_tokens]
     before, training, after = (plan.out / name for name in ("base", "training", "after"))
     launch = rarft
@@ -233,7 +236,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
     asked = {name: value for name, value in asdict(plan).items() if name not in ("experiment", "data", "out", "batch")}
     asked = {"experiment": plan.experiment.name, **{name: _plain(value) for name, value in asked.items()}}
     path = plan.out / ASKED
-    before = read_json(path) if path.exists() else asked
+    before = {"reader": PYAV, **read_json(path)} if path.exists() else asked
     changed = [f"{name} {before.get(name)!r}" for name, value in asked.items() if before.get(name) != value]
     if changed:
         raise InputError(f"{plan.out}: holds a run with {', '.join(changed)}; delete the folder or change --out")
@@ -246,7 +249,7 @@ def _plain(value: Any) -> Any:
 
 def _checked(plan: Plan, samples: dict[str, list[Sample]]) -> dict[str, Checked]:
     """Videos are looked at anew each time: a folder may have been completed meanwhile."""
-    checked = {part: check_videos(asked, plan.videos(part)) for part, asked in samples.items()}
+    checked = {part: check_videos(asked, plan.videos(part), reader=plan.reader) for part, asked in samples.items()}
     write_json(plan.out / "checked.json", {part: asdict(found) for part, found in checked.items()})
     return checked
 

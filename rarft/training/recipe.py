@@ -38,6 +38,7 @@ from rarft.training.recipe_fields import check_fields
 from rarft.training.run import save_run, train_rarft
 from rarft.video import GuardedReader
 from rarft.video.find import base_name, find_video
+from rarft.video.readers import PYAV, check_reader
 
 
 @dataclass
@@ -60,6 +61,7 @@ class RunArguments:
     decode_seconds: float = field(
         default=120.0, metadata={"help": "a decoder that gives no frame for so long is ended"}
     )
+    reader: str = field(default=PYAV, metadata={"help": "the library that decodes: pyav, decord or torchcodec"})
     fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
     prompt_style: str | None = field(
         default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"}
@@ -75,6 +77,7 @@ class RunArguments:
             if value is not None and not (is_finite_number(value) and value > 0):
                 raise InputError(f"{name} is {value}; a number above 0 was expected")
         check_on_bad_video(self.on_bad_video)
+        check_reader(self.reader)
         if not self.rewards:
             raise InputError(f"rewards is empty; name at least one of {', '.join(NAMES)}, or module:function")
         make_rewards(self.variant, self.rewards)
@@ -191,7 +194,7 @@ def encoded_groups(
     run: RunArguments, config: GRPOConfig, opened: OpenModel, state: PartialState
 ) -> tuple[list[list[Sample]], VisionCache]:
     """The groups whose video can be read, and the cache that has encoded each of them."""
-    with GuardedReader(run.decode_seconds) as reader:
+    with GuardedReader(run.decode_seconds, run.reader) as reader:
         cache = VisionCache(
             opened.model,
             opened.processor,

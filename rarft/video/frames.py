@@ -17,8 +17,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rarft.errors import VideoError
-from rarft.video.container import check_container
+from rarft.video.container import GET_IT_AGAIN, check_container, states_length
 
+SLACK = 1.0  # seconds by which a header may be wrong about the end
+DEFAULT_LENGTH = 0.04  # seconds of a single frame of which the file says nothing
 LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 LARGEST_FRAME = 2**26  # pixels: two frames of 8K
 ONLY_FILES = {"protocol_whitelist": "file"}
@@ -34,16 +36,17 @@ class VideoFile:
     def __init__(self, path: Path, on_decoded: Callable[[], None] | None = None):
         """on_decoded: called after each frame that is decoded, wanted or on the way to one.
 
-        Raises VideoError if there is no such file, or no video with timestamps in it."""
+        Raises VideoError if there is no such file, if a part of it is missing, or if no video with timestamps is in it.
+        """
         check_container(path)
         self.path, self._on_decoded = path, on_decoded
+        found, end = [], 0.0
         with self._opened() as (container, stream):
-            found = [
-                (packet.pts, packet.duration or 0, packet.is_keyframe)
-                for packet in container.demux(stream)
-                if packet.size and not packet.is_discard
-            ]
-            unit = stream.time_base
+            for packet in container.demux():
+                end = max(end, _end_of(packet))
+                if packet.size and packet.stream is stream and not packet.is_discard:
+                    found.append((packet.pts, packet.duration or 0, packet.is_keyframe))
+            unit, length = float(stream.time_base or 1), _length_in_header(container, stream)
         if any(begin is None for begin, _, _ in found):  # some containers keep none, and the decoder works them out
             found = [(frame.pts, frame.duration or 0, False) for frame in self._decoded()]
         if not found:
@@ -52,11 +55,19 @@ class VideoFile:
         self._begins = np.array([begin for begin, _, _ in found])
         self._keyframes = np.flatnonzero([key for _, _, key in found])
         self._can_seek = True
-        ends = np.append(self._begins[1:], self._begins[-1] + found[-1][1])
-        self.times = (np.stack((self._begins, ends), axis=1) - self._begins[0]) * float(unit or 0)
+        steps = np.diff(self._begins)
+        last = found[-1][1] or (steps[-1] if len(steps) else 0) or (length or DEFAULT_LENGTH) / unit
+        ends = np.append(self._begins[1:], self._begins[-1] + last)
+        self.times = (np.stack((self._begins, ends), axis=1) - self._begins[0]) * unit
         if np.any(np.abs(self.times) > LONGEST_SECONDS) or (len(found) > 1 and self.times[-1, 0] <= 0):
             raise VideoError(
                 f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4"
+            )
+        # the last frame may be shown longer than its packet says
+        if states_length(path) and length - end > SLACK + unit * max(steps, default=0):
+            raise VideoError(
+                f"{path}: the file is cut: its container promises {length:.2f} s, and its data end at {end:.2f} s; "
+                + GET_IT_AGAIN
             )
 
     def pictures(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
@@ -71,7 +82,7 @@ class VideoFile:
                 size = size or (frame.width, frame.height)
                 with self._errors_named():
                     rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="BICUBIC")
-                picture = np.rot90(rgb, frame.rotation // 90)
+                picture = upright(rgb, frame)
                 last = frame
             yield picture
 
@@ -95,8 +106,7 @@ class VideoFile:
             if keyframe:
                 container.seek(int(self._begins[keyframe]), stream=stream)
             for frame in container.decode(stream):
-                if self._on_decoded is not None:
-                    self._on_decoded()
+                self._tell()
                 if frame.pts is None:
                     continue
                 if keyframe and frame.pts > self._begins[keyframe]:
@@ -106,6 +116,10 @@ class VideoFile:
         if keyframe:
             self._can_seek = False
             yield from self._decoded()
+
+    def _tell(self) -> None:
+        if self._on_decoded is not None:
+            self._on_decoded()
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
@@ -135,3 +149,38 @@ class VideoFile:
             raise VideoError(
                 f"{self.path}: not a video that FFmpeg can read, damaged or truncated ({cause})"
             ) from error
+
+
+def _end_of(packet: av.Packet) -> float:
+    """The second at which what a packet holds is over; 0 for one without a time."""
+    begin = packet.dts if packet.pts is None else packet.pts
+    return 0.0 if begin is None else float((begin + (packet.duration or 0)) * (packet.time_base or 0))
+
+
+def _length_in_header(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds; 0 where the header says nothing."""
+    if stream.duration:
+        return float(stream.duration * (stream.time_base or 0))
+    return (container.duration or 0) / av.time_base
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, float]:
+    """How a player shows a frame: whether it is turned upside down first, as in a mirror, and how many quarter turns
+    clockwise it makes then.
+
+    The display matrix (ISO/IEC 14496-12, 6.2.2) leads from (x, y) in the file to (ax + cy, bx + dy) on the screen, with
+    y pointing down."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, 0.0
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
+    mirrored = a * d < b * c
+    if mirrored:
+        c, d = -c, -d
+    return mirrored, float(np.arctan2(b - c, a + d) / (np.pi / 2))
+
+
+def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """The picture of a frame as a player shows it, to the nearest quarter turn."""
+    mirrored, turns = orientation(frame)
+    return np.rot90(picture[::-1] if mirrored else picture, -round(turns))

@@ -16,6 +16,7 @@ from rarft.errors import VideoError, WorkerError
 from rarft.processes import end_with_parent
 from rarft.progress import progress
 from rarft.video.reader import Clip, read_video
+from rarft.video.readers import PYAV, check_reader
 
 BAR_AFTER = 10.0  # seconds
 
@@ -32,9 +33,12 @@ class GuardedReader:
 
     A context manager: its process ends with the `with` block."""
 
-    def __init__(self, seconds: float = 60.0):
-        """seconds: without a new frame, after which the process is killed; a new one is started for the next video."""
-        self.seconds = seconds
+    def __init__(self, seconds: float = 60.0, reader: str = PYAV):
+        """seconds: without a new frame, after which the process is killed; a new one is started for the next video.
+        reader: the library that decodes, of `rarft.video.readers.READERS`.
+
+        Raises InputError for a reader that is not installed."""
+        self.seconds, self.library = seconds, check_reader(reader)
         self._turn = threading.Lock()
         self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
@@ -47,7 +51,7 @@ class GuardedReader:
             if self._process is None or not self._process.is_alive():
                 self._start()
             try:
-                self._pipe.send((str(path), fps, options))
+                self._pipe.send((str(path), fps, {"reader": self.library, **options}))
                 with progress(desc=Path(path).name, unit="frame", delay=BAR_AFTER, leave=False) as bar:
                     while isinstance(message := self._receive(path), Decoded):
                         bar.total = message.of

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from rarft.errors import VideoError
-from rarft.video.frames import VideoFile
+from rarft.video.readers import PYAV, open_video
 
 LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
 
@@ -47,6 +47,7 @@ def read_video(
     max_frames: int | None = None,
     factor: int | None = None,
     max_seconds: float | None = None,
+    reader: str = PYAV,
     on_frames: Callable[[int, int], None] | None = None,
 ) -> Clip:
     """Decode a video at `fps` frames a second.
@@ -59,20 +60,24 @@ def read_video(
         factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
             budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
+        reader: the library that decodes, of `rarft.video.readers.READERS`.
         on_frames: called after each frame that is decoded, also on the way to a wanted one, with how many of the wanted
             ones are there, and of how many: 0 of 0 until that is known.
 
-    Raises VideoError if the file is missing, empty, truncated, not a video, or the crop is outside of it; for an fps of
-    0 or less; and if its frames would take more than `LARGEST_CLIP`."""
+    Raises VideoError if the file is missing, empty, cut, not a video, or the crop is outside of it; for an fps of 0 or
+    less; and if its frames would take more than `LARGEST_CLIP`. InputError for a reader that is not installed."""
     path = Path(path)
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
     done = count = 0
-    file = VideoFile(path, None if on_frames is None else lambda: on_frames(done, count))
+    file = open_video(path, reader, None if on_frames is None else lambda: on_frames(done, count))
     length = float(file.times[-1, 1])
     first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
     if not 0 <= first < last:
-        raise VideoError(f"{path}: the crop {start} to {end} s is not inside the video, which lasts {length:.2f} s")
+        until = "the end" if end is None else f"{end:g} s"
+        raise VideoError(
+            f"{path}: the crop from {first:g} s to {until} is not inside the video, which lasts {length:.2f} s"
+        )
     duration = last - first
     if max_seconds is not None and math.floor(duration) > max_seconds:
         raise VideoError(

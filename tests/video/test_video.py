@@ -30,9 +30,42 @@ def test_a_crop_starts_at_its_own_zero(video):
     assert clip.duration == pytest.approx(3.0)
     np.testing.assert_allclose(clip.seconds, np.arange(6) / 2, atol=1e-6)
     assert clip.frames[0].mean() / 3 == pytest.approx(30, abs=1.5)
-    for start, end in ((9.0, 10.0), (5.0, 5.0), (-1.0, 3.0)):
-        with pytest.raises(VideoError, match="crop"):
+    for start, end, named in (
+        (9.0, 10.0, "from 9 s to 10 s"),
+        (5.0, 5.0, "from 5 s to 5 s"),
+        (-1.0, 3.0, "from -1 s to 3 s"),
+        (8.0, None, "from 8 s to the end"),
+        (None, 0.0, "from 0 s to 0 s"),
+    ):
+        with pytest.raises(VideoError, match=f"crop {named} is not inside the video, which lasts 8.00 s"):
             read_video(video, start=start, end=end)
+
+
+@pytest.mark.parametrize(
+    "container, codec",
+    [
+        ("flv", "flv"),
+        ("flv", "libx264"),
+        ("mp4", "libx264"),
+        ("mov", "mjpeg"),
+        ("matroska", "libx264"),
+        ("webm", "libvpx"),
+        ("avi", "mpeg4"),
+        ("avi", "libx264"),
+        ("asf", "wmv2"),
+        ("mpegts", "libx264"),
+    ],
+)
+def test_a_single_frame_lasts_as_long_as_its_rate_says(container, codec, written):
+    clip = read_video(written("video", container, codec, frames=1))
+    assert len(clip.frames) == 1 and clip.duration == pytest.approx(0.1)
+
+
+def test_a_last_frame_without_a_length_lasts_as_long_as_the_one_before(written):
+    assert read_video(written("video", "flv", "flv", frames=7)).duration == pytest.approx(0.7)
+    assert read_video(written("video", "asf", "wmv2", frames=7)).duration == pytest.approx(0.7)
+    alone = written("video", "flv", "flv", frames=1, flvflags="no_duration_filesize")
+    assert read_video(alone).duration == pytest.approx(0.04)
 
 
 def test_variable_frame_rates(tmp_path):
@@ -77,7 +110,7 @@ def test_bad_files_are_named_with_their_cause(tmp_path, video):
         ("missing.mp4", "no such file"),
         ("empty.mp4", "empty"),
         ("text.mp4", "not a video"),
-        ("cut.mp4", "truncated"),
+        ("cut.mp4", "is cut"),
     ):
         with pytest.raises(VideoError, match=cause) as error:
             read_video(tmp_path / name)
