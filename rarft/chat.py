@@ -49,8 +49,8 @@ class ChatServer:
     def complete(self, messages: Sequence[ChatCompletionMessageParam], **options: Any) -> tuple[str, dict[str, int]]:
         """The text of the reply, and the tokens that the server counts, `prompt_tokens` and `completion_tokens`.
 
-        Control tokens in the texts, as chat models write them, get a space behind their first character: what users and
-        models write is text, and the server would take it for the chat template's.
+        Control tokens of chat models in the texts get a space after their first character. The server would otherwise
+        read them as control tokens of its chat template.
 
         Raises ServerError if no other question would be answered either: no server, no such model, a wrong key, a
         redirect; BadReplyError for a reply that is none.

@@ -16,5 +16,5 @@ _DENIAL = re.compile(
 
 
 def denies(text: str) -> bool:
-    """Whether a text says no to something: "not", "nobody", "instead", "unrelated", "没有", "ない" and their like."""
+    """Whether a text says no to something: "not", "nobody", "instead", "unrelated", "没有", "ない" and similar."""
     return _DENIAL.search(text) is not None

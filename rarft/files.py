@@ -161,15 +161,15 @@ def read_json(path: str | Path) -> Any:
 
 
 # One policy for every JSON Lines file. Each line is an object, and its reader checks its fields against a table. Blank
-# lines are passed over. A damaged line, or a row of another shape, is an InputError that names file, line and field: no
-# row is dropped or overwritten silently. The only exception is the end of a file that a run adds to (`resume`): a last
-# line that a kill cut short is taken off with a warning, and the run makes that row again.
+# lines are skipped. A damaged line, or a row of another shape, is an InputError that names file, line and field. No row
+# is dropped or overwritten silently. The only exception is the end of a file that a run adds to (`resume`): a last line
+# that a kill cut short is removed with a warning, and the run makes that row again.
 
 
 class Field(NamedTuple):
     """What a row may hold under a name.
 
-    expected: in words, for messages. fits: whether a value will do; a row without the name is looked at as None.
+    expected: in words, for messages. fits: whether a value is allowed; a missing field counts as None.
     """
 
     expected: str
@@ -181,7 +181,7 @@ NAME = Field("a text that is not empty", lambda value: isinstance(value, str) an
 
 
 def checked_row(row: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
-    """The row. Raises InputError, which begins with `place`, for what is no object, and for a field that does not
+    """The row, unchanged. Raises InputError, which begins with `place`, if it is not an object or a field does not
     fit."""
     if not isinstance(row, dict):
         names = f" with {', '.join(map(repr, fields))}" if fields else ""
@@ -218,7 +218,7 @@ def json_lines(
             place = f"{path}, line {number}"
             unended = resume and line.strip() and not line.endswith(b"\n")
             if unended and _is_cut_short(line):
-                log.warning("%s: cut short by a kill or a full disk; it is taken off and made again", place)
+                log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
                 os.truncate(path, begin)
                 return
             begin += len(line)
@@ -239,7 +239,7 @@ def _parsed(line: bytes, place: str) -> Any:
 
 
 def _is_cut_short(line: bytes) -> bool:
-    """Whether a last line is the beginning of an object, and no whole one. Anything else is no row of a run."""
+    """Whether a last line is the beginning of an object but not a whole one. Anything else is not a row of a run."""
     try:
         _parsed(line, "")
     except InputError:

@@ -22,8 +22,8 @@ from rarft.schema import is_finite_number
 def without_json(text: str) -> str:
     """A text in which each JSON object or list is written out in plain words. Brackets that hold no JSON stay.
 
-    An object that gives no segment says what its texts say, and no where null, an empty list or `"found": false` stands
-    for the segment. Takes time linear in the length of the text, and raises no error.
+    An object without a segment becomes its texts. The word `none` is added where null, an empty list or
+    `"found": false` stands in place of the segment. Takes time linear in the length of the text, and raises no error.
     """
     parts, done = [], 0
     has_numbers = re.search(r"\d", text) is not None
@@ -100,7 +100,7 @@ _TIME = re.compile(
 )
 _MOMENT = re.compile(r"(?:time|timestamp|at)$")
 _MILLISECONDS = re.compile(r".*(?:ms|millis|milliseconds)$")
-_NO_TIME = re.compile(  # boxes, frames and counts are no times; a query is an echo; the closest segment is no answer
+_NO_TIME = re.compile(  # no times: boxes, frames and counts; a query, which repeats the prompt; the closest segment
     r".*(?:2d$|box|keypoint|(?<!time)frame|score|confiden|salien|probab|count|number|people|year|fps|index|rank|closest"
     r"|nearest|total|video(?:duration|length|range)|size|resolution)|(?:id|points?|query|question|prompt|sentence)$"
 )
@@ -218,7 +218,7 @@ def _time(leaf: Any, name: str = "") -> str:
         return leaf if _time_count(leaf) == 1 else ""
     if isinstance(leaf, bool) or not isinstance(leaf, int | float):
         return ""
-    text = f"{leaf:.6f}" if is_finite_number(leaf) else "-1"  # NaN is a time that cannot be
+    text = f"{leaf:.6f}" if is_finite_number(leaf) else "-1"  # NaN is not a possible time
     return text + " ms" * bool(_MILLISECONDS.match(name))
 
 

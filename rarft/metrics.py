@@ -2,7 +2,7 @@
 
 Source: RA-RFT, the section on evaluation, and the official evaluation code, whose defects are not repeated:
 RT-IoU is a plain mean and leaves out samples whose true categories are unknown. What the official code computes
-instead, which depends on its number of workers, has a name of its own: `official_rt_iou`.
+instead depends on its number of workers, and is named `official_rt_iou`.
 """
 
 from __future__ import annotations
@@ -76,17 +76,17 @@ def rt_iou(true: set[str], predicted: set[str]) -> float:
 
 
 def official_jaccard(true: set[str], predicted: set[str]) -> float:
-    """Jaccard index of mismatch categories as the official evaluator counts it: 1 if both are empty. Where the truth
-    has no categories, an irrelevant query that the model grounds, and so gives no category for, earns 1."""
+    """Jaccard index of mismatch categories as the official evaluator counts it: 1 if both are empty. If the truth
+    has no categories, an irrelevant query that the model grounds earns 1, because no category is named."""
     return len(true & predicted) / len(true | predicted) if true | predicted else 1.0
 
 
 def official_rt_iou(jaccards: ArrayLike, splits: int = OFFICIAL_SPLITS) -> float:
-    """RT-IoU as the official evaluator merges it, to stand beside published figures. It depends on `splits` and on the
-    order of the items.
+    """RT-IoU as the official evaluator merges it, for comparison with published figures. It depends on `splits` and on
+    the order of the items.
 
     The items are cut into parts of ceil(n / splits), in their order. A part's value is the mean over its irrelevant
-    items, or 0 if it has none, and counts as often as the part has items, relevant ones too.
+    items, or 0 if it has none. Its weight is the number of all its items, relevant ones included.
 
     Args:
         jaccards: (n,) `official_jaccard` of each item, NaN for a relevant one.

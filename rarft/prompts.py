@@ -64,7 +64,7 @@ RA_RFT = Style(
     "corrected query that the video is likely to answer.",
     video_first=False,
 )
-# The released inference has a system prompt, the video first, and words of its own; so has this one.
+# As in the released inference: a system prompt, the video first, and another wording than in training.
 RA_RFT_INFERENCE = Style(
     'Find out whether any part of the video matches the query "{query}".\n'
     "If a part does, reason inside <think> </think>, and mark each range of times that you look at as "

@@ -112,7 +112,7 @@ class Difficulty(StrEnum):
     MEDIUM = "medium"  # two
     EASY = "easy"  # three
     SHUFFLED = "shuffled"  # a query taken from another video (SS-VTG)
-    UNKNOWN = "unknown"  # an irrelevant query whose data set does not say
+    UNKNOWN = "unknown"  # an irrelevant query whose data set states no difficulty
 
     @classmethod
     def from_edits(cls, count: int) -> Difficulty:

@@ -296,8 +296,8 @@ def _only_joins(between: Sequence[_Token]) -> bool:
 
 
 def _is_length(before: Sequence[_Token]) -> bool:
-    """Whether a time after these tokens is the length of an event: `lasts about`, `duration:`. That of the whole video
-    is none: `the video lasts`, `duration of the video`."""
+    """Whether a time after these tokens is the length of an event: `lasts about`, `duration:`. The length of the whole
+    video does not count: `the video lasts`, `duration of the video`."""
     for place in range(len(before) - 1, -1, -1):
         if before[place].kind is _Kind.LENGTH:
             return place == 0 or before[place - 1].text not in _WHOLE

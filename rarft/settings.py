@@ -76,6 +76,6 @@ def read_settings(folder: str | Path) -> Settings | None:
 
 
 def check_on_bad_video(chosen: str) -> None:
-    """Raises InputError for what is not of `ON_BAD_VIDEO`."""
+    """Raises InputError for a choice that is not in `ON_BAD_VIDEO`."""
     if chosen not in ON_BAD_VIDEO:
         raise InputError(f"on_bad_video is {chosen!r}; choose {' or '.join(ON_BAD_VIDEO)}")

@@ -162,7 +162,7 @@ def test_the_widget_joins_no_line_that_was_cut_short(tmp_path, world):
 def test_a_world_with_fewer_stories_than_rows_is_named(tmp_path):
     rows = the_world(tmp_path / "stories.jsonl")
     (tmp_path / "stories.jsonl").write_text(json.dumps(rows[0]) + "\n")
-    with pytest.raises(InputError, match="1 stories, and hi_vtg.json has 3 rows"):
+    with pytest.raises(InputError, match="1 stories, but hi_vtg.json has 3 rows"):
         read_test_set(tmp_path)
 
 

@@ -204,7 +204,7 @@ def test_by_default_the_training_is_that_of_the_release(data, tmp_path):
     for gpus in (1, 8):
         said = plan_of(plan(data, tmp_path, gpus=gpus))
         assert "settings that differ from the release: none" in said and "rewards: official" in said
-        assert "training: ra-rft, the release's structure in words of ours" in said and "merger" in said
+        assert "training: ra-rft, the release's structure in this library's words" in said and "merger" in said
     settings = read_settings_of(plan(data, tmp_path, gpus=8))
     official = {"max_completion_length": 200, "num_generations": 8, "temperature": 1.0, "num_train_epochs": 3}
     official |= {"data_seed": 42, "bf16": True, "gradient_checkpointing": True, "loss_type": "bnpo", "prompts": 8}
@@ -290,22 +290,22 @@ def test_wordings_come_from_a_clone_without_running_it(data, tmp_path):
         ("", TRAINER, "inference.py: no constant QUESTION_TEMPLATE at the top level"),
         ("QUESTION_TEMPLATE = '[EVENT]'", TRAINER, "inference.py: no constant SYSTEM_PROMPT"),
         ("def f():\n    QUESTION_TEMPLATE = '[EVENT]'", TRAINER, "no constant QUESTION_TEMPLATE"),
-        ("QUESTION_TEMPLATE: str", TRAINER, "line 1: the constant QUESTION_TEMPLATE is no literal text"),
+        ("QUESTION_TEMPLATE: str", TRAINER, "line 1: the constant QUESTION_TEMPLATE is not a literal text"),
         (
             INFERENCE,
             "QUESTION_TEMPLATE_RARFT = f'{1 + 1} [EVENT]'",
             "line 1: the constant QUESTION_TEMPLATE_RARFT is no",
         ),
-        (INFERENCE, "QUESTION_TEMPLATE_RARFT = '[EVENT]'.strip()", "QUESTION_TEMPLATE_RARFT is no literal text"),
-        (INFERENCE, "QUESTION_TEMPLATE_RARFT = 5", "QUESTION_TEMPLATE_RARFT is no literal text"),
-        (INFERENCE, "QUESTION_TEMPLATE_RARFT = b'[EVENT]'", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = '[EVENT]'.strip()", "QUESTION_TEMPLATE_RARFT is not a literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = 5", "QUESTION_TEMPLATE_RARFT is not a literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = b'[EVENT]'", "QUESTION_TEMPLATE_RARFT is not a literal text"),
         (INFERENCE, f"{TRAINER}QUESTION_TEMPLATE_RARFT += 'x'", "line 4: the constant QUESTION_TEMPLATE_RARFT is no"),
-        (INFERENCE, "QUESTION_TEMPLATE_RARFT = ' '", "QUESTION_TEMPLATE_RARFT is no literal text"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = ' '", "QUESTION_TEMPLATE_RARFT is not a literal text"),
         (INFERENCE, "QUESTION_TEMPLATE_RARFT = '{}'", r"QUESTION_TEMPLATE_RARFT should have \[EVENT\]"),
         (INFERENCE, "QUESTION_TEMPLATE_RARFT = '[EVENT] {query}'", "and no {query}"),
-        (INFERENCE, "QUESTION_TEMPLATE_RARFT = (", "rarft.py: no Python that can be parsed"),
-        (INFERENCE, "x = \0", "rarft.py: no Python that can be parsed"),
-        (INFERENCE, "x = " + "(" * 5000 + ")" * 5000, "rarft.py: no Python that can be parsed"),
+        (INFERENCE, "QUESTION_TEMPLATE_RARFT = (", "rarft.py: not Python that can be parsed"),
+        (INFERENCE, "x = \0", "rarft.py: not Python that can be parsed"),
+        (INFERENCE, "x = " + "(" * 5000 + ")" * 5000, "rarft.py: not Python that can be parsed"),
         (INFERENCE, f"{TRAINER}#{'x' * 1_000_000}", "rarft.py: more than 1,000,000 bytes"),
     ],
 )

@@ -27,15 +27,15 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--predictions",
         type=Path,
-        help="instead of --model: a prediction file of the released evaluator, to be scored; with --data, difficulties "
-        "and what else it does not say come from there",
+        help="instead of --model: a prediction file of the released evaluator, to be scored; difficulties and other "
+        "fields that it lacks come from --data, if given",
     )
     add("--videos", type=Path, help="files: the folder that holds the videos")
     add(
         "--on-bad-video",
         choices=ON_BAD_VIDEO,
-        help="a video that is missing or cannot be read: stop, with what was answered kept, or skip its queries, and "
-        "name them in the report; stop by default, for figures on fewer queries cannot be compared",
+        help="what to do about a video that is missing or cannot be read: stop and keep the answers so far, or skip "
+        "its queries and name the video in the report; stop by default, as figures on fewer queries cannot be compared",
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add("--limit", type=at_least(1), help="the first so many queries; all by default")
@@ -106,7 +106,7 @@ def run(options: Namespace) -> int:
         try:
             print(evaluate_file(options.model, options.data, options.out, **chosen))
         except VideoError as error:
-            more = "what was answered before is kept; --on-bad-video skip leaves its queries out"
+            more = "the answers so far are kept; --on-bad-video skip leaves out the queries of this video"
             raise VideoError(f"{error}; {more}") from error
     print(f"page: {options.out / 'report.html'}")
     return 0

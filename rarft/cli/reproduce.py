@@ -29,14 +29,14 @@ def add_arguments(command: ArgumentParser) -> None:
         default=RECIPES / "qwen2_5_vl_7b.yaml",
         help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
     )
-    add("--variant", choices=("official", "paper", "robust"), help="rewards; the recipe's, or official, by default")
+    add("--variant", choices=("official", "paper", "robust"), help="rewards; by default the recipe's, or official")
     add(
         "--official-clone",
         type=Path,
         help="folder of your own clone of github.com/JINSUBY/RA-RFT, whose prompts are then used word for word; "
-        "prompts of the same structure in words of ours by default",
+        "by default, prompts of the same structure in this library's words",
     )
-    add("--max-new-tokens", type=at_least(1), default=512, help="of an answer in evaluation; as in the release")
+    add("--max-new-tokens", type=at_least(1), default=512, help="tokens of an answer in evaluation; as in the release")
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
     add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
     add(

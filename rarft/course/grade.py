@@ -37,7 +37,7 @@ _SHOWN = 10  # file names in a message
 
 @dataclass(frozen=True)
 class Mark:
-    """A result of a student.
+    """One result of a student.
 
     Of an exercise: "passed", "wrong", "not written", "missing" (the function is gone) or "stopped" (time, memory,
     exit). Of files, with an empty `exercise`: "unreadable" (no notebook), "left out" (another copy of a chapter, or no
@@ -53,8 +53,8 @@ class Mark:
 
 @dataclass(frozen=True)
 class Copy:
-    """A notebook of a chapter that a student handed in. answers: of `answers_of`; None if it cannot be read, and then
-    `error` says why."""
+    """A notebook of a chapter that a student handed in. answers: from `answers_of`; None if the notebook cannot be
+    read. error: why it cannot."""
 
     path: Path
     chapter: Path
@@ -63,12 +63,12 @@ class Copy:
 
     @property
     def rank(self) -> tuple[int, float, str]:
-        """The copy that is graded has the most answers written; of several such, it was changed last."""
+        """A sort key: the graded copy has the most written answers; of several such copies, it was changed last."""
         return self.written, self.path.stat().st_mtime, self.path.name
 
     @property
     def written(self) -> int:
-        """How many exercises have an answer; -1 for no notebook."""
+        """How many exercises have an answer; -1 if the notebook cannot be read."""
         if self.answers is None:
             return -1
         return sum(answer is not None and exercise_of(answer) != name for name, answer in self.answers.items())
@@ -79,8 +79,8 @@ def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[
 
     A chapter is a notebook anywhere below `folder/STUDENT` whose name holds the chapter's ("Copy of
     04_format_reward.ipynb") or begins with its number ("04_ada.ipynb"). Of several copies of a chapter, the one with
-    the most written answers is graded, or the latest of these. Every student, and every file that is not graded, has a
-    mark that says so.
+    the most written answers is graded; of several such copies, the latest. A student without a
+    chapter, and files that are not graded, have a mark that says so.
 
     Args: seconds: wall-clock time for each answer. gigabytes: memory for all answers of a chapter.
 
@@ -104,14 +104,14 @@ def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[
 
 
 def _handed_in(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
-    """The students' folders, and what was handed in beside them."""
+    """The students' folders, and the notebooks and archives that are in none of them."""
     if not folder.is_dir():
         raise InputError(f"{folder}: a folder with a folder for each student was expected")
     seen = [path for path in sorted(folder.iterdir()) if not _is_aside(path) and path.resolve() != out.resolve()]
     students = [path for path in seen if path.is_dir()]
     loose = [path for path in seen if path.suffix.lower() in (".ipynb", ".zip") and path not in students]
     if not students:
-        found = f"; put each student's files into one: {_names(loose, folder)}" if loose else ""
+        found = f"; put each student's files into a folder of their own: {_names(loose, folder)}" if loose else ""
         raise InputError(f"{folder}: no STUDENT folder in it{found}")
     return students, loose
 
@@ -134,7 +134,7 @@ def _names(paths: Sequence[Path], folder: Path) -> str:
 
 
 def chapter_of(name: str) -> Path | None:
-    """The chapter that a file's name is about: it holds the name of the chapter, or begins with its number."""
+    """The chapter whose name a file's name holds, or with whose number it begins; None if there is none."""
     if not name.lower().endswith(".ipynb"):
         return None
     known = chapters()

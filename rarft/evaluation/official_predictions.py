@@ -19,8 +19,8 @@ def read_official_predictions(path: str | Path, report: Callable[[str], None] = 
     """The predictions of the released evaluator, an array of `video`, `query`, `model_output`, `gt_relevant`,
     `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`, to be read as it reads them.
 
-    The released inference writes an empty level, whatever the data says: such a row's difficulty is UNKNOWN; see
-    `with_truth_of`. Categories that are none of the eleven go to `report` and are left out.
+    The released inference always writes an empty level. The difficulty of such a row is UNKNOWN; see `with_truth_of`.
+    Categories other than the eleven known ones are left out and reported.
 
     Raises InputError that names the row and the field if one is missing or of the wrong kind.
     """
@@ -81,13 +81,13 @@ def _level(row: dict, place: str) -> Difficulty:
 def with_truth_of(
     predictions: Sequence[Prediction], samples: Iterable[Sample], files: str, report: Callable[[str], None] = print
 ) -> list[Prediction]:
-    """Predictions with what the data file says of their queries and their own file does not: difficulty, duration,
-    correction, categories.
+    """Predictions with the fields that their own file lacks, from the data file: difficulty, duration, correction,
+    categories.
 
-    Queries are matched by the video's base name and the text. How many have no match, or matches of several
-    difficulties, goes to `report`. files: names of both, for messages.
+    Queries are matched by the video's base name and the text. `report` gets the number of queries without a match, and
+    of those whose difficulty stays unknown. files: names of both, for messages.
 
-    Raises InputError if no query matches, or if the two files do not agree on whether a query is relevant.
+    Raises InputError if no query matches, or if a query is relevant in one file and irrelevant in the other.
     """
     truth: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
@@ -104,7 +104,7 @@ def with_truth_of(
         )
     unknown = sum(p.sample.difficulty is Difficulty.UNKNOWN for p in completed)
     if unknown:
-        report(f"{unknown} irrelevant queries have no stated difficulty: unknown")
+        report(f"{unknown} irrelevant queries have no stated difficulty; it is set to unknown")
     return completed
 
 
@@ -120,7 +120,7 @@ def _completed(place: str, prediction: Prediction, matches: Sequence[Sample]) ->
     own = prediction.sample
     agreeing = [match for match in matches if match.relevant is own.relevant]
     if not agreeing:
-        raise InputError(f"{place}: {own.query!r} is relevant in only one of predictions and data file")
+        raise InputError(f"{place}: {own.query!r} is relevant in one of the two files and irrelevant in the other")
     match, levels = agreeing[0], {match.difficulty for match in agreeing}
     stated = match.difficulty if own.difficulty is Difficulty.UNKNOWN and len(levels) == 1 else own.difficulty
     sample = replace(

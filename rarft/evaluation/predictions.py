@@ -30,7 +30,7 @@ class Prediction:
     judged: figures by name, added by judges (`rarft.evaluation.judges`).
     refusal_probability: the model's own, see `rarft.models.confidence`; None if it is not known.
     reading: see `rarft.response.parse_response`.
-    error: why there is no completion: its video cannot be read. Such a prediction has no figures.
+    error: why its video cannot be read. Such a prediction has no completion and no figures.
     """
 
     sample: Sample
@@ -60,9 +60,9 @@ def predict(
 
     Args:
         output: a prediction file; predictions are added as they come, and those that it holds already (from a run that
-            was killed) are kept, but for errors: those samples are asked again.
-        on_bad_video: "stop" raises the VideoError of the first sample whose video cannot be read; those before it are
-            in `output` then. "skip" gives such samples a prediction with an `error`.
+            was killed) are kept. Samples with an error are asked again.
+        on_bad_video: "stop" raises the VideoError of the first sample whose video cannot be read; the predictions
+            before it are in `output` then. "skip" gives such samples a prediction with an `error`.
     """
     check_on_bad_video(on_bad_video)
     cache = vision_cache or VisionCache(model, processor)
@@ -76,7 +76,7 @@ def predict(
         places = places if bad is None else places[: places.index(bad)]
         new = _answered(model, processor, cache, [samples[i] for i in places], errors)
         place_predictions(done, places, new)
-        if output and places and places[0] < kept:  # among them some that were errors before
+        if output and places and places[0] < kept:  # some of them were errors before
             write_predictions(output, done)
         elif output:
             with open_to_append(output) as file:
@@ -87,7 +87,7 @@ def predict(
 
 
 def unanswered(done: Sequence[Prediction], samples: Sequence[Sample]) -> list[int]:
-    """Places of the samples that have no prediction yet, or an error."""
+    """Places of the samples that have no prediction yet, or one with an error."""
     return [i for i in range(len(samples)) if i >= len(done) or done[i].error is not None]
 
 
@@ -142,7 +142,7 @@ def read_predictions(path: str | Path, samples: Sequence[Sample], *, resume: boo
 
     Args: resume: the file is one that this run adds to, see `rarft.files.json_lines`.
 
-    Raises InputError that names the line and the field of a row that is none, or that is of another sample.
+    Raises InputError, which names the line and the field, for a row that is not a prediction or is of another sample.
     """
     predictions: list[Prediction] = []
     for place, row in json_lines(path, {}, resume=resume):

@@ -62,7 +62,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Queries without figures. queries: how many, `of` how many. videos: those that cannot be read, and why."""
+    """Queries without figures. queries: their number. of: that of all queries. videos: the unreadable ones, and why."""
 
     queries: int
     of: int

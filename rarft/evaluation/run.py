@@ -69,9 +69,9 @@ def evaluate_file(
         features: folder that keeps the encoded videos, for another evaluation or a training with the same tower.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
         probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
-        on_bad_video: a video that is missing or cannot be read. "stop", the default, ends the evaluation, for figures
-            of other samples than the data's cannot be compared; what was answered is kept. "skip" leaves its samples
-            out of all figures and names them in the table and the reports.
+        on_bad_video: a video that is missing or cannot be read. "stop", the default, ends the evaluation, since
+            figures on fewer samples cannot be compared; the answers so far are kept. "skip" leaves its samples out of
+            all figures and names the video in the table and the reports.
         reader: the library that decodes, of `rarft.video.readers.READERS`.
 
     Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
@@ -116,8 +116,8 @@ def evaluate_file(
 def answered_by_all(
     systems: Mapping[str, Sequence[Prediction]],
 ) -> tuple[dict[str, list[Prediction]], list[int], LeftOut]:
-    """Of systems on the same samples, the predictions for those samples whose video all of them could read; the places
-    of these samples; and what was left out. Raises InputError if nothing is left."""
+    """The predictions for those samples whose video was read for every system; the places of these samples; and what
+    was left out. All systems have the same samples. Raises InputError if no sample is left."""
     rows = list(zip(*systems.values(), strict=True))
     bad = {i: p for i, row in enumerate(rows) for p in row if p.error is not None}
     places = [i for i in range(len(rows)) if i not in bad]
@@ -132,7 +132,7 @@ def evaluate_predictions(path: Path, out: Path, *, data: Path | None = None, sco
     """Score a prediction file of the released evaluator, read as that reads it, and return the table.
 
     Args:
-        data: the file that was asked; it brings what the predictions do not say, such as difficulties.
+        data: the file whose queries were asked. Fields that the predictions lack, such as difficulties, come from it.
 
     Writes report.json, report.md and report.html into `out`.
     """
@@ -185,7 +185,7 @@ def predict_in_processes(
         reader: the library that decodes.
 
     After a kill, the same call with as many processes resumes each of them. Raises InputError if there are files of a
-    call with another number of them.
+    call with another number of processes.
     """
     done = read_predictions(output, samples, resume=True)
     todo = unanswered(done, samples)
@@ -219,7 +219,7 @@ def _check_parts(output: Path, parts: Sequence[Path]) -> None:
     if others:
         raise InputError(
             f"{output.parent}: {', '.join(others)} hold answers of a run with another --processes or --limit; "
-            "resume it with the same, or delete them"
+            "resume it with the same values, or delete these files"
         )
 
 

@@ -31,14 +31,14 @@ def scores(
 
     Args:
         encoder: for the similarity of explanations and corrections with the reference; left out if None.
-        categories: judge → what it takes a refusal's mismatch categories for. Each judge has values of its own,
-            `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`): judges do not agree.
+        categories: by the name of a judge, a function that finds the mismatch categories in a refusal. Judges differ,
+            so each has its own values, `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`).
 
-    Raises InputError for a prediction that is an error: it has no figures.
+    Raises InputError for a prediction with an error, which has no figures.
     """
     failed = next((p.error for p in predictions if p.error is not None), None)
     if failed is not None:
-        raise InputError(f"a prediction without an answer has no figures, leave it out: {failed}")
+        raise InputError(f"a prediction without an answer has no figures; leave it out: {failed}")
     responses = [p.response for p in predictions]
     relevant = np.array([p.sample.relevant for p in predictions])
     verdicts = np.array([r.verdict.value for r in responses])

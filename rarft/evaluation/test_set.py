@@ -80,7 +80,7 @@ def _is_released(path: Path) -> bool:
 
 
 def locate(sample: Sample, folder: Path, *, missing_ok: bool = False) -> Sample:
-    """The sample with its video's path under `folder`. Raises MissingFileError if it is not there and has to be."""
+    """The sample with its video's path in `folder`. Raises MissingFileError if it is missing, unless `missing_ok`."""
     path, missing = find_video(folder, sample.video), folder / base_name(sample.video)
     if path is None and not missing_ok:
         raise MissingFileError(

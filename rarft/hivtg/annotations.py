@@ -47,7 +47,7 @@ _ROWS = (  # the keys of a row: of its video, its query and its segments; one of
     (("video",), ("sentence",), ("timestamp", "segment")),
     (("path",), ("question",), ("answer",)),
 )
-_RECOGNISED_WITHIN = 1000  # entries: those before may be broken
+_RECOGNISED_WITHIN = 1000  # entries; the first ones may be broken
 Report = Callable[[Problem], None]
 
 
@@ -59,7 +59,7 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
 
     Args:
         allow_empty: take segments that end where they begin, or lie outside the video, too. TVGBench has eleven empty
-            ones: a label that copied one is right to do so, but nothing can be grounded in them.
+            ones: a label that copies one is correct, but nothing can be grounded in them.
 
     Raises MissingFileError, or InputError if the layout is not one of the above.
     """
@@ -91,7 +91,7 @@ def _first_of(path: Path) -> str:
 class Format:
     """A layout of annotation files.
 
-    matches: whether an entry is of this layout. A file is, if one of its first thousand entries is.
+    matches: whether an entry is of this layout. A file is of it if one of its first thousand entries is.
     entries: the entries of a file, each with its number from 0; none if the file cannot be of this layout.
     sample: an entry → a relevant sample; raises ValueError, KeyError or TypeError for one that cannot be used.
     """
@@ -111,9 +111,10 @@ def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def json_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    """The rows of JSON Lines, an array or an object, each with its number, or that of its video; none of another file.
+    """The rows of JSON Lines, of an array or of an object, each with its number or that of its video. Another file has
+    no rows.
 
-    A row that cannot be read is an InputError that says why.
+    In place of a row that cannot be read comes an InputError that says why.
     """
     lines = [line for _, line in islice(lines_with_numbers(path), 2)]
     by_line = [isinstance(_parsed(line), dict) for line in lines] if len(lines) == 2 else [False]
@@ -181,7 +182,7 @@ def _without(holder: Any, *keys: str) -> dict:
 
 
 def _joined(*parts: Any) -> Any:
-    """The keys of objects in one; the first that is not an object, or holds an error, otherwise."""
+    """One object with the keys of all parts; or the first part that is not an object, or value that is an error."""
     row: dict = {}
     for part in parts:
         if not isinstance(part, dict):
@@ -208,7 +209,7 @@ def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry
 
 
 def _wrong_field(sample: Sample) -> tuple[str, str] | None:
-    """Field and message of what should be text or seconds, in a sample of any format, and is not."""
+    """The first field of a sample that should be text or seconds and is not, and a message; None if there is none."""
     for name in ("video", "query"):
         value = getattr(sample, name)
         if not isinstance(value, str):
@@ -252,8 +253,8 @@ def _keys_there(row: dict, layout: tuple[tuple[str, ...], ...]) -> int:
 
 
 def row_sample(row: Any, *, allow_empty: bool) -> Sample:
-    """The sample of a row. Raises KeyError for a key that is missing, and ValueError for other things that are wrong,
-    `allow_empty` or not: two keys that differ, a part that is empty or not in its video."""
+    """The sample of a row. Raises KeyError for a missing key. Raises ValueError, whatever `allow_empty` says, for
+    two keys that differ, and for a part that is empty or not inside its video."""
     if isinstance(row, InputError):
         raise row
     if not isinstance(row, dict):

@@ -144,7 +144,7 @@ def _windows(good: dict, problem: Callable[[str, str], None]) -> list[Span]:
     span = span_of(good.get("timestamp"))
     windows = [window for value in good.get("relevant_windows") or [] if (window := span_of(value))]
     if windows and span and span not in windows:
-        problem("relevant_windows", f"the timestamp {span} is not among them; it alone is used")
+        problem("relevant_windows", f"the timestamp {span} is not among them; only the timestamp is used")
         return [span]
     return windows or ([span] if span else [])
 
@@ -171,8 +171,8 @@ def _sample(row: dict, item: dict, spans: list[Span], problem: Callable[[str], N
 
 
 def outside_part(sample: Sample) -> str | None:
-    """What is wrong with a segment that the part of the video does not hold: its times may be those of the whole file.
-    None if all is well, or the sample is about a whole video."""
+    """A message about a segment that is not inside the sample's part of the video: its times may count from the start
+    of the file. None if there is no such segment, or if the sample is about a whole video."""
     if sample.duration is None or (sample.start is None and sample.end is None):
         return None
     bad = next((s for s in sample.spans if s.start >= sample.duration or s.end > sample.duration + SLACK), None)
@@ -200,7 +200,7 @@ def span_of(value: Any) -> Span | None:
 
 
 def _difficulty(item: dict, problem: Callable[[str], None]) -> Difficulty:
-    """The difficulty that an item states; UNKNOWN for an irrelevant query of which none is stated (the human set)."""
+    """The difficulty that an item states; UNKNOWN for an irrelevant query without one (the human set)."""
     level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), Difficulty.UNKNOWN)
     stated = LEVELS.get(level, Difficulty.UNKNOWN)
     if level != Difficulty.UNKNOWN and stated is Difficulty.UNKNOWN:
@@ -281,8 +281,8 @@ def _windows_and_part(sample: Sample) -> dict[str, Any]:
 
 
 def group_samples(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples of a released file by row, the relevant one first; rows that lack either relevance are left out, with a
-    warning."""
+    """Samples of a released file by row, the relevant one first. Rows without a relevant or without an irrelevant query
+    are left out with a warning."""
     groups: dict[int, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(sample.extra["row"], []).append(sample)

@@ -54,6 +54,6 @@ def _sample(entry: tuple[str, dict, dict], *, allow_empty: bool) -> Sample:
     if not sentence["no_answer"]:
         return row_sample(merged, allow_empty=allow_empty)
     if sentence.get("timestamp"):
-        raise ValueError(f"no_answer is true, and yet there is a timestamp: {sentence['timestamp']!r}")
+        raise ValueError(f"no_answer is true, but there is a timestamp: {sentence['timestamp']!r}")
     sample = row_sample({**merged, "timestamp": [0, 0]}, allow_empty=True)
     return replace(sample, spans=[], difficulty=Difficulty.SHUFFLED)

@@ -65,8 +65,8 @@ def usable(row: Any, report: Report) -> dict[str, Any] | None:
     """A copy of a row without the fields that cannot be what they should; None if there is no row left.
 
     An item of GRPO that is not usable becomes None, so that the others keep their places. Every field left out is
-    reported with what was expected. A row about a part of its video (`part_of`) gets it as `video_start` and
-    `video_end`, and its `duration`; there is no row left if the part cannot be told.
+    reported with what was expected. A row about a part of its video (`part_of`) gets `video_start`, `video_end`
+    and `duration` of that part. It becomes None if the part cannot be determined.
     """
     if not isinstance(row, dict):
         report("row", f"an object was expected, got {type(row).__name__}")
@@ -90,10 +90,11 @@ def usable(row: Any, report: Report) -> dict[str, Any] | None:
 
 
 def part_of(row: dict[str, Any]) -> tuple[float | None, float | None, float | None]:
-    """Start and end of the part of its video that a row is about, in seconds of the file, and how many seconds long the
-    part is. None: the start, or the end, of the file; not known.
+    """Start and end of the part of its video that a row is about, in seconds of the file, and the length of the part in
+    seconds. None stands for the start of the file, for its end, and for an unknown length.
 
-    The keys are `PART_KEYS`, and `duration`: of the part, or of the file where the part's ends say that it differs.
+    The keys are `PART_KEYS` and `duration`. A duration within `SLACK` of end - start is that of the part, another that
+    of the file.
     Raises ValueError that names what is wrong.
     """
     start, end = (_seconds_of(row, names, least=0) for names in (STARTS, ENDS))

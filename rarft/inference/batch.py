@@ -52,14 +52,14 @@ def read_questions(path: str | Path) -> list[dict]:
 
 
 def checked_question(row: Any, place: str) -> dict:
-    """The row. Raises InputError, which begins with `place`, for a field that is missing, of another type, or an
-    answer's own."""
+    """The row, unchanged. Raises InputError, which begins with `place`, for a field that is missing, of another type,
+    or reserved for the answer."""
     start, end = (checked_row(row, QUESTION, place).get(name) for name in ("start", "end"))
     if end is not None and (start or 0) >= end:
         raise InputError(f"{place}: the part from 'start' ({shown(start)}) to 'end' ({shown(end)}) is empty")
     taken = [name for name in RESERVED if name in row]
     if taken:
-        raise InputError(f"{place}: the field {taken[0]!r} is one that the answer is written to; rename it")
+        raise InputError(f"{place}: the field {taken[0]!r} is reserved for the answer; rename it")
     return row
 
 
@@ -75,7 +75,7 @@ def infer_all(
     `error` where its video cannot be read.
 
     Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises InputError if
-    they belong to other questions, or for a question that cannot be one; nothing has been asked then.
+    they belong to other questions, or for an invalid question; no question has been asked then.
 
     Args:
         answer: a `LocalModel`, or a `rarft.inference.remote.RemoteModel`.
@@ -129,7 +129,7 @@ def _retried(
             for number, row in zip(batch, answer([questions[number] for number in batch]), strict=True):
                 counts["errors" if "error" in row else "answered"] += 1
                 kept[number] = row
-    finally:  # a server that is gone in the middle takes no answer with it
+    finally:  # keeps the answers so far if the server fails in the middle
         if failed:
             write_text(output, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     return counts

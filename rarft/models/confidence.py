@@ -29,7 +29,7 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
 
 
 def begun(processor: ProcessorMixin, completion: str) -> str:
-    """A completion up to where its answer begins, to stand after a prompt."""
+    """The beginning of a completion, up to the tag that opens its answer, as text that follows a prompt."""
     return as_text(processor.tokenizer, completion[: completion.index(ANSWER) + len(ANSWER)])
 
 

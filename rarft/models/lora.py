@@ -31,12 +31,12 @@ def add_lora(
 
     Args:
         alpha: twice the rank by default.
-        targets: of the language model's linear layers, by the end of their names such as "q_proj"; or one regular
-            expression for a whole name. All of them by default.
+        targets: linear layers of the language model, by the end of their names, such as "q_proj"; or one regular
+            expression for whole names. All of them by default.
         options: further fields of `peft.LoraConfig`, such as use_rslora and modules_to_save.
 
-    Raises InputError for a target that is no linear layer of the language model, and for a module to save that is none,
-    or that belongs to the vision tower, whose features are computed once.
+    Raises InputError for a target that is not a linear layer of the language model, and for a module to save that does
+    not exist or belongs to the vision tower (its features are computed once).
     """
     linear = _names(model, torch.nn.Linear, without="lm_head")
     chosen = [name for name in linear if _is_one_of(name, targets)]
@@ -70,7 +70,7 @@ def _listed(targets: str | Sequence[str]) -> list[str]:
 
 
 def _is_one_of(name: str, targets: str | Sequence[str]) -> bool:
-    """Whether a module is meant, by peft's rules: a list has ends of names, one text may be a regular expression."""
+    """Whether targets name a module, by peft's rules: a list has ends of names, a text may be a regular expression."""
     if targets == ALL:
         return True
     ends = any(name == target or name.endswith(f".{target}") for target in _listed(targets))
@@ -121,8 +121,8 @@ def fingerprint(model: PreTrainedModel | PeftModel) -> str:
 
 
 def keep_changed_base(model: PeftModel, processor: ProcessorMixin, folder: Path) -> None:
-    """Save the model below an adapter into `folder`, and have the adapter name it, if its weights are not those that
-    were loaded: an adapter is saved alone, and the checkpoint that it names would be another model."""
+    """If the weights of the model below an adapter have changed since they were loaded, save that model into `folder`
+    and make the adapter refer to it. An adapter is saved alone, and the checkpoint of its name has the old weights."""
     inner = without_lora(model)
     if getattr(inner, "loaded_fingerprint", None) == fingerprint(model):
         return

@@ -1,5 +1,5 @@
 """Chat messages → the text of a prompt, and that text → token ids. What users and models write is text: a control token
-of the tokenizer inside of it, such as `<|video_pad|>` in a query, is read letter by letter. Only those of the chat
+of the tokenizer in it, such as `<|video_pad|>` in a query, is tokenized as ordinary text. Only those of the chat
 template, the video's placeholder and the end of a turn are control tokens.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
-# Behind the first character of each control token that is text, until the text has been tokenized. Unicode reserves it
-# for uses inside of a program.
+# It stands after the first character of each control token that is text, until the text has been tokenized. Unicode
+# reserves it for use inside a program.
 MARK = "\ufdd0"
 
 
@@ -49,7 +49,7 @@ def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
 
 def _in_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Ids of a text: its control tokens one by one, and what stands between them as text."""
-    ids = list(tokenizer("")["input_ids"])  # where the tokenizer begins each text with a token
+    ids = list(tokenizer("")["input_ids"])  # the token that some tokenizers put before each text
     for number, part in enumerate(_control_tokens(tokenizer).split(text)):
         if number % 2:
             ids.append(tokenizer.convert_tokens_to_ids(part))

@@ -1,8 +1,8 @@
 """Features of a frozen vision tower, each clip encoded once: kept in memory, and on disk where a folder is given.
 
 A cache entry is keyed by the file's content, the crop, the sampling rate, the library that decodes and the weights of
-the tower, so a changed video, setting or model never meets stale features. Writers on several processes may meet: each
-writes beside, then renames."""
+the tower, so a changed video, setting or model never gets stale features. Several processes may write the same entry:
+each writes a file of its own, then renames it."""
 
 from __future__ import annotations
 

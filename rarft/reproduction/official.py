@@ -1,7 +1,7 @@
-"""What the released training script does, how a run differs from it, and the wordings of a user's own clone of it.
+"""What the released training script does, how a run differs from it, and the wordings in a user's own clone of it.
 
 Source: JINSUBY/RA-RFT, scripts/train_rarft.sh, main_rarft.py and src/time_r1/rl/timer1_trainer_rarft.py, as of
-2026-05-12. Behaviour only: nothing of it is copied, and a clone is read, never run.
+2026-05-12. Only its behaviour is described: no code or text is copied, and a clone is read, never run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "rewards": ["format", "refuse_iou", "explain", "correction"],  # the last two as one function there: the same sum
     "num_generations": 8,
     "per_device_train_batch_size": 8,  # one group in each pass, as one process holds there: `bnpo` averages over a pass
-    "loss_type": "bnpo",  # clipped, the mean over all tokens of a process; there, its `use_grpo` is TRL's "grpo"
+    "loss_type": "bnpo",  # clipped, the mean over all tokens of a process; the script's `use_grpo` is TRL's "grpo"
     "epsilon": 0.2,
     "scale_rewards": "group",
     "num_iterations": 1,
@@ -80,11 +80,11 @@ def arguments(fields: dict[str, Any]) -> list[str]:
 TRAINER, INFERENCE = Path("src/time_r1/rl/timer1_trainer_rarft.py"), Path("inference.py")
 MARK = "[EVENT]"  # where the query goes
 LARGEST = 1_000_000  # bytes of a file; the released ones have 38,000 at most
-OURS = {"training": "ra-rft", "inference": "ra-rft-inference"}  # the same structure, in words of our own
+OURS = {"training": "ra-rft", "inference": "ra-rft-inference"}  # the same structure, in this library's words
 
 
 def wordings(clone: Path) -> dict[str, Style]:
-    """The prompts of training and inference out of a clone of the release, whose files are parsed and not run.
+    """The prompts of training and inference in a clone of the release. Its files are parsed, not run.
 
     Raises MissingFileError, or InputError that names the file and the constant.
     """
@@ -124,7 +124,7 @@ def _constant(path: Path, name: str) -> str:
         value = None
     if not isinstance(value, str) or not value.strip():
         raise InputError(
-            f"{path}, line {last.lineno}: the constant {name} is no literal text; nothing is run to get it"
+            f"{path}, line {last.lineno}: the constant {name} is not a literal text, and no code is run to get it"
         )
     return without_surrogates(value)
 
@@ -137,7 +137,7 @@ def _module(path: Path) -> ast.Module:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: no Python that can be parsed ({error})") from error
+        raise InputError(f"{path}: not Python that can be parsed ({error})") from error
 
 
 def _assigns(node: ast.stmt, name: str) -> bool:

@@ -4,8 +4,8 @@
 styles/ (the wordings of a clone, if one was given), features/ (shared by all stages, for the tower is frozen), base/,
 training/, after/, and at the end result.json and table.md.
 
-What is trained is what the released script trains (`rarft.reproduction.official`), unless a recipe or a field says
-otherwise; the plan and the table say where it does.
+Training follows the released script (`rarft.reproduction.official`), unless a recipe or a field says otherwise. The
+plan and the table name each difference.
 """
 
 from __future__ import annotations
@@ -190,15 +190,15 @@ def prepare(plan: Plan) -> str:
 
 
 def read_settings_of(plan: Plan) -> dict[str, Any]:
-    """Every field of the recipe as the training stage will have it, `prompts` of a step among them."""
-    # Read as for CPUs: a plan is wanted where the GPUs are not.
+    """Every field of the recipe as the training stage will have it, and `prompts`, the number of prompts a step."""
+    # Read as for CPUs, so that a plan can be made on a machine without the GPUs.
     run, model_config, config = read_recipe([*plan.recipe_fields(), "--use_cpu", "true"])
     prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
     return {**vars(model_config), **vars(config), **vars(run), "prompts": prompts}
 
 
 def how_it_differs(plan: Plan, settings: dict[str, Any]) -> list[str]:
-    """Lines that say with which rewards and wordings is trained, and what is not as in the released script."""
+    """Lines that name the rewards and wordings of a run, and what differs from the released script."""
     found = {**differences(settings), "prompts": (settings["prompts"], PROMPTS_A_STEP)}
     found["max_new_tokens in evaluation"] = (plan.max_new_tokens, INFERENCE_TOKENS)
     changed = [f"{name} {ours} (release: {theirs})" for name, (ours, theirs) in found.items() if ours != theirs]
@@ -207,18 +207,18 @@ def how_it_differs(plan: Plan, settings: dict[str, Any]) -> list[str]:
         f"wording of training: {_wording(plan, settings['prompt_style'])}",
         f"wording of evaluation: {_wording(plan, plan.styles()['inference'])}",
         f"settings that differ from the release: {'; '.join(changed) or 'none'}",
-        *(f"differs in any case: {sentence}" for sentence in ALWAYS_DIFFERENT),
+        *(f"differs in every run: {sentence}" for sentence in ALWAYS_DIFFERENT),
     ]
 
 
 def _wording(plan: Plan, style: str) -> str:
     if style in OURS.values():
-        return f"{style}, the release's structure in words of ours; --official-clone has its own words"
+        return f"{style}, the release's structure in this library's words; --official-clone FOLDER takes the release's"
     return f"{style}, from {plan.official_clone}" if style in plan.styles().values() else f"{style}, not the release's"
 
 
 def fields_of(recipe: Path) -> set[str]:
-    """The names in a recipe. None for what is no recipe: `read_recipe` says what is wrong with it."""
+    """The names in a recipe; none in a file that is not a recipe, for which `read_recipe` raises the error."""
     try:
         fields = yaml.safe_load(read_text(recipe))
     except (yaml.YAMLError, RecursionError):
@@ -348,7 +348,7 @@ _MORE = {"ra_iou": "RA-IoU", "miou": "mIoU, relevant", "over_refusal": "over-ref
 
 def result_table(rows: dict[str, dict], published: Any) -> str:
     """In percent, as the paper has it, with 95 % intervals of the queries where there are any. A published figure
-    stands beside one that is computed in the same way, and each judge of categories has columns of its own."""
+    is next to one that is computed in the same way, and each judge of categories has its own columns."""
     judges = dict.fromkeys(n.removeprefix(OFFICIAL_RT_IOU) for row in rows.values() for n in row if _is_official(n))
     columns = {"f1": "F1, here", "f1 published": "F1, published"}
     columns |= {f"{OFFICIAL_RT_IOU}{j}": f"RT-IoU, {OFFICIAL_SPLITS} splits, judge: {j}" for j in judges}

@@ -1,4 +1,4 @@
-"""Which rows an epoch asks, and in which order, so that a resumed run asks those of an undisturbed one."""
+"""Which rows an epoch asks, and in which order, so that a resumed run asks the same as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch.utils.data import Sampler
 class EpochSampler(Sampler[int]):
     """The rows of an epoch in random order, repeated as GRPO needs them.
 
-    As TRL's `RepeatSampler`, and the same order for the same seed, but for three things. The rows of epoch e are those
-    from e * rows on, so that epochs can ask different ones. The order of an epoch depends on the seed and its number
-    alone; TRL's is that of the n-th pass of a process, and a resumed process starts with the first. No row is left out:
-    TRL drops what does not fill a step, and here the last step of an epoch begins the epoch's order anew.
+    It gives the same order as TRL's `RepeatSampler` for the same seed, with three differences. The rows of epoch e are
+    those from e * rows on, so that epochs can ask different ones. The order depends only on the seed and the number of
+    the epoch; TRL's depends on how many passes the process has made, and a resumed process begins with the first. No
+    row is left out: TRL drops rows that do not fill a step; here the last step of an epoch is filled from the beginning
+    of the epoch's order.
     """
 
     def __init__(
@@ -53,6 +54,6 @@ class EpochSampler(Sampler[int]):
     def _order(self, epoch: int) -> list[int]:
         order = torch.arange(self.rows)
         generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(epoch + 1 if self.shuffle else 0):  # the draws before it are those of the epochs before it
+        for _ in range(epoch + 1 if self.shuffle else 0):  # the earlier draws are those of the earlier epochs
             order = torch.randperm(self.rows, generator=generator)
         return order.tolist()

@@ -66,7 +66,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         self.vision_cache = vision_cache or VisionCache(
             self.accelerator.unwrap_model(self.model), self.processing_class
         )
-        self._features: list[VisionFeatures] = []  # of the rows that are computed now, one each
+        self._features: list[VisionFeatures] = []  # one for each row that is computed now
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As TRL's, but training draws the same numbers afterwards as without an evaluation."""
+        """As TRL's. The random numbers that training draws afterwards are the same as without an evaluation."""
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             return super().evaluate(*args, **kwargs)
@@ -153,7 +153,7 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch):
         if self.model.training and self._buffered_inputs is None and self.state.epoch:
-            # Resumed: count from where the run was, so that new rows are asked when the undisturbed run asks them.
+            # After a resume: count from where the run was, so that new rows come as in an uninterrupted run.
             self._step = round(self.state.epoch * self._passes_of_epoch())
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
@@ -268,7 +268,7 @@ def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw_seed(config: GRPOConfig) -> int:
-    """What the rows of an epoch and their order are drawn with: `data_seed`, or `seed` where it is not set."""
+    """The seed for the rows of an epoch and their order: `data_seed`, or `seed` if that is not set."""
     return config.seed if config.data_seed is None else config.data_seed
 
 

@@ -5,7 +5,7 @@
 
 A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig`
 (everything else, `report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the
-command line, too. A field that would change nothing is refused by its name (`rarft.training.recipe_fields`).
+command line, too. A field that would have no effect is an error that names it (`rarft.training.recipe_fields`).
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GR
 
 
 def _fields_of_line(arguments: Sequence[str]) -> set[str]:
-    """The names of the fields on the command line. Raises InputError for one that is unknown or cut short: argparse
-    would take the beginning of a name for the whole."""
+    """The names of the fields on the command line. Raises InputError for one that is unknown or abbreviated;
+    argparse would accept an abbreviation."""
     known = {field.name for kind in (RunArguments, ModelConfig, GRPOConfig) for field in dataclasses.fields(kind)}
     given = {text[2:].partition("=")[0].replace("-", "_") for text in arguments if text.startswith("--")}
     given = {name.removeprefix("no_") if name.removeprefix("no_") in known else name for name in given} - {"config"}
     unknown = sorted(given - known)
     if unknown:
-        raise InputError(f"--{', --'.join(unknown)}: no field of a recipe")
+        raise InputError(f"--{', --'.join(unknown)}: not a field of a recipe")
     return given
 
 
@@ -119,8 +119,8 @@ def _recipe_of(arguments: Sequence[str]) -> str | None:
 
 
 def _fields_of_file(arguments: Sequence[str]) -> set[str]:
-    """The names of the fields in the recipe's file. Raises MissingFileError, or InputError that names the file, for
-    what is no YAML file of fields."""
+    """The names of the fields in the recipe's file. Raises MissingFileError, or InputError that names the file, if
+    it is not a YAML file of fields."""
     path = _recipe_of(arguments)
     if path is None:
         return set()
@@ -142,7 +142,7 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
         resume: continue from the last whole checkpoint; start from the beginning where there is none.
     """
     run, model_config, config = read_recipe(arguments)
-    set_seed(config.seed)  # a new adapter is drawn
+    set_seed(config.seed)  # for the random weights of a new adapter
     state = PartialState()
     with only_writer(config.output_dir) if state.is_main_process else nullcontext():
         return _run(run, model_config, config, state, resume=resume)

@@ -1,7 +1,7 @@
-"""Which fields a recipe may set. Each is used, or refused here by its name, before a model is loaded.
+"""Which fields a recipe may set. Each is used, or is an error here that names it, before a model is loaded.
 
-Most fields of `trl.GRPOConfig` go to TRL and transformers as they are. Those that could change nothing, since
-`VideoGRPOTrainer` does that part itself or a recipe has no use for it, are in `REFUSED`.
+Most fields of `trl.GRPOConfig` go to TRL and transformers as they are. Those that would have no effect
+are in `REFUSED`: `VideoGRPOTrainer` does that part itself, or a recipe does not need it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rarft.upstream.of_transformers import loggers
 _VLLM = "completions are sampled in the trainer, which reads each prompt's video once; vLLM is not used"
 _EVALUATION = "a recipe only trains; measure the result with `rarft evaluate`"
 _QUANTIZED = "weights are not quantised here; save memory with LoRA, bfloat16 and gradient_checkpointing"
-_LOADING = "say it with dtype, attn_implementation and model_revision"
+_LOADING = "use dtype, attn_implementation and model_revision instead"
 _ROWS = "an epoch asks each video's relevant query and one irrelevant one; rarft.training.epochs draws the order"
 _REFERENCE = "a resumed run would lose the changed reference; KL is measured against the starting model"
 
@@ -41,7 +41,7 @@ REFUSED: dict[str, str] = {
     "use_transformers_continuous_batching": _VLLM,
     "transformers_continuous_batching_config": _VLLM,
     "use_transformers_paged": _VLLM,
-    "cache_implementation": "the answers to a prompt share one cache of its own kind",
+    "cache_implementation": "the answers to a prompt share one cache of a special kind",
     "chat_template_kwargs": "prompt_style writes the prompts, the same in training and in inference",
     "max_tool_calling_iterations": "the task has no tools",
     "num_generations_eval": _EVALUATION,
@@ -72,7 +72,7 @@ REFUSED: dict[str, str] = {
     "length_column_name": _ROWS,
     "remove_unused_columns": "the rewards read the columns",
     "ignore_data_skip": "a resumed run would ask the rows of the epoch's beginning again",
-    "resume_from_checkpoint": "say `rarft train … --resume`",
+    "resume_from_checkpoint": "use `rarft train … --resume` instead",
     # what the loss and the model do
     "label_smoothing_factor": "GRPO's loss has no labels",
     "average_tokens_across_devices": "TRL's loss counts the tokens of all processes itself",
@@ -104,7 +104,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale_rewards": ("group", "batch", "none"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
 }
-# Bounds, both allowed. What would otherwise fail at the first step, or do nothing.
+# Bounds, both included. Other values would fail at the first step, or have no effect.
 _TINY, _MOST = 1e-6, 2.0**31
 RANGES: dict[str, tuple[float, float]] = {
     "temperature": (_TINY, _MOST),
@@ -135,7 +135,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 
 def check_fields(given: Collection[str], rewards: int, model_config: ModelConfig, config: GRPOConfig) -> None:
-    """Raises InputError, which names the field, for one that would change nothing and for one that cannot work.
+    """Raises InputError, which names the field, for one that would have no effect and for one that cannot work.
 
     given: the names that the recipe and the command line set. rewards: how many there are.
     """
@@ -185,8 +185,8 @@ def _check_values(model_config: ModelConfig, config: GRPOConfig) -> None:
 
 
 def _check_optimizer(config: GRPOConfig) -> None:
-    """Make the optimizer and its schedule once, of nothing: a package that is missing, or an argument that neither
-    has, shows here."""
+    """Look up the optimizer, and make its schedule once for a dummy weight. A missing package or an unknown argument is
+    an error here, before a model is loaded."""
     try:
         kind, options = Trainer.get_optimizer_cls_and_kwargs(config)
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
@@ -226,7 +226,7 @@ def _check_adapter(given: Collection[str], config: ModelConfig) -> None:
     folder = Path(config.model_name_or_path or "")
     chosen = {name: getattr(config, name) for name in LORA if name in given}
     if chosen and not config.use_peft:
-        raise InputError(f"{', '.join(chosen)}: without use_peft: true no adapter is made")
+        raise InputError(f"{', '.join(chosen)}: without use_peft: true no adapter is made; set it, or leave these out")
     if config.use_peft and (folder / "adapter_config.json").exists():
         wanted = {LORA[name]: value for name, value in chosen.items()}
         check_same_adapter(LoraConfig.from_pretrained(str(folder)), str(folder), wanted)

@@ -88,7 +88,7 @@ def build_trainer(
             and one of the others, drawn anew for every epoch.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
         irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
-        eval_dataset: what `config.eval_strategy` asks on the way, such as another `refusal_dataset`.
+        eval_dataset: the rows of evaluations during training (`config.eval_strategy`), such as a `refusal_dataset`.
     """
     freeze_vision(model)
     epochs = epochs_of(config, 2 * len(groups))
@@ -109,7 +109,7 @@ def build_trainer(
 
 
 def epochs_of(config: GRPOConfig, rows: int) -> int:
-    """How many epochs of so many rows a run begins, by its `max_steps` or its `num_train_epochs`."""
+    """How many epochs of `rows` rows a run begins, by its `max_steps` or its `num_train_epochs`."""
     if config.max_steps <= 0:
         return math.ceil(config.num_train_epochs)
     passes = config.max_steps * config.gradient_accumulation_steps
@@ -144,7 +144,7 @@ def train_rarft(
 def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
     """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir.
 
-    An adapter on a model that was changed after it was loaded brings that model along, in a folder base/."""
+    If the model below an adapter was changed after it was loaded, that model is saved too, in a folder base/."""
     model = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
         keep_changed_base(model, processor, Path(trainer.args.output_dir) / "base")

@@ -60,8 +60,8 @@ ATTRIBUTES = (
 def reference_copy(model: PreTrainedModel) -> Iterator[None]:
     """Have a trainer that is built in this block measure KL against `model` as it is now.
 
-    TRL loads the checkpoint of the model's name again, which is another model after a change in memory. A model with an
-    adapter needs none: TRL keeps a frozen copy of the adapter.
+    TRL loads the checkpoint again by the model's name, and that is another model after a change in memory. A model with
+    an adapter needs no copy: TRL keeps a frozen copy of the adapter.
     """
     load = grpo_trainer.create_model_from_path
     grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(model).requires_grad_(False).eval()

@@ -50,7 +50,7 @@ def container_of(path: Path) -> str | None:
 
 
 def promised_bytes(path: Path) -> int:
-    """How many bytes a whole file has, by what its container says; 0 where that says nothing (MPEG, Ogg, live).
+    """How many bytes a whole file has by what its container states; 0 if it states nothing (MPEG, Ogg, live).
 
     A file that is longer has something else behind the video, and is whole."""
     promise = _PROMISES.get(container_of(path) or "")
@@ -59,7 +59,7 @@ def promised_bytes(path: Path) -> int:
 
 
 def states_length(path: Path) -> bool:
-    """Whether the seconds in a container's header are those of its data, however many of them are there."""
+    """Whether a container's header states how many seconds its data last, even if some of the data is missing."""
     return container_of(path) in ("Matroska or WebM", "AVI", "FLV", "ASF (wmv)")
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rarft.files import VIDEO_SUFFIXES
 
-_SETTLED = 2 * 10**9  # nanoseconds after which a change of a folder has a time of its own on any file system
+_SETTLED = 2 * 10**9  # nanoseconds after which the next change of a folder has a later time on any file system
 
 
 def base_name(name: str | Path) -> str:
-    """The last part of a path, of this system or of Windows: released paths are of the authors' disk."""
+    """The last part of a path, of this system or of Windows: released paths are those of the authors' disk."""
     return re.split(r"[/\\]", str(name))[-1]
 
 
@@ -25,12 +25,12 @@ def video_id(name: str | Path) -> str:
 
 
 def find_video(folder: str | Path, name: str) -> Path | None:
-    """The file of a data set's video under `folder`; None if there is no such file. Folders are never taken for it.
+    """The file of a data set's video under `folder`; None if there is no such file. A folder is never returned.
 
-    The name as written comes first, then its base name. Then a file with the ending of a video is looked for, of any
-    case, whose name without it is the base name, or the base name without its own ending: `x.mp4` is found as
-    `x.webm`. Of several such files, one that differs in case only is taken, else the one whose ending is first in
-    `VIDEO_SUFFIXES`, else the first by name.
+    The name as written comes first, then its base name. Then come files with a video ending, in upper or lower case,
+    whose name without that ending is the base name, with or without its own ending: `x.mp4` is found as `x.webm`. Of
+    several such files, one that differs only in case is taken, else the one whose ending is first in `VIDEO_SUFFIXES`,
+    else the first by name.
     """
     folder, portable = Path(folder), name.replace("\\", "/")
     written = [folder / name, folder / portable, folder / base_name(name)]

@@ -20,10 +20,12 @@ from rarft.errors import VideoError
 from rarft.video.container import GET_IT_AGAIN, check_container, states_length
 
 SLACK = 1.0  # seconds by which a header may be wrong about the end
-DEFAULT_LENGTH = 0.04  # seconds of a single frame of which the file says nothing
+DEFAULT_LENGTH = 0.04  # seconds of a single frame whose length the file does not state
 LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
 LARGEST_FRAME = 2**26  # pixels: two frames of 8K
 ONLY_FILES = {"protocol_whitelist": "file"}
+# Titles in a file may be in any encoding. PyAV 19 has no option for it, and reads them all the same.
+ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}
 SEEK_FROM = 60  # frames: fewer are decoded sooner than a file is opened again
 
 
@@ -127,7 +129,7 @@ class VideoFile:
         path = str(self.path.absolute())  # a name such as "concat:a" would be read as a protocol
         with (
             self._errors_named(),
-            av.open(path, container_options=ONLY_FILES, metadata_errors="replace") as container,
+            av.open(path, container_options=ONLY_FILES, **ANY_TEXT) as container,
         ):
             stream = container.streams.best("video")
             if stream is None:
@@ -152,7 +154,7 @@ class VideoFile:
 
 
 def _end_of(packet: av.Packet) -> float:
-    """The second at which what a packet holds is over; 0 for one without a time."""
+    """The second at which the content of a packet ends; 0 for a packet without a time."""
     begin = packet.dts if packet.pts is None else packet.pts
     return 0.0 if begin is None else float((begin + (packet.duration or 0)) * (packet.time_base or 0))
 

@@ -27,7 +27,7 @@ Frame = tuple[float, np.ndarray]  # its second in the file, and its picture
 
 
 class OtherFile(VideoFile):
-    """A video file whose pictures another library decodes. Raises VideoError for one that it shows otherwise."""
+    """A video file whose pictures another library decodes. Raises VideoError for one that it shows differently."""
 
     library = ""
 
@@ -55,7 +55,7 @@ class OtherFile(VideoFile):
         raise NotImplementedError
 
     def check(self) -> None:
-        """Raises VideoError for a video that the library is known to show otherwise."""
+        """Raises VideoError for a video that the library is known to show differently."""
         mirrored, _ = orientation(next(self._frames([0])))
         self._agree(not mirrored, "its picture without the mirroring that the file asks for")
 
@@ -65,12 +65,12 @@ class OtherFile(VideoFile):
 
     def _error(self, reason: str) -> VideoError:
         return VideoError(
-            f"{self.path}: {self.library} does not read this video right ({reason}); choose the reader pyav"
+            f"{self.path}: {self.library} does not read this video correctly ({reason}); choose the reader pyav"
         )
 
 
 class DecordFile(OtherFile):
-    """Decoded by decord, every frame up to the last wanted one: in HEVC, where it skips some, it gives wrong ones."""
+    """Decoded by decord, every frame up to the last wanted one. In HEVC, it gives wrong frames if some are skipped."""
 
     library = "decord"
 
@@ -130,7 +130,7 @@ def check_reader(name: str) -> str:
         raise InputError(f"the reader {name} needs the package {error.name}: pip install {error.name}") from error
     except (ImportError, OSError, RuntimeError) as error:  # of a library that it needs, FFmpeg's for example
         reason = str(error).strip().splitlines()[0]
-        raise InputError(f"the reader {name} is installed, and does not load: {reason}") from error
+        raise InputError(f"the reader {name} is installed but does not load: {reason}") from error
     return name
 
 

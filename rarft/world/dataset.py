@@ -56,9 +56,9 @@ def story_from_json(data: dict) -> Story:
 
 
 def stories_of(samples: Sequence[Sample], folder: Path) -> list[Story]:
-    """The stories of samples that were read from the hi_vtg.json of `folder`: of row i, line i of stories.jsonl.
+    """The stories of samples that were read from hi_vtg.json in `folder`. Line i of stories.jsonl belongs to row i.
 
-    Raises MissingFileError, or InputError that names the line which is no story, or what is missing.
+    Raises MissingFileError, or InputError that names the line that is not a story, or says that stories are missing.
     """
     path, stories = folder / "stories.jsonl", []
     for place, row in json_lines(path, {"actors": LIST, "settings": LIST}):
@@ -69,7 +69,7 @@ def stories_of(samples: Sequence[Sample], folder: Path) -> list[Story]:
     rows = [sample.extra["row"] for sample in samples]
     if max(rows, default=-1) >= len(stories):
         raise InputError(
-            f"{path}: {len(stories)} stories, and hi_vtg.json has {max(rows) + 1} rows; make the folder again"
+            f"{path}: {len(stories)} stories, but hi_vtg.json has {max(rows) + 1} rows; make the folder again"
         )
     return [stories[row] for row in rows]
 

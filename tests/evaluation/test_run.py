@@ -248,7 +248,7 @@ def test_predictions_that_are_not_in_the_data_are_named(tmp_path, capsys):
     assert {name: group["n"] for name, group in found.items()} == {"medium": 2, "unknown": 1}
     assert "1 of 5 predictions, such as row 1, are not in the data file" in said
     assert f"{path}, row 1, gt_categories: unknown category 'Negation/Negation' is left out" in said
-    for data, message in (({"query": "x"}, "row 0.*relevant in only one"), ({"video": "w.mp4"}, "none of the queries")):
+    for data, message in (({"query": "x"}, "row 0.*relevant in one of"), ({"video": "w.mp4"}, "none of the queries")):
         with pytest.raises(InputError, match=message):
             evaluate_predictions(path, tmp_path / "out", data=data_file(tmp_path / "d.json", **data))
     for level in ("brutal", "original"):

@@ -63,7 +63,10 @@ def test_loss_and_gradients_are_those_of_the_rows_one_by_one(base, groups, tmp_p
     assert rows[0]["duration"] != rows[4]["duration"]  # so one prompt is padded
     trainer.current_gradient_accumulation_steps = 1
     batch = trainer._generate_and_score_completions(rows)
-    batch = {k: v[[0, 4, 1, 2, 5, 7, 3]] if v.ndim else v for k, v in batch.items()}  # mixed, and one group lacks one
+    order = [0, 4, 1, 2, 5, 7, 3]  # mixed, and one group lacks one
+    features = batch.pop("video_features")
+    batch = {k: v[order] if v.ndim else v for k, v in batch.items()}
+    batch["video_features"] = [features[i] for i in order]
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()

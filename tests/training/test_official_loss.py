@@ -65,7 +65,7 @@ def losses_of_trl(trainer, passes, loss_type, beta):
         tokens = torch.zeros_like(mask)
         inputs = {"prompt_ids": tokens[:, :1], "prompt_mask": mask[:, :1], "completion_ids": tokens}
         inputs |= {"completion_mask": mask, "advantages": advantages, "ref_per_token_logps": reference}
-        inputs |= {"num_items_in_batch": items, "video_row": torch.zeros(len(mask))}
+        inputs |= {"num_items_in_batch": items, "video_features": []}
         total += trainer._compute_loss(trainer.model, inputs)
         leaves.append(leaf)
     return total, torch.cat([grad.flatten() for grad in torch.autograd.grad(total, leaves)])

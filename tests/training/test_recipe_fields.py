@@ -169,7 +169,7 @@ def test_a_value_that_cannot_work_is_one_line_before_any_work(tmp_path, nothing_
 
 @pytest.mark.parametrize("text", ["--learning_rat", "--gradient_acc", "--nothing"])
 def test_a_field_on_the_command_line_is_written_in_full(tmp_path, text):
-    with pytest.raises(InputError, match=f"{text}: no field"):
+    with pytest.raises(InputError, match=f"{text}: not a field"):
         read_recipe([*recipe(tmp_path), text, "1"])
 
 

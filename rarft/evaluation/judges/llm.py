@@ -68,7 +68,7 @@ class LLMJudge:
         agreement = []
         for i, reply in zip(refusals, named, strict=True):
             sample = predictions[i].sample
-            if isinstance(reply, BadReplyError):  # the official evaluator goes on with no category
+            if isinstance(reply, BadReplyError):  # the official evaluator then counts no category
                 figures[i][OFFICIAL] = _figures(sample, set())[OFFICIAL]
                 continue
             categories = set(reply["categories"])
