@@ -17,12 +17,12 @@ HELP = "Measure a model on world clips, a released HI-VTG file or grounding anno
 
 def add_arguments(command: ArgumentParser) -> None:
     add = command.add_argument
-    add("--model", default=str(BASE))
+    add("--model", help="a folder, a preset (rarft/models/presets.py) or a hub name; the shipped base by default")
     add(
         "--data",
         type=Path,
-        help="a folder from `world`, a released file, RaTSG's, or annotations of Charades-STA, ActivityNet Captions, "
-        "QVHighlights or TVGBench",
+        help="a folder from `world`, a released file, RaTSG's, or grounding annotations: Charades-STA, ActivityNet "
+        "Captions, QVHighlights, TVGBench, Time-R1, YouCook2, Ego4D NLQ, or rows of your own",
     )
     add(
         "--predictions",
@@ -39,8 +39,8 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add("--limit", type=at_least(1), help="the first so many queries; all by default")
-    add("--processes", type=at_least(1), default=1)
-    add("--batch", type=at_least(1), default=64, help="questions at a time")
+    add("--processes", type=at_least(1), help="1 by default")
+    add("--batch", type=at_least(1), help="questions at a time; 64 by default")
     add(
         "--features",
         type=output_folder,
@@ -49,9 +49,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add_model_options(command)
     add(
         "--reading",
-        default="strict",
         choices=READINGS,
-        help="how completions are read; official: tags in any case, else the whole text",
+        help="how completions are read; strict by default; official: tags in any case, else the whole text",
     )
     add(
         "--similarity",
@@ -79,19 +78,26 @@ def add_arguments(command: ArgumentParser) -> None:
     )
 
 
+# Options of how a model is asked.
+ASKING = ("model", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels", "max_new_tokens", "style")
+ASKING += ("device", "dtype", "reader", "against", "probes", "on_bad_video")
+DEFAULTS = (None, False, "auto", "pyav")
+
+
 def run(options: Namespace) -> int:
     if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions of a model that has answered already")
-    names = ("videos", "limit", "features", "against", "probes", "on_bad_video")
-    asked_for = [name.replace("_", "-") for name in names if getattr(options, name)]
+    asked_for = [f"--{name.replace('_', '-')}" for name in ASKING if getattr(options, name) not in DEFAULTS]
     if options.predictions and asked_for:
-        raise InputError(f"--{', --'.join(asked_for)}: not with --predictions, whose answers are there already")
+        raise InputError(f"{', '.join(asked_for)}: not with --predictions, whose answers are there already")
+    if options.predictions and options.reading == "strict":
+        raise InputError("--reading strict: --predictions are read as the released evaluator reads them")
     from rarft.encoder import MINILM
     from rarft.evaluation.reporting import Scoring
     from rarft.evaluation.run import evaluate_file, evaluate_predictions
 
     scoring = Scoring(
-        reading=options.reading,
+        reading=options.reading or "strict",
         similarity=options.similarity or MINILM,
         llm=chat_model(options.judge, options.judge_url, options.out / "judge.jsonl") if options.judge else None,
         judges=[imported(name, "judge") for name in options.judge_function],
@@ -99,13 +105,15 @@ def run(options: Namespace) -> int:
     if options.predictions:
         print(evaluate_predictions(options.predictions, options.out, data=options.data, scoring=scoring))
     else:
-        names = ("videos", "limit", "processes", "device", "dtype", "features", "against", "reader")
-        chosen = {name: getattr(options, name) for name in names}
-        chosen |= {"batch_size": options.batch, "changes": settings_changes(options), "scoring": scoring}
-        chosen |= {"probes": options.probes, "on_bad_video": options.on_bad_video or "stop"}
+        names = ("videos", "limit", "processes", "device", "dtype", "features", "against", "reader", "on_bad_video")
+        chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
+        chosen |= {"batch_size": options.batch or 64, "changes": settings_changes(options), "scoring": scoring}
+        chosen["probes"] = options.probes
         try:
-            print(evaluate_file(options.model, options.data, options.out, **chosen))
+            print(evaluate_file(options.model or str(BASE), options.data, options.out, **chosen))
         except VideoError as error:
+            if options.on_bad_video == "skip":
+                raise
             more = "the answers so far are kept; --on-bad-video skip leaves out the queries of this video"
             raise VideoError(f"{error}; {more}") from error
     print(f"page: {options.out / 'report.html'}")

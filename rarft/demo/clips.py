@@ -29,5 +29,6 @@ def videos_of(data: Path | None, folder: Path | None) -> dict[str, Video]:
 
 
 def _title(crop: Crop, queries: list[Sample]) -> str:
-    seconds, part = queries[0].duration, "" if crop.start is None else f", from {crop.start:g} s"
+    seconds = queries[0].duration
+    part = "".join(f", {word} {at:g} s" for word, at in (("from", crop.start), ("to", crop.end)) if at is not None)
     return Path(crop.video).stem + (f", {seconds:g} s" if seconds else "") + part

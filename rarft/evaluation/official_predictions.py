@@ -9,10 +9,11 @@ from typing import Any
 
 from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
-from rarft.files import VIDEO_SUFFIXES, read_json
+from rarft.files import read_json
 from rarft.hivtg.official import LEVELS, span_of, split_answer
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.schema import Category, Difficulty, Sample
+from rarft.video.find import video_id
 
 
 def read_official_predictions(path: str | Path, report: Callable[[str], None] = print) -> list[Prediction]:
@@ -67,7 +68,7 @@ def _categories(row: dict, place: str, report: Callable[[str], None]) -> list[Ca
 def _level(row: dict, place: str) -> Difficulty:
     """The difficulty that an irrelevant row states; UNKNOWN if it states none."""
     key = next((key for key in LEVEL_KEYS if row.get(key)), None)
-    if key is None:
+    if key is None or row[key] == Difficulty.UNKNOWN:
         return Difficulty.UNKNOWN
     level = LEVELS.get(str(row[key]), Difficulty.ORIGINAL)
     if level is Difficulty.ORIGINAL:
@@ -109,9 +110,7 @@ def with_truth_of(
 
 
 def _key(sample: Sample) -> tuple[str, str]:
-    name = Path(sample.video.replace("\\", "/")).name
-    stem, dot, ending = name.rpartition(".")
-    return stem if f"{dot}{ending}".lower() in VIDEO_SUFFIXES else name, sample.query.strip()
+    return video_id(sample.video), sample.query.strip()
 
 
 def _completed(place: str, prediction: Prediction, matches: Sequence[Sample]) -> Prediction:
@@ -121,13 +120,19 @@ def _completed(place: str, prediction: Prediction, matches: Sequence[Sample]) ->
     agreeing = [match for match in matches if match.relevant is own.relevant]
     if not agreeing:
         raise InputError(f"{place}: {own.query!r} is relevant in one of the two files and irrelevant in the other")
-    match, levels = agreeing[0], {match.difficulty for match in agreeing}
-    stated = match.difficulty if own.difficulty is Difficulty.UNKNOWN and len(levels) == 1 else own.difficulty
+    agreeing = [match for match in agreeing if match.spans == own.spans] or agreeing
+
+    def stated(name: str) -> Any:
+        """What all rows of the data say, which may ask the same query about several parts of a video."""
+        first, *others = (getattr(match, name) for match in agreeing)
+        return first if all(other == first for other in others) else None
+
+    level = stated("difficulty") if own.difficulty is Difficulty.UNKNOWN else None
     sample = replace(
         own,
-        duration=match.duration,
-        correction=own.correction or match.correction,
-        categories=own.categories or match.categories,
-        difficulty=stated,
+        duration=stated("duration"),
+        correction=own.correction or stated("correction") or "",
+        categories=own.categories or stated("categories") or [],
+        difficulty=level or own.difficulty,
     )
     return replace(prediction, sample=sample)

@@ -124,6 +124,7 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> No
 def _line(prediction: Prediction) -> str:
     sample = prediction.sample
     row: dict[str, Any] = {"video": sample.video, "query": sample.query}
+    row |= {name: value for name, value in (("start", sample.start), ("end", sample.end)) if value is not None}
     if prediction.error is not None:
         return json.dumps({**row, "error": prediction.error}) + "\n"
     row |= {"completion": prediction.completion, "refusal_probability": prediction.refusal_probability}
@@ -159,4 +160,4 @@ def _is_of(row: Mapping[str, Any], sample: Sample) -> bool:
     """Whether a row is of a sample. A video that was missing may have been found since, with an ending to its name."""
     path, before = Path(sample.video), row["video"]
     same = before == sample.video or ("error" in row and Path(before).name in (path.name, path.stem))
-    return same and row["query"] == sample.query
+    return same and (row["query"], row.get("start"), row.get("end")) == (sample.query, sample.start, sample.end)

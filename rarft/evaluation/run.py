@@ -107,6 +107,8 @@ def evaluate_file(
     else:
         categories = _category_judge(test_set.references)
     about = {"model": model_name, "data": str(data)}
+    if probes and left_out.videos:
+        swapped(samples)  # again: bad videos may have left one
     looks = _probed(model_name, samples, batch_size, options, reader) if probes else None
     return write_report(
         systems, out, about=about, categories=categories, scoring=scoring, probes=looks, left_out=left_out

@@ -33,7 +33,7 @@ class TestSet:
 
 
 def read_test_set(
-    data: Path, videos: Path | None = None, limit: int | None = None, *, on_bad_video: str = "stop"
+    data: Path, videos: Path | None = None, limit: int | None = None, *, on_bad_video: str | None = None
 ) -> TestSet:
     """What `data` asks.
 
@@ -43,7 +43,8 @@ def read_test_set(
             queries are all relevant.
         videos: where the videos of a file are; they are found by base name.
         limit: the first so many samples.
-        on_bad_video: "skip" keeps samples whose video is missing, with the path at which it was looked for.
+        on_bad_video: "skip" keeps samples whose video is missing, with the path at which it was looked for; "stop"
+            has the error name that choice.
 
     Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is
     missing."""
@@ -52,7 +53,7 @@ def read_test_set(
     if folder is None:
         raise InputError(f"{data}: a file needs the folder of its videos (--videos)")
     references = read_samples(data)
-    samples = [locate(sample, folder, missing_ok=on_bad_video == "skip") for sample in references[:limit]]
+    samples = [locate(sample, folder, on_bad_video) for sample in references[:limit]]
     return TestSet(references, samples, stories_of(samples, data) if world else None)
 
 
@@ -79,12 +80,10 @@ def _is_released(path: Path) -> bool:
         return False  # text, or an object of videos: annotations
 
 
-def locate(sample: Sample, folder: Path, *, missing_ok: bool = False) -> Sample:
+def locate(sample: Sample, folder: Path, on_bad_video: str | None = None) -> Sample:
     """The sample with its video's path in `folder`. Raises MissingFileError if it is missing, unless `missing_ok`."""
     path, missing = find_video(folder, sample.video), folder / base_name(sample.video)
-    if path is None and not missing_ok:
-        raise MissingFileError(
-            f"{missing}: the video of the query {sample.query!r} is not there; "
-            "evaluate --on-bad-video skip leaves it out"
-        )
+    if path is None and on_bad_video != "skip":
+        hint = "; --on-bad-video skip leaves it out" if on_bad_video == "stop" else ""
+        raise MissingFileError(f"{missing}: the video of the query {sample.query!r} is not there{hint}")
     return dataclasses.replace(sample, video=str(path or missing))

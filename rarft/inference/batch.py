@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.errors import InputError
 from rarft.files import NAME, TEXT, Field, checked_row, json_lines, open_to_append, shown, write_text
+from rarft.hivtg.rows import PART_KEYS
 from rarft.models import VisionCache, generate
 from rarft.models.generation import note_of_unknown_words
 from rarft.progress import progress
@@ -57,6 +58,9 @@ def checked_question(row: Any, place: str) -> dict:
     start, end = (checked_row(row, QUESTION, place).get(name) for name in ("start", "end"))
     if end is not None and (start or 0) >= end:
         raise InputError(f"{place}: the part from 'start' ({shown(start)}) to 'end' ({shown(end)}) is empty")
+    other = [name for name in PART_KEYS if row.get(name) is not None and name not in QUESTION]
+    if other:
+        raise InputError(f"{place}: the field {other[0]!r} is not read here; write 'start' and 'end'")
     taken = [name for name in RESERVED if name in row]
     if taken:
         raise InputError(f"{place}: the field {taken[0]!r} is reserved for the answer; rename it")

@@ -41,9 +41,13 @@ def add_lora(
     linear = _names(model, torch.nn.Linear, without="lm_head")
     chosen = [name for name in linear if _is_one_of(name, targets)]
     missing = [] if targets == ALL else [t for t in _listed(targets) if not any(_is_one_of(n, t) for n in linear)]
-    missing += [t for t in options.get("modules_to_save") or [] if not any(_is_one_of(n, t) for n in _names(model))]
+    saved, outside = options.get("modules_to_save") or [], set(_names(model))
+    missing += [t for t in saved if not any(_is_one_of(n, t) for n in outside)]
     if missing:
         raise InputError(f"LoRA: the language model has no {', '.join(missing)}; it has {', '.join(_endings(linear))}")
+    shared = [t for t in saved if any(_is_one_of(n, t) and n not in outside for n, _ in model.named_modules())]
+    if shared:
+        raise InputError(f"LoRA: {', '.join(shared)} is also part of the frozen vision tower; write a longer name")
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha or 2 * rank,

@@ -60,6 +60,10 @@ class VisionCache:
                 "the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)"
             )
         self.model, self.processor, self.reader = model, processor, reader
+        if folder and reader is not read_video and not hasattr(reader, "library"):
+            raise InputError(
+                "features on disk need read_video or a GuardedReader: another reader may change the frames"
+            )
         self.video = {**settings_in_use(model).video, **video}
         self.folder = Path(folder) if folder else None
         self.in_memory, self.batch_size = in_memory, batch_size

@@ -89,6 +89,9 @@ def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GR
     """Parse `--config FILE --field value …`. Raises InputError that names the field for one that is unknown or refused,
     or has a value that cannot be used; MissingFileError for a missing file. A value of the wrong type ends the program
     with argparse's message."""
+    arguments = [
+        part for text in arguments for part in (text.split("=", 1) if text.startswith("--config=") else [text])
+    ]
     given = _fields_of_file(arguments) | _fields_of_line(arguments)
     try:
         parsed = TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
@@ -232,8 +235,8 @@ def everywhere_readable(
     mine = readable_groups(
         groups, cache, on_bad_video=on_bad_video, rank=state.process_index, world_size=state.num_processes
     )
-    kept = set(gather_object([(g[0].video, g[0].query) for g in mine])) if state.num_processes > 1 else None
-    return [g for g in groups if (g[0].video, g[0].query) in kept] if kept is not None else mine
+    kept = set(gather_object([group[0].crop for group in mine])) if state.num_processes > 1 else None
+    return [group for group in groups if group[0].crop in kept] if kept is not None else mine
 
 
 def with_lora(model: PreTrainedModel | PeftModel, config: ModelConfig) -> PreTrainedModel | PeftModel:

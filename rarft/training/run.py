@@ -129,10 +129,15 @@ def train_rarft(
 ) -> VideoGRPOTrainer:
     """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
 
+    Where `model` is an adapter on a model that was changed after it was loaded, that model is saved into the folder
+    base/ of `config.output_dir` first.
+
     Args: resume: continue from the last whole checkpoint in `config.output_dir`; start from the beginning where there
         is none. options: see `build_trainer`.
     """
     trainer = build_trainer(model, processor, groups, config, **options)
+    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
+        keep_changed_base(model, processor, Path(config.output_dir) / "base")  # now: checkpoints name it, too
     if resume:
         resume_training(trainer)
     else:
@@ -142,12 +147,7 @@ def train_rarft(
 
 
 def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
-    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir.
-
-    If the model below an adapter was changed after it was loaded, that model is saved too, in a folder base/."""
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
-        keep_changed_base(model, processor, Path(trainer.args.output_dir) / "base")
+    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir."""
     trainer.save_model(trainer.args.output_dir)
     if trainer.is_world_process_zero():
         processor.save_pretrained(trainer.args.output_dir)

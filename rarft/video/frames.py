@@ -2,7 +2,7 @@
 
 No more is held than the frame at hand. decord, with which the released code reads videos, reads ahead of its decoder
 without a limit: half an hour of 4K takes as much memory as the file has bytes, and more. The pictures and the times are
-decord's (tests/video/test_against_decord.py).
+decord's (tests/video/test_against_decord.py), except for mirrored pictures and turns that are not exact.
 """
 
 from __future__ import annotations

@@ -408,3 +408,27 @@ def test_a_video_that_was_missing_is_the_one_that_was_found_since(tmp_path):
     for other in (Sample("a/x.mp4", "q"), Sample("a/x_0.0_2.0.mp4", "p")):
         with pytest.raises(ValueError, match="not the sample"):
             read_predictions(path, [other])
+
+
+def test_predictions_of_another_part_of_a_video_are_not_taken(tmp_path):
+    """Two samples with the same video and query, about different seconds."""
+    whole = Sample("v.mp4", "q", [Span(1, 2)])
+    first, second = (dataclasses.replace(whole, start=start, end=start + 10.0) for start in (0.0, 50.0))
+    write_predictions(tmp_path / "p.jsonl", [Prediction(first, "<answer>1 to 2</answer>")])
+    assert read_predictions(tmp_path / "p.jsonl", [first])[0].sample == first
+    for other in (second, whole):
+        with pytest.raises(InputError, match="line 1: not the sample"):
+            read_predictions(tmp_path / "p.jsonl", [other])
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--model x", "--processes 4", "--batch 2", "--fps 9", "--max-pixels 5", "--max-new-tokens 9", "--style plain"]
+    + ["--device cpu", "--dtype float32", "--reading strict", "--probes", "--limit 3", "--on-bad-video skip"],
+)
+def test_options_of_asking_do_not_go_with_predictions(tmp_path, capsys, option):
+    path = tmp_path / "official.json"
+    path.write_text(json.dumps(official_rows()))
+    with pytest.raises(SystemExit) as end:
+        main(["evaluate", "--predictions", str(path), "--out", str(tmp_path / "out"), *option.split()])
+    assert end.value.code == 1 and option.split()[0] in capsys.readouterr().err and not (tmp_path / "out").exists()

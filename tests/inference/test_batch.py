@@ -192,3 +192,10 @@ def test_groups_with_broken_videos_are_left_out_or_stop(base, world, tmp_path, c
             readable_groups(groups, cache, on_bad_video=policy)
     with pytest.raises(ValueError, match="none of 1"):
         readable_groups(groups[1:2], cache, on_bad_video="skip")
+
+
+@pytest.mark.parametrize("name", ["video_start", "video_end", "clip_start", "clip_end"])
+def test_a_part_in_the_words_of_a_data_set_is_not_ignored(tmp_path, name):
+    (tmp_path / "q.jsonl").write_text(json.dumps({"video": "v.mp4", "query": "q", name: 3}) + "\n")
+    with pytest.raises(InputError, match=f"line 1: the field '{name}' is not read here; write 'start' and 'end'"):
+        read_questions(tmp_path / "q.jsonl")

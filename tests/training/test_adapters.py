@@ -148,9 +148,10 @@ def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tm
     model, processor = base
     cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path / "sft", steps=2)
     lora = add_lora(model, rank=2, modules_to_save=["embed_tokens"])
-    config = grpo_config(tmp_path / "run", max_steps=1, **QUICK)
+    config = grpo_config(tmp_path / "run", max_steps=1, save_strategy="steps", save_steps=1, **QUICK)
     groups = [list(clip.samples) for clip in world[:2]]
     save_run(train_rarft(lora, processor, groups, config, rewards=[alternating]), processor)
+    assert "/base" in (tmp_path / "run" / "checkpoint-1" / "adapter_config.json").read_text()
     again, _ = load_model(tmp_path / "run", dtype="float32")
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
@@ -220,6 +221,11 @@ def test_lora_fields_reach_the_adapter(tmp_path, fields, is_so):
 def test_a_target_that_is_no_part_of_the_language_model_is_named(base, field, name):
     with pytest.raises(InputError, match=f"has no {name}; it has .*q_proj"):
         add_lora(base[0], **{field: [name]})
+
+
+def test_modules_that_the_vision_tower_has_too_are_not_saved(base):
+    with pytest.raises(InputError, match="mlp is also part of the frozen vision tower"):
+        add_lora(base[0], modules_to_save=["mlp"])
 
 
 def test_a_seed_draws_the_same_adapter_twice(tmp_path):

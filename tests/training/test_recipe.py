@@ -11,6 +11,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from accelerate.commands.config.config_args import load_config_from_file
 from rarft.cli import main
 from rarft.course import ROOT
 from rarft.models import PRESETS, load_model
+from rarft.schema import Sample, Span
 from rarft.training import read_recipe, run_recipe
 from rarft.training.checkpoints import last_whole_checkpoint
+from rarft.training.recipe import everywhere_readable
 
 TINY = ["--config", str(ROOT / "recipes" / "tiny.yaml"), "--use_cpu", "true"]
 SMALL = ["--per_device_train_batch_size", "8", "--num_generations", "4", "--max_completion_length", "24"]
@@ -117,6 +120,15 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
     assert type(model).__name__.startswith("Peft")
     with pytest.raises(ValueError, match="00001.mp4"):
         run_recipe([*fields, "--on_bad_video", "stop"])
+
+
+def test_processes_keep_the_parts_of_a_video_apart(monkeypatch):
+    """The same query about two parts of a file, the second of which cannot be read: each process has seen one."""
+    near, far = ([Sample("v.mp4", "q", [Span(0, 1)], start=at, end=at + 5.0)] for at in (0.0, 500.0))
+    monkeypatch.setattr("rarft.training.recipe.readable_groups", lambda groups, *_, **__: [near])
+    monkeypatch.setattr("rarft.training.recipe.gather_object", lambda mine: mine)
+    state = SimpleNamespace(process_index=0, num_processes=2)
+    assert everywhere_readable([near, far], None, "skip", state) == [near]
 
 
 def rewards_of(folder: Path) -> list[tuple[float, float]]:

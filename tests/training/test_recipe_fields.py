@@ -167,6 +167,13 @@ def test_a_value_that_cannot_work_is_one_line_before_any_work(tmp_path, nothing_
     assert words in str(error.value) and "recipe.yaml" in str(error.value) and "\n" not in str(error.value)
 
 
+def test_both_spellings_of_config_are_read(tmp_path):
+    _, path = recipe(tmp_path)
+    assert (
+        read_recipe([f"--config={path}"])[2].learning_rate == read_recipe(["--config", path])[2].learning_rate != 1e-6
+    )
+
+
 @pytest.mark.parametrize("text", ["--learning_rat", "--gradient_acc", "--nothing"])
 def test_a_field_on_the_command_line_is_written_in_full(tmp_path, text):
     with pytest.raises(InputError, match=f"{text}: not a field"):

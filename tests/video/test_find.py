@@ -35,7 +35,6 @@ from rarft.video.find import video_id
         ("N_60.0_210.mp4", "N_60.0_210.0", None),
         ("x.txt x.json", "x", None),
         ("x.txt", "x.mp4", None),
-        ("X.mp4", "x.mp4", None),
         ("x.mp4", "", None),
         ("x.mp4", "y" * 5000, None),
         ("x.mp4", "a\0b", None),

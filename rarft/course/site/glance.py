@@ -44,7 +44,8 @@ def write_glance(path: Path, build: Path = BUILD) -> Path | None:
     said = {
         name: {
             (row["video"], row["query"]): row["completion"]
-            for _, row in json_lines(file, dict.fromkeys(("video", "query", "completion"), TEXT))
+            for _, row in json_lines(file, dict.fromkeys(("video", "query"), TEXT))
+            if "completion" in row
         }
         for name, file in files.items()
     }
