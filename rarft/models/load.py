@@ -77,14 +77,23 @@ def _load_adapter(folder: Path, **options) -> tuple[PeftModel, ProcessorMixin]:
     with _named(folder):
         adapter = LoraConfig.from_pretrained(str(folder))
     try:
-        model, processor = load_model(adapter.base_model_name_or_path, revision=adapter.revision, **options)
+        model, processor = load_model(_base_of(folder, adapter), revision=adapter.revision, **options)
     except RarftError as error:
         raise InputError(f"{folder}: the model that this adapter belongs to cannot be loaded: {error}") from error
     if isinstance(model, PeftModel):  # an adapter on an adapter
         model = model.merge_and_unload()
+        model.loaded_fingerprint = fingerprint(model)
     with _named(folder), warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*missing adapter keys.*")  # peft would leave them at zero
         return PeftModel.from_pretrained(model, str(folder), is_trainable=True), processor
+
+
+def _base_of(folder: Path, adapter: LoraConfig) -> str:
+    """The model that an adapter belongs to; one that was saved with it (`rarft.models.lora.keep_changed_base`) may have
+    been moved together with it."""
+    run = folder.parent if folder.name.startswith("checkpoint-") else folder
+    named, beside = adapter.base_model_name_or_path, run / "base"
+    return str(beside) if Path(named).name == "base" and (beside / "config.json").exists() else named
 
 
 def _is_small(folder: Path) -> bool:
@@ -200,7 +209,7 @@ def settings_of(name: str | Path) -> Settings | None:
     own = read_settings(name)
     if own or not (Path(name) / "adapter_config.json").exists():
         return own
-    return settings_of(LoraConfig.from_pretrained(str(name)).base_model_name_or_path)
+    return settings_of(_base_of(Path(name), LoraConfig.from_pretrained(str(name))))
 
 
 def apply_settings(settings: Settings, model: PreTrainedModel, processor: ProcessorMixin) -> None:

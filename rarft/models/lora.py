@@ -16,6 +16,7 @@ from rarft.errors import InputError
 from rarft.models.families import vision_modules, without_lora
 
 ALL = "all-linear"
+PLAIN_INITS = (True, False, "gaussian", "orthogonal")  # those that leave the model's own weights as they are
 
 
 def add_lora(
@@ -35,13 +36,19 @@ def add_lora(
             expression for whole names. All of them by default.
         options: further fields of `peft.LoraConfig`, such as use_rslora and modules_to_save.
 
-    Raises InputError for a target that is not a linear layer of the language model, and for a module to save that does
-    not exist or belongs to the vision tower (its features are computed once).
+    Raises InputError for an option that changes the weights below the adapter; for a target that is not a linear layer
+    of the language model; and for a module to save that does not exist or belongs to the vision tower, whose features
+    are computed once.
     """
+    if options.get("init_lora_weights", True) not in PLAIN_INITS or options.get("trainable_token_indices"):
+        raise InputError(
+            "LoRA: init_lora_weights and trainable_token_indices that change the model's own weights are not "
+            "supported: an adapter is saved alone"
+        )
     linear = _names(model, torch.nn.Linear, without="lm_head")
     chosen = [name for name in linear if _is_one_of(name, targets)]
-    missing = [] if targets == ALL else [t for t in _listed(targets) if not any(_is_one_of(n, t) for n in linear)]
-    saved, outside = options.get("modules_to_save") or [], set(_names(model))
+    missing = [] if targets == ALL else [t for t in listed(targets) if not any(_is_one_of(n, t) for n in linear)]
+    saved, outside = listed(options.get("modules_to_save") or []), set(_names(model))
     missing += [t for t in saved if not any(_is_one_of(n, t) for n in outside)]
     if missing:
         raise InputError(f"LoRA: the language model has no {', '.join(missing)}; it has {', '.join(_endings(linear))}")
@@ -69,7 +76,8 @@ def _names(model: PreTrainedModel, kind: type = torch.nn.Module, without: str | 
     ]
 
 
-def _listed(targets: str | Sequence[str]) -> list[str]:
+def listed(targets: str | Sequence[str]) -> list[str]:
+    """One name, or several, as a list."""
     return [targets] if isinstance(targets, str) else list(targets)
 
 
@@ -77,7 +85,7 @@ def _is_one_of(name: str, targets: str | Sequence[str]) -> bool:
     """Whether targets name a module, by peft's rules: a list has ends of names, a text may be a regular expression."""
     if targets == ALL:
         return True
-    ends = any(name == target or name.endswith(f".{target}") for target in _listed(targets))
+    ends = any(name == target or name.endswith(f".{target}") for target in listed(targets))
     return ends or (isinstance(targets, str) and re.fullmatch(targets, name) is not None)
 
 
@@ -87,7 +95,7 @@ def _endings(names: Sequence[str]) -> list[str]:
 
 def check_same_adapter(config: LoraConfig, folder: str, wanted: Mapping[str, Any]) -> None:
     """Raises InputError if fields of a new adapter, by peft's names, differ from those of the one in `folder`."""
-    changed = [name for name, value in wanted.items() if _comparable(getattr(config, name)) != _comparable(value)]
+    changed = [name for name, value in wanted.items() if not _is_same(name, getattr(config, name), value)]
     if changed:
         has = ", ".join(f"{name} {getattr(config, name)!r}"[:80] for name in changed)
         asked = ", ".join(f"{name} {wanted[name]!r}" for name in changed)
@@ -97,14 +105,23 @@ def check_same_adapter(config: LoraConfig, folder: str, wanted: Mapping[str, Any
         )
 
 
-def _comparable(value: Any) -> Any:
-    return sorted(value) if isinstance(value, list | set | tuple) else value
+def _is_same(name: str, has: Any, wanted: Any) -> bool:
+    """Whether an adapter has what is wanted. Its targets are whole names, or ends of names as peft shortens them."""
+    if name == "target_modules":
+        ends = wanted == ALL or all(any(_is_one_of(n, [target]) for n in has) for target in listed(wanted))
+        return ends and all(_is_one_of(n, wanted) for n in has)
+    if isinstance(has, list | set | tuple):
+        return sorted(has) == sorted(listed(wanted))
+    return has == wanted
 
 
 # -- the weights below an adapter --------------------------------------------------------------------------------------
 
 _ADAPTER = re.compile(r"\.(?:lora_\w+|modules_to_save)\.")
 _WRAPPED = re.compile(r"\.(?:base_layer|original_module)(?=\.)")
+
+
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def own_weights(model: PreTrainedModel | PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
@@ -115,11 +132,13 @@ def own_weights(model: PreTrainedModel | PeftModel) -> Iterator[tuple[str, torch
 
 
 def fingerprint(model: PreTrainedModel | PeftModel) -> str:
-    """A hash of 64 values of each weight that is the model's own, not an adapter's: any training changes it."""
+    """A hash of each weight that is the model's own, not an adapter's: of the sum of its bit patterns, which does not
+    depend on the order in which a device adds, and of 64 of its values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(own_weights(model)):
-        values = tensor.detach().flatten()
-        digest.update(name.encode())
+        values = tensor.detach().contiguous().flatten()
+        bits = values.view(INTEGERS[values.element_size()]).sum(dtype=torch.int64)
+        digest.update(f"{name} {int(bits)}".encode())
         digest.update(values[:: max(1, len(values) // 64)].float().cpu().numpy().tobytes())
     return digest.hexdigest()
 
@@ -132,4 +151,5 @@ def keep_changed_base(model: PeftModel, processor: ProcessorMixin, folder: Path)
         return
     inner.save_pretrained(folder, state_dict=dict(own_weights(model)))
     processor.save_pretrained(folder)
+    inner.loaded_fingerprint = fingerprint(model)
     model.active_peft_config.base_model_name_or_path = str(folder.resolve())

@@ -11,10 +11,12 @@ command line, too. A field that would have no effect is an error that names it (
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from accelerate import PartialState
@@ -27,18 +29,20 @@ from rarft.errors import InputError
 from rarft.files import only_writer, read_text
 from rarft.hivtg.official import group_samples, released_samples
 from rarft.models import OpenModel, VisionCache, open_model
-from rarft.models.lora import ALL, add_lora
+from rarft.models.lora import ALL, add_lora, listed
 from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample, is_finite_number
 from rarft.settings import check_on_bad_video, save_settings
 from rarft.training.grpo import VideoGRPOTrainer
-from rarft.training.recipe_fields import check_fields
+from rarft.training.recipe_fields import check_fields, check_yaml
 from rarft.training.run import save_run, train_rarft
 from rarft.video import GuardedReader
 from rarft.video.find import base_name, find_video
 from rarft.video.readers import PYAV, check_reader
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -72,6 +76,8 @@ class RunArguments:
 
     def __post_init__(self) -> None:
         """Raises InputError, which names the field, for a value that cannot be used."""
+        if isinstance(self.rewards, str):
+            self.rewards = [self.rewards]
         for name in ("limit", "features_in_memory", "encode_together", "decode_seconds", "fps", "max_pixels"):
             value = getattr(self, name)
             if value is not None and not (is_finite_number(value) and value > 0):
@@ -92,15 +98,19 @@ def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GR
     arguments = [
         part for text in arguments for part in (text.split("=", 1) if text.startswith("--config=") else [text])
     ]
-    given = _fields_of_file(arguments) | _fields_of_line(arguments)
+    classes = (RunArguments, ModelConfig, GRPOConfig)
+    written = _fields_of_file(arguments)
+    given = set(written) | _fields_of_line(arguments)
     try:
-        parsed = TrlParser((RunArguments, ModelConfig, GRPOConfig)).parse_args_and_config(list(arguments))
+        check_yaml(written, classes)
+        parsed = TrlParser(classes).parse_args_and_config(list(arguments))
         run, model_config, config = parsed
         check_fields(given, len(run.rewards), model_config, config)
         return parsed
-    except (ValueError, TypeError, ImportError, RuntimeError, OSError) as error:  # TRL's and transformers' own checks
+    except Exception as error:  # TRL and transformers check values in ways of their own, and raise whatever comes of it
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
-        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {reason}") from error
+        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {kind}{reason}") from error
 
 
 def _fields_of_line(arguments: Sequence[str]) -> set[str]:
@@ -121,12 +131,12 @@ def _recipe_of(arguments: Sequence[str]) -> str | None:
     return arguments[places[-1] + 1] if places else None
 
 
-def _fields_of_file(arguments: Sequence[str]) -> set[str]:
-    """The names of the fields in the recipe's file. Raises MissingFileError, or InputError that names the file, if
+def _fields_of_file(arguments: Sequence[str]) -> dict[str, Any]:
+    """The fields in the recipe's file. Raises MissingFileError, or InputError that names the file, if
     it is not a YAML file of fields."""
     path = _recipe_of(arguments)
     if path is None:
-        return set()
+        return {}
     try:
         fields = yaml.safe_load(read_text(path))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -135,7 +145,10 @@ def _fields_of_file(arguments: Sequence[str]) -> set[str]:
         raise InputError(f"{path}: no YAML that can be read ({type(error).__name__}: {error})") from error
     if not isinstance(fields, dict):
         raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(fields).__name__}")
-    return set(fields)
+    other = next((name for name in fields if not isinstance(name, str)), None)
+    if other is not None:
+        raise InputError(f"{path}: the name of a field is a text, not {other!r}")
+    return fields
 
 
 def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
@@ -218,6 +231,8 @@ def training_groups(run: RunArguments) -> list[list[Sample]]:
     file, folder = (data / "hi_vtg.json", data) if data.is_dir() else (data, run.videos)
     if folder is None:
         raise InputError(f"{data}: a released file needs the folder of its videos (videos: FOLDER)")
+    if data.is_dir() and run.videos:
+        log.warning("videos: %s is not used; the folder %s has its own", run.videos, data)
     groups = group_samples(released_samples(file))[: run.limit]
     if not groups:
         raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
@@ -249,7 +264,7 @@ def with_lora(model: PreTrainedModel | PeftModel, config: ModelConfig) -> PreTra
         alpha=config.lora_alpha,
         dropout=config.lora_dropout,
         targets=config.lora_target_modules or ALL,
-        modules_to_save=config.lora_modules_to_save,
+        modules_to_save=listed(config.lora_modules_to_save or []) or None,
         use_rslora=config.use_rslora,
         use_dora=config.use_dora,
     )

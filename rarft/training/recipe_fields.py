@@ -6,11 +6,11 @@ are in `REFUSED`: `VideoGRPOTrainer` does that part itself, or a recipe does not
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from peft import LoraConfig
@@ -19,6 +19,7 @@ from trl import GRPOConfig, ModelConfig
 
 from rarft.errors import InputError
 from rarft.models.lora import check_same_adapter
+from rarft.schema import is_finite_number
 from rarft.upstream.of_transformers import loggers
 
 _VLLM = "completions are sampled in the trainer, which reads each prompt's video once; vLLM is not used"
@@ -26,6 +27,7 @@ _EVALUATION = "a recipe only trains; measure the result with `rarft evaluate`"
 _QUANTIZED = "weights are not quantised here; save memory with LoRA, bfloat16 and gradient_checkpointing"
 _LOADING = "use dtype, attn_implementation and model_revision instead"
 _ROWS = "an epoch asks each video's relevant query and one irrelevant one; rarft.training.epochs draws the order"
+_LAUNCH = "start the recipe with accelerate launch --config_file recipes/accelerate/fsdp.yaml"
 _REFERENCE = "a resumed run would lose the changed reference; KL is measured against the starting model"
 
 REFUSED: dict[str, str] = {
@@ -90,6 +92,12 @@ REFUSED: dict[str, str] = {
     "ref_model_mixup_alpha": _REFERENCE,
     "ref_model_sync_steps": _REFERENCE,
     "log_multimodal": "the trainer logs texts only",
+    "cast_lm_head_to_fp32": "TRL looks for the embeddings in another place than these models have them",
+    "optim_target_modules": "GaLore, APOLLO and LOMO are not supported",
+    "fsdp": _LAUNCH,
+    "fsdp_config": _LAUNCH,
+    "parallelism_config": _LAUNCH,
+    "dataloader_multiprocessing_context": "rows are made by a function, which only a forked worker has",
 }
 
 
@@ -98,11 +106,14 @@ def refusal_of(name: str) -> str | None:
     return _VLLM if name.startswith(("vllm_", "use_vllm")) else REFUSED.get(name)
 
 
+_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 CHOICES: dict[str, tuple[str, ...]] = {
     "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"),
     "importance_sampling_level": ("token", "sequence"),
     "scale_rewards": ("group", "batch", "none"),
     "multi_objective_aggregation": ("sum_then_normalize", "normalize_then_sum"),
+    "log_level": _LEVELS,
+    "log_level_replica": _LEVELS,
 }
 # Bounds, both included. Other values would fail at the first step, or have no effect.
 _TINY, _MOST = 1e-6, 2.0**31
@@ -122,7 +133,20 @@ RANGES: dict[str, tuple[float, float]] = {
     "steps_per_generation": (1, _MOST),
     "gradient_accumulation_steps": (1, _MOST),
     "per_device_train_batch_size": (1, _MOST),
-    "num_train_epochs": (_TINY, _MOST),
+    "num_generations": (2, _MOST),
+    "generation_batch_size": (1, _MOST),
+    "num_train_epochs": (_TINY, 10_000),
+    "seed": (0, 2**32 - 1),
+    "data_seed": (0, 2**32 - 1),
+    "adam_beta1": (0, 1),
+    "adam_beta2": (0, 1),
+    "adam_epsilon": (0, _MOST),
+    "weight_decay": (0, _MOST),
+    "warmup_steps": (0, _MOST),
+    "neftune_noise_alpha": (0, _MOST),
+    "dataloader_num_workers": (0, 1000),
+    "sapo_temperature_neg": (_TINY, _MOST),
+    "sapo_temperature_pos": (_TINY, _MOST),
     "learning_rate": (0, _MOST),
     "max_grad_norm": (0, _MOST),
     "logging_steps": (_TINY, _MOST),
@@ -140,19 +164,21 @@ def check_fields(given: Collection[str], rewards: int, model_config: ModelConfig
     given: the names that the recipe and the command line set. rewards: how many there are.
     """
     for settings in (model_config, config):
-        _check_types(given, settings)
         for field in fields(settings):
             default = field.default_factory() if callable(field.default_factory) else field.default
             reason = refusal_of(field.name)
             if reason and field.name in given and getattr(settings, field.name) != default:
                 raise InputError(f"{field.name}: {reason}")
-    _check_values(model_config, config)
-    if config.max_steps <= 0 and config.max_steps != -1:
+    _check_values({**vars(model_config), **vars(config)})
+    if config.max_steps != -1 and not 0 < config.max_steps <= _MOST:
         raise InputError(f"max_steps is {config.max_steps}; give the number of steps, or leave it to num_train_epochs")
     if config.save_strategy == "best":
         raise InputError(f"save_strategy: {_EVALUATION}")
     if config.reward_weights is not None and len(config.reward_weights) != rewards:
         raise InputError(f"reward_weights has {len(config.reward_weights)} numbers for {rewards} rewards")
+    own = sorted(OWN_SAMPLING.intersection(config.generation_kwargs or {}))
+    if own:
+        raise InputError(f"generation_kwargs: {', '.join(own)} cannot be changed here; use the fields of a recipe")
     unknown = set(config.generation_kwargs or {}) - set(vars(GenerationConfig()))
     if unknown:
         raise InputError(f"generation_kwargs: transformers' GenerationConfig has no {', '.join(sorted(unknown))}")
@@ -161,35 +187,51 @@ def check_fields(given: Collection[str], rewards: int, model_config: ModelConfig
     _check_adapter(given, model_config)
 
 
-def _check_types(given: Collection[str], settings: ModelConfig | GRPOConfig) -> None:
-    """YAML has types of its own, and the parser converts texts only."""
-    for name, hint in get_type_hints(type(settings)).items():
-        kinds = set(get_args(hint)) or {hint}
-        value = getattr(settings, name) if name in given else None
-        if value is None or not kinds <= {int, float, bool, str, NoneType}:
+def check_yaml(values: Mapping[str, Any], classes: Collection[type]) -> None:
+    """Check the fields of a recipe's file before the parser sees them: it converts texts only, while YAML has types of
+    its own. Raises InputError, which names the field."""
+    hints = {name: hint for kind in classes for name, hint in get_type_hints(kind).items()}
+    for name, value in values.items():
+        if name not in hints:
+            continue  # the parser names it
+        kinds = _kinds(hints[name])
+        if isinstance(value, str) or type(value) in kinds or (float in kinds and type(value) is int):
             continue
-        if type(value) not in kinds and not (float in kinds and type(value) is int):
-            names = " or ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
-            raise InputError(f"{name} is {value!r}; {names} was expected")
+        names = " or ".join(sorted(kind.__name__ for kind in kinds - {NoneType}))
+        quoted = "; YAML reads no, off, yes and on as truth values: put them in quotes" if type(value) is bool else ""
+        raise InputError(f"{name} is {value!r}; {names} was expected{quoted}")
+    _check_values({name: value for name, value in values.items() if not isinstance(value, str)})
 
 
-def _check_values(model_config: ModelConfig, config: GRPOConfig) -> None:
+def _kinds(hint: Any) -> set[type]:
+    """The types that a type hint allows, without what lists and dictionaries hold."""
+    if get_origin(hint) in (list, dict):
+        return {get_origin(hint)}
+    return set().union(*map(_kinds, get_args(hint))) if get_args(hint) else {hint}
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
     for name, choices in CHOICES.items():
-        if getattr(config, name) not in choices:
-            raise InputError(f"{name} is {getattr(config, name)!r}; choose one of {', '.join(choices)}")
-    for name, (least, most) in RANGES.items():
-        value = getattr(config if hasattr(config, name) else model_config, name)
-        if value is not None and not least <= value <= most:
-            bounds = f"from {least:g} to {most:g}" if most < _MOST else f"of at least {least:g}"
-            raise InputError(f"{name} is {value}; a number {bounds} was expected")
+        if values.get(name, choices[0]) not in choices:
+            raise InputError(f"{name} is {values[name]!r}; choose one of {', '.join(choices)}")
+    for name, value in values.items():
+        if name.endswith("_kwargs") and not isinstance(value, dict | None):
+            raise InputError(f"{name} is {value!r}; names with values were expected")
+        if name == "reward_weights" and not all(map(is_finite_number, value or [])):
+            raise InputError(f"{name} is {value}; a finite number for each reward was expected")
+        if type(value) in (int, float):
+            least, most = RANGES.get(name, (-_MOST, _MOST))
+            if not least <= value <= most:
+                bounds = f"from {least:g} to {most:g}" if most < _MOST else f"of at least {least:g}"
+                raise InputError(f"{name} is {value}; a number {bounds} was expected")
 
 
 def _check_optimizer(config: GRPOConfig) -> None:
-    """Look up the optimizer, and make its schedule once for a dummy weight. A missing package or an unknown argument is
-    an error here, before a model is loaded."""
+    """Make the optimizer and its schedule once for a dummy weight. A missing package or a wrong argument is an error
+    here, before a model is loaded."""
     try:
         kind, options = Trainer.get_optimizer_cls_and_kwargs(config)
-        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+        optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **options)
         special = {"scheduler_specific_kwargs": config.lr_scheduler_kwargs} if config.lr_scheduler_kwargs else {}
         get_scheduler(config.lr_scheduler_type, optimizer, num_warmup_steps=1, num_training_steps=2, **special)
     except (ImportError, ValueError, TypeError, RuntimeError) as error:
@@ -209,6 +251,10 @@ def _check_loggers(config: GRPOConfig) -> None:
         if name not in installed:
             raise InputError(f"report_to: {name} is not installed; `pip install {name}`, or name another logger")
 
+
+# Of transformers' GenerationConfig: what fields of a recipe say, and what the sampling loop of a group fixes.
+OWN_SAMPLING = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens", "max_length"}
+OWN_SAMPLING |= {"do_sample", "num_beams", "num_return_sequences", "cache_implementation"}
 
 LORA = {
     "lora_r": "r",

@@ -136,8 +136,7 @@ def train_rarft(
         is none. options: see `build_trainer`.
     """
     trainer = build_trainer(model, processor, groups, config, **options)
-    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
-        keep_changed_base(model, processor, Path(config.output_dir) / "base")  # now: checkpoints name it, too
+    _keep_base(trainer, processor)  # now: checkpoints name it, too
     if resume:
         resume_training(trainer)
     else:
@@ -146,8 +145,15 @@ def train_rarft(
     return trainer
 
 
+def _keep_base(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
+        keep_changed_base(model, processor, Path(trainer.args.output_dir) / "base")
+
+
 def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
     """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir."""
+    _keep_base(trainer, processor)
     trainer.save_model(trainer.args.output_dir)
     if trainer.is_world_process_zero():
         processor.save_pretrained(trainer.args.output_dir)

@@ -84,8 +84,9 @@ class GuardedReader:
         # spawn: a forked child of a process that runs threads of torch can hang
         context = multiprocessing.get_context("spawn")
         self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_serve, args=(other,), daemon=True)
-        self._process.start()
+        process = context.Process(target=_serve, args=(other,), daemon=True)
+        process.start()
+        self._process = process
         other.close()
         if not self._pipe.poll(60):  # its start, imports included, is not the video's fault
             self._stop()

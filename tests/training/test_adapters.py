@@ -12,6 +12,7 @@ from rarft.course import ROOT
 from rarft.errors import InputError
 from rarft.files import BASE
 from rarft.models import VisionCache, add_lora, freeze_vision, load_model
+from rarft.models.lora import fingerprint
 from rarft.training import build_trainer, cold_start, grpo_config, read_recipe, run_recipe, train_rarft
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.run import save_run
@@ -62,6 +63,7 @@ def adapter(tmp_path_factory):
         ["--beta", "0.1", "--gradient_checkpointing", "true"],
         LORA,
         ["--use_peft", "true"],
+        ["--use_peft", "true", "--lora_target_modules", "all-linear"],
     ],
     ids=" ".join,
 )
@@ -156,7 +158,27 @@ def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tm
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=ids).logits, lora(input_ids=ids).logits)
-    assert (tmp_path / "run" / "base" / "model.safetensors").exists()
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert (moved / "base" / "model.safetensors").exists()
+    for folder in (moved, moved / "checkpoint-1"):
+        with torch.no_grad():
+            torch.testing.assert_close(
+                load_model(folder, dtype="float32")[0](input_ids=ids).logits, lora(input_ids=ids).logits
+            )
+
+
+def test_one_changed_row_is_a_change(base):
+    before = fingerprint(base[0])
+    assert fingerprint(base[0]) == before == base[0].loaded_fingerprint
+    with torch.no_grad():
+        base[0].get_input_embeddings().weight[7] += 1
+    assert fingerprint(base[0]) != before
+
+
+@pytest.mark.parametrize("option", [{"init_lora_weights": "pissa"}, {"trainable_token_indices": [5]}])
+def test_adapters_that_change_the_weights_below_are_refused(base, option):
+    with pytest.raises(InputError, match="an adapter is saved alone"):
+        add_lora(base[0], **option)
 
 
 def test_an_adapter_on_a_model_as_loaded_is_saved_alone(adapter):
