@@ -84,6 +84,8 @@ class RunArguments:
                 raise InputError(f"{name} is {value}; a number above 0 was expected")
         check_on_bad_video(self.on_bad_video)
         check_reader(self.reader)
+        if not all(isinstance(name, str) for name in self.rewards):
+            raise InputError(f"rewards is {self.rewards}; a list of names was expected")
         if not self.rewards:
             raise InputError(f"rewards is empty; name at least one of {', '.join(NAMES)}, or module:function")
         make_rewards(self.variant, self.rewards)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from peft import LoraConfig
@@ -207,6 +207,8 @@ def _kinds(hint: Any) -> set[type]:
     """The types that a type hint allows, without what lists and dictionaries hold."""
     if get_origin(hint) in (list, dict):
         return {get_origin(hint)}
+    if get_origin(hint) is Literal:
+        return {type(choice) for choice in get_args(hint)}
     return set().union(*map(_kinds, get_args(hint))) if get_args(hint) else {hint}
 
 
