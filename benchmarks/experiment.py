@@ -19,13 +19,13 @@ from experiment_tables import tables
 from resume import digest, resumed
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.course import BUILD, ROOT
+from coursekit import BUILD, ROOT
 from rarft.evaluation import claimed_categories, predict, scores, world_judge
-from rarft.files import write_json
-from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, generate, load_model
-from rarft.response import parse_response
+from rarft.reading.completion import parse_response
 from rarft.schema import Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
 
 RESULTS = ROOT / "data" / "results" / "experiment.json"

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from resume import digest
 
-from rarft.files import BASE
 from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.models.settings import read_settings, save_settings
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample
-from rarft.settings import read_settings, save_settings
+from rarft.system.files import BASE
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
 from rarft.world.dataset import WorldClip, make_world, shuffled

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from rarft import metrics
-from rarft.files import write_json, write_text
 from rarft.schema import Verdict
+from rarft.system.files import write_json, write_text
 
 RESULTS = Path(__file__).parents[1] / "data" / "results" / "experiment.json"
 README, BEGIN, END = Path(__file__).parents[1] / "README.md", "<!-- experiment -->", "<!-- end -->"

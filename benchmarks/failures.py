@@ -19,15 +19,15 @@ from experiment_arms import Bench, short_start
 from resume import digest, resumed
 from transformers import PreTrainedModel
 
-from rarft.course import BUILD, ROOT
+from coursekit import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
 from rarft.evaluation.probes import ChangingReader, frames_shuffled
-from rarft.files import write_json
-from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, generate, load_model
 from rarft.models.load import prompt_style
 from rarft.rewards import NAMES, Reward, make_rewards
 from rarft.schema import Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.training import grpo_config, train_rarft
 from rarft.training.dataset import row_of
 from rarft.video import read_video

@@ -21,7 +21,7 @@ import multiprocessing
 import time
 from pathlib import Path
 
-import rarft  # before transformers: see rarft/_torchvision.py
+import rarft  # before transformers: see rarft/system/torchvision.py
 
 # isort: split
 import numpy as np
@@ -31,11 +31,11 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 from trl import GRPOTrainer
 
-from rarft.base.tiny import tiny_model, tiny_processor
-from rarft.course import ROOT, sample_world
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import ROOT, sample_world
+from coursekit.base.tiny import tiny_model, tiny_processor
 from rarft.models import VisionCache, freeze_vision, load_model, video_kwargs, vision_tower
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.training import build_trainer, grpo_config
 from rarft.training.grpo import video_part
 from rarft.video import read_video

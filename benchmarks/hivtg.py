@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rarft.course import ROOT
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import ROOT
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 
 RELEASED = ROOT.parent / "shared" / "data"
 SOURCES = ("time_r1_tvgbench.json", "ratsg_charades_sta_test2.0.json")

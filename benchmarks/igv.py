@@ -1,9 +1,9 @@
-"""Does a mask find what causes an answer, or what goes with it (`rarft.related.igv`)?
+"""Does a mask find what causes an answer, or what goes with it (`rarft.related.signals.igv`)?
 
     python benchmarks/igv.py --seeds 0 1 2             # 10 minutes a seed on one core; goes on where it stopped
 
-Writes data/results/igv.json. Training questions follow a rule in a share of the cases (`rarft.related.shortcut`); tests
-follow the same rule, none, or another one.
+Writes data/results/igv.json. Training questions follow a rule in a share of the cases
+(`rarft.related.signals.shortcut`); tests follow the same rule, none, or another one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from resume import digest, resumed
 
-from rarft.course import BUILD, ROOT
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import Bank
-from rarft.related.igv import IGV
-from rarft.related.shortcut import Question, questions, without_actor
+from rarft.related.signals.igv import IGV
+from rarft.related.signals.shortcut import Question, questions, without_actor
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.dataset import make_world
 
 RESULTS = ROOT / "data" / "results" / "igv.json"

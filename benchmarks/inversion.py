@@ -1,5 +1,5 @@
-"""What else can be in the GRPO mix: inverse tasks (`rarft.related.invert4tvg`), and a reward for agreeing with the
-model's own timeline (`rarft.related.consistency`).
+"""What else can be in the GRPO mix: inverse tasks (`rarft.related.signals.invert4tvg`), and a reward for
+agreeing with the model's own timeline (`rarft.related.signals.consistency`).
 
     python benchmarks/inversion.py --seeds 0 1 2       # 35 minutes a seed on one core; goes on where it stopped
 
@@ -20,15 +20,14 @@ from experiment import queries_of, said
 from experiment_arms import STEPS
 from resume import digest, resumed
 
-from rarft.course import BUILD, ROOT
-from rarft.files import BASE, write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean, relevance_f1
 from rarft.models import VisionCache, freeze_vision, generate, load_model
 from rarft.models.load import prompt_style
-from rarft.related.blocks import in_batches
-from rarft.related.consistency import consistency_reward
-from rarft.related.invert4tvg import (
+from rarft.models.settings import read_settings, save_settings
+from rarft.related.moments.blocks import in_batches
+from rarft.related.signals.consistency import consistency_reward
+from rarft.related.signals.invert4tvg import (
     SHARE,
     TASKS,
     inverse_demonstrations,
@@ -38,7 +37,8 @@ from rarft.related.invert4tvg import (
     only_grounding,
 )
 from rarft.rewards import Reward, make_rewards
-from rarft.settings import read_settings, save_settings
+from rarft.system.files import BASE, write_json
+from rarft.system.machine import machine
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config
 from rarft.training.dataset import refusal_dataset
 from rarft.training.grpo import VideoGRPOTrainer

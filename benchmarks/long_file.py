@@ -22,11 +22,11 @@ import av
 import numpy as np
 import psutil
 
-from rarft.course import ROOT, sample_world
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import ROOT, sample_world
 from rarft.models import PRESETS
-from rarft.progress import progress
+from rarft.system.files import write_json
+from rarft.system.machine import machine
+from rarft.system.progress import progress
 from rarft.video import GuardedReader
 
 RATE, WIDTH, HEIGHT = 30, 3840, 2160

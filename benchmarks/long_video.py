@@ -20,16 +20,11 @@ import numpy as np
 import torch
 from resume import digest, resumed
 
-from rarft.course import BUILD, ROOT
-from rarft.encoder import default_encoder
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
 from rarft.models import VisionCache, freeze_vision, open_model
-from rarft.related.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, timed
-from rarft.related.expansion import drifted, farthest_points, paraphrases, ranking
-from rarft.related.grounder import Grounder, Remembering
-from rarft.related.long_video import (
+from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, timed
+from rarft.related.long_video.clips import (
     PART_SECONDS,
     PARTS,
     LongVideo,
@@ -38,11 +33,16 @@ from rarft.related.long_video import (
     parts_of,
     questions_about,
 )
-from rarft.related.looking import Looking, Nearest, Whole, every_window, squeezed
+from rarft.related.long_video.expansion import drifted, farthest_points, paraphrases, ranking
+from rarft.related.long_video.grounder import Grounder, Remembering
+from rarft.related.long_video.looking import Looking, Nearest, Whole, every_window, squeezed
+from rarft.related.long_video.retrieval import Index
+from rarft.related.long_video.vgent import Vgent
 from rarft.related.protocol import Answer, choose_threshold, measure
-from rarft.related.retrieval import Index
-from rarft.related.vgent import Vgent
+from rarft.rewards.encoder import default_encoder
 from rarft.schema import Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.language import parse
 
 RESULTS = ROOT / "data" / "results" / "long_video.json"

@@ -15,16 +15,16 @@ from pathlib import Path
 import torch
 from resume import digest, resumed
 
-from rarft.course import BUILD, ROOT
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import Answer, Bank
-from rarft.related.blocks import STEPS
 from rarft.related.data import training_groups
-from rarft.related.prvg import MOST, PRVG, paragraphs_of
+from rarft.related.moments.blocks import STEPS
+from rarft.related.moments.prvg import MOST, PRVG, paragraphs_of
 from rarft.schema import Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.dataset import make_world
 
 RESULTS = ROOT / "data" / "results" / "prvg.json"

@@ -21,23 +21,23 @@ import numpy as np
 import torch
 from resume import digest, resumed
 
-from rarft.course import BUILD, ROOT
-from rarft.encoder import default_encoder
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
 from rarft.metrics import auroc
 from rarft.models import VisionCache, freeze_vision, load_model, open_model
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
-from rarft.related.blocks import STEPS
 from rarft.related.data import order_pairs, training_groups
-from rarft.related.grounder import Grounder, Remembering
-from rarft.related.policies import Constant, QueryOnly
+from rarft.related.long_video.grounder import Grounder, Remembering
+from rarft.related.long_video.policies import Constant, QueryOnly
+from rarft.related.long_video.retrieval import Index
+from rarft.related.long_video.vgent import Vgent
+from rarft.related.moments.blocks import STEPS
+from rarft.related.moments.prvg import PRVG
+from rarft.related.moments.vtg_gpt import timeline_captions
 from rarft.related.protocol import choose_threshold, measure
-from rarft.related.prvg import PRVG
-from rarft.related.retrieval import Index
-from rarft.related.vgent import Vgent
-from rarft.related.vtg_gpt import timeline_captions
+from rarft.rewards.encoder import default_encoder
 from rarft.schema import Crop, Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
 from rarft.world.scenes import Story
 

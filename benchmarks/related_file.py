@@ -19,17 +19,17 @@ import numpy as np
 import torch
 from resume import resumed
 
-from rarft.errors import InputError
-from rarft.files import write_json, write_text
-from rarft.machine import machine
 from rarft.models import VisionCache, freeze_vision, open_model
 from rarft.models.vision_cache import readable_groups
 from rarft.related import Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
-from rarft.related.blocks import STEPS
-from rarft.related.policies import QueryOnly
+from rarft.related.long_video.policies import QueryOnly
+from rarft.related.moments.blocks import STEPS
+from rarft.related.moments.prvg import PRVG
 from rarft.related.protocol import choose_threshold, measure
-from rarft.related.prvg import PRVG
 from rarft.schema import Sample
+from rarft.system.errors import InputError
+from rarft.system.files import write_json, write_text
+from rarft.system.machine import machine
 from rarft.training.recipe import RunArguments, training_groups
 
 SYSTEMS: dict[str, Callable[..., System]] = {

@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rarft.course import ROOT
-from rarft.encoder import default_encoder
-from rarft.files import nan_as_null, write_json
+from coursekit import ROOT
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released
 from rarft.hivtg.statistics import statistics
+from rarft.rewards.encoder import default_encoder
+from rarft.system.files import nan_as_null, write_json
 
 SOURCES = ("time_r1_tvgbench.json", "ratsg_charades_sta_test2.0.json")
 

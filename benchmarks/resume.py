@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rarft.files import BASE
+from rarft.system.files import BASE
 
 
 def digest(*models: Path) -> str:

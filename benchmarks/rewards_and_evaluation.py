@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from rarft.course import ROOT
-from rarft.encoder import SentenceEncoder
+from coursekit import ROOT
 from rarft.evaluation import REFERENCE_ROWS, Prediction, claimed_categories, report
-from rarft.files import write_json
-from rarft.machine import machine
 from rarft.rewards import make_rewards
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Sample
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.training import refusal_dataset
 from rarft.world.dataset import draw_clip, samples_of
 

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import rarft  # before transformers: see rarft/_torchvision.py
+import rarft  # before transformers: see rarft/system/torchvision.py
 
 # isort: split
 import numpy as np
@@ -45,17 +45,17 @@ from transformers import (
 )
 from trl import GRPOTrainer
 
-from rarft.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
-from rarft.course import BUILD, ROOT
-from rarft.files import write_json
-from rarft.machine import machine
+from coursekit import BUILD, ROOT
+from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.models import PRESETS, SHAPES, VisionCache, add_lora, freeze_vision, generation, keep_frame_sizes
 from rarft.models.families import vision_modules, without_lora
 from rarft.models.load import apply_settings
 from rarft.schema import Sample, Span
+from rarft.system.files import write_json
+from rarft.system.machine import machine
+from rarft.system.upstream.of_trl import split_tensor_dict
 from rarft.training import build_trainer, grpo_config
 from rarft.training.grpo import whole_groups
-from rarft.upstream.of_trl import split_tensor_dict
 
 RESULTS = ROOT / "data" / "results" / "step_at_size.json"
 SECONDS, FPS, HEIGHT, WIDTH = 30, 25, 360, 640

@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from resume import digest, resumed
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.evaluation import predict, scores, summary
-from rarft.files import write_json
-from rarft.machine import machine
 from rarft.models import open_model
+from rarft.system.files import write_json
+from rarft.system.machine import machine
 from rarft.world.dataset import clip_weather, draw_clip, samples_of
 from rarft.world.render import render, write_video
 from rarft.world.weather import LEVELS, NUISANCES, Weather, at_the_edge

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.metrics import f1_score, roc_auc_score
 
-from rarft.errors import InputError
 from rarft.schema import Span, Verdict
+from rarft.system.errors import InputError
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 OFFICIAL_SPLITS = 27  # what the released evaluation script and its README use

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rarft.errors import InputError, RarftError
-from rarft.files import read_json
 from rarft.schema import without_surrogates
+from rarft.system.errors import InputError, RarftError
+from rarft.system.files import read_json
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ STYLES = {
     "ra-rft-inference": RA_RFT_INFERENCE,
 }
 
-# The tiny base's own tasks beside grounding (rarft.base): to caption a clip, and to compare a sentence with it.
+# The tiny base's own tasks beside grounding (coursekit.base): to caption a clip, and to compare a sentence with it.
 DESCRIBE = "describe the video"
 COMPARE = "compare :"
 

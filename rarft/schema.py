@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 
 class Span(NamedTuple):

@@ -9,9 +9,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 
-from rarft.course import sample_world
-from rarft.encoder import default_encoder
+from coursekit import sample_world
 from rarft.models import freeze_vision, load_model
+from rarft.rewards.encoder import default_encoder
 
 # The processes of pytest-xdist share out the cores, as do the commands that tests start.
 THREADS = max(1, min(2, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))

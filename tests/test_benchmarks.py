@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 
-from rarft.course import ROOT
-from rarft.files import write_json
+from coursekit import ROOT
+from rarft.system.files import write_json
 
 
 def load(name):

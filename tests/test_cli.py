@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from safetensors import SafetensorError
 
+from coursekit import ROOT, sample_world
 from rarft import cli
-from rarft.course import ROOT, sample_world
-from rarft.errors import InputError
-from rarft.files import only_writer
+from rarft.system.errors import InputError
+from rarft.system.files import only_writer
 from rarft.training import recipe
 from rarft.world.render import render, write_video
 from rarft.world.weather import CALM
@@ -169,14 +169,15 @@ def test_a_second_process_on_one_output_is_told(tmp_path):
 
 
 def test_a_writer_that_was_killed_leaves_no_lock(tmp_path):
-    code = "import os, sys; from rarft.files import only_writer\nwith only_writer(sys.argv[1]): os.kill(os.getpid(), 9)"
+    code = "import os, sys; from rarft.system.files import only_writer\n"
+    code += "with only_writer(sys.argv[1]): os.kill(os.getpid(), 9)"
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], cwd=ROOT).returncode == -9
     with only_writer(tmp_path / "x"):
         pass
 
 
 def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
-    code = "import os, sys; from rarft.files import replacing\nfor name in sys.argv[1:]:\n"
+    code = "import os, sys; from rarft.system.files import replacing\nfor name in sys.argv[1:]:\n"
     code += "    half = replacing(name).__enter__(); half.write_text('ha')\nos.kill(os.getpid(), 9)"
     names = [str(tmp_path / name) for name in ("x/deep/one.json", "y.json", "z.json")]
     assert subprocess.run([sys.executable, "-c", code, *names], cwd=ROOT).returncode == -9

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
+from coursekit import sample_world
 from rarft.cli import _parser, main
-from rarft.course import sample_world
-from rarft.files import BASE
+from rarft.system.files import BASE
 
 NUMBERS = ("", "x", "nan", "inf", "-1", "1e400", "9" * 30, "0x10", "²")
 # Options whose smallest value is 0, so that 0 itself is no fault.

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.course import ROOT, sample_world
+from coursekit import ROOT, sample_world
 from rarft.evaluation.reporting import Scoring
 from rarft.evaluation.run import evaluate_file
 from rarft.hivtg import annotations
 from rarft.hivtg.annotations import Format, lines_with_numbers, read_annotations
 from rarft.models import FAMILIES, Family, encode_clips, generate
 from rarft.models.families import encode_patches
-from rarft.plugins import imported
 from rarft.rewards import make_rewards
 from rarft.schema import Sample, Span
+from rarft.system.plugins import imported
 from rarft.training import build_trainer, grpo_config
 from rarft.video import read_video
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from rarft import metrics
-from rarft.errors import InputError
 from rarft.evaluation import (
     Prediction,
     by_group,
@@ -20,6 +19,7 @@ from rarft.evaluation import (
 )
 from rarft.evaluation.judges.exact import timeline_accuracy
 from rarft.schema import Span
+from rarft.system.errors import InputError
 
 
 def test_temporal_iou():

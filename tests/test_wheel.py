@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from rarft.course import ROOT
+from coursekit import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {Requirement(text).name for texts in PROJECT["optional-dependencies"].values() for text in texts}
@@ -58,7 +58,7 @@ def run(empty, *arguments):
 
 def test_it_is_the_wheels_library_that_runs_and_extras_are_missing(empty):
     python, folder = empty
-    code = "import rarft, rarft.files as f; print(rarft.__file__); print(f.BASE); import nbformat"
+    code = "import rarft, rarft.system.files as f; print(rarft.__file__); print(f.BASE); import nbformat"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=folder, env=ENVIRONMENT)
     package, base = done.stdout.split()
     assert Path(package).is_relative_to(folder) and Path(base).is_relative_to(folder)

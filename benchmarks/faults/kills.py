@@ -33,10 +33,10 @@ from typing import Any
 import psutil
 from table import keep
 
+from coursekit import ROOT
 from rarft.cli import main as rarft
-from rarft.course import ROOT
-from rarft.files import json_lines
-from rarft.progress import progress
+from rarft.system.files import json_lines
+from rarft.system.progress import progress
 
 SAMPLES, BASE = ROOT / "data" / "samples", ROOT / "data" / "base"
 STEPS = (

@@ -26,8 +26,8 @@ from typing import Any
 import psutil
 from table import keep
 
-from rarft.course import ROOT
-from rarft.files import read_json, write_json
+from coursekit import ROOT
+from rarft.system.files import read_json, write_json
 
 FIELDS = "--per_device_train_batch_size 4 --num_generations 4 --max_completion_length 16 --temperature 3"
 AT = {"raise": 0.15, "kill": 0.35, "clock": 0.5, "disk": 0.68}  # of all steps; checkpoints come at each tenth

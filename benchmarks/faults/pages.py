@@ -32,17 +32,17 @@ from markdown_it import MarkdownIt
 from nbformat import v4
 from table import keep
 
-from rarft.course import ROOT, sample_world
-from rarft.course.grade import Mark, page_of
-from rarft.course.site import write_site
-from rarft.course.site.glance import SYSTEMS, write_glance
-from rarft.course.site.policy import set_policy
-from rarft.course.site.slides import write_slides
-from rarft.course.widgets import annotate, clip_player
+from coursekit import ROOT, sample_world
+from coursekit.grade import Mark, page_of
+from coursekit.site import write_site
+from coursekit.site.glance import SYSTEMS, write_glance
+from coursekit.site.policy import set_policy
+from coursekit.site.slides import write_slides
+from coursekit.widgets import annotate, clip_player
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.reporting import Scoring, write_report
-from rarft.files import write_json, write_text
 from rarft.schema import Sample
+from rarft.system.files import write_json, write_text
 from rarft.video import read_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

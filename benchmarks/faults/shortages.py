@@ -30,7 +30,7 @@ import scipy.linalg
 from kills import JOBS, SAMPLES, WORLD, run, start
 from table import keep
 
-from rarft.course import ROOT
+from coursekit import ROOT
 
 SHORTAGES = ("full disk", "read-only disk", "memory", "vanished video")
 MEMORY = (6.5, 8.7)  # powers of ten: bytes beyond what the process has when it begins

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from rarft.course import ROOT
-from rarft.files import read_json, write_json
-from rarft.machine import machine
+from coursekit import ROOT
+from rarft.system.files import read_json, write_json
+from rarft.system.machine import machine
 
 RESULTS = ROOT / "data" / "results" / "faults.json"
 

@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 from table import keep
 
-from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.scoring import scores, summary
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released, write_released
-from rarft.response import READINGS, parse_response
+from rarft.reading.completion import READINGS, parse_response
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample, Span
+from rarft.system.errors import InputError
 
 VARIANTS = ("official", "paper", "robust")
 PIECES = (

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 from table import keep
 
-from rarft.course import ROOT
-from rarft.files import read_json
+from coursekit import ROOT
+from rarft.system.files import read_json
 
 STEPS, PATIENCE = 4, 300.0  # seconds
 FIELDS = f"--use_cpu true --per_device_train_batch_size 4 --num_generations 4 --max_steps {STEPS} --save_steps 1"

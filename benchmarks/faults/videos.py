@@ -24,7 +24,7 @@ import psutil
 from damaged_videos import damaged_ones, odd_ones
 from table import keep
 
-from rarft.errors import VideoError
+from rarft.system.errors import VideoError
 from rarft.video import Clip, GuardedReader
 
 SECONDS, MEGABYTES = 30.0, 1000

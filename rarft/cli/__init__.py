@@ -8,16 +8,15 @@ import io
 import os
 import re
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib.metadata import entry_points
 from itertools import pairwise
 from types import ModuleType
 
 from rarft.cli import (
     build_hivtg,
     build_ss,
-    course,
     demo,
-    doctor,
     evaluate,
     infer,
     lint,
@@ -27,11 +26,13 @@ from rarft.cli import (
     train,
     world,
 )
-from rarft.errors import RarftError, is_out_of_memory
-from rarft.files import only_writer
+from rarft.system.errors import RarftError, is_out_of_memory
+from rarft.system.files import only_writer
 
+# Further commands: entry points of this group, in any installed distribution. The course's own are in `coursekit`,
+# which a wheel does not have.
+GROUP = "rarft.commands"
 COMMANDS: dict[str, ModuleType] = {
-    "doctor": doctor,
     "world": world,
     "lint": lint,
     "build-hivtg": build_hivtg,
@@ -43,7 +44,6 @@ COMMANDS: dict[str, ModuleType] = {
     "infer": infer,
     "evaluate": evaluate,
     "demo": demo,
-    "course": course,
 }
 
 
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> None:
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
     try:
         with _output(options):
-            status = COMMANDS[options.command].run(options)
+            status = options.run(options)
     except RarftError as error:
         print(f"rarft {options.command}: {error}", file=sys.stderr)
         status = 1
@@ -115,7 +115,7 @@ def _output(options: argparse.Namespace) -> AbstractContextManager[None]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rarft", description="Learning to refuse: train, ask, measure.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, module in COMMANDS.items():
+    for name, module in {**COMMANDS, **_added_commands()}.items():
         command = commands.add_parser(
             name,
             help=module.HELP,
@@ -123,4 +123,14 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
         module.add_arguments(command)
+        command.set_defaults(run=module.run)
     return parser
+
+
+def _added_commands() -> dict[str, ModuleType]:
+    """The commands that other packages add; one whose package is not installed is left out."""
+    found = {}
+    for entry in entry_points(group=GROUP):
+        with suppress(ModuleNotFoundError):
+            found[entry.name] = entry.load()
+    return found

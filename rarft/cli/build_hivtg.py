@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.cli.options import KEY_VARIABLE, annotations, at_least, chat_model, not_negative, output_file
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 if TYPE_CHECKING:
     from rarft.hivtg.editors import Editor, LLMEditor
@@ -74,8 +74,8 @@ def _of_world(options: Namespace) -> tuple[Iterable[Sample], Editor]:
 def _chat_editor(options: Namespace) -> LLMEditor:
     if not options.model:
         raise InputError("these annotations need a chat model to edit them: --model NAME --url http://…/v1")
-    from rarft.encoder import default_encoder
     from rarft.hivtg.editors import LLMEditor
+    from rarft.rewards.encoder import default_encoder
 
     llm = chat_model(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
     return LLMEditor(llm, default_encoder(), verify=options.verify)

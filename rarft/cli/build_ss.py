@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import annotations, at_least, output_file
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 HELP = "Make simply-shuffled queries from grounding annotations."
 
@@ -18,9 +18,9 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from rarft.encoder import default_encoder
     from rarft.hivtg.official import rows_of, write_released
     from rarft.hivtg.shuffle import shuffled_queries
+    from rarft.rewards.encoder import default_encoder
 
     samples = list(annotations(options.data))
     if not samples:

@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import add_reader_option, at_least
-from rarft.errors import InputError
-from rarft.files import BASE
+from rarft.system.errors import InputError
+from rarft.system.files import BASE
 
 HELP = "Open a page on this machine that asks models about a clip and shows their answers side by side."
 TRAINED = Path("build/rarft/model")  # what chapter 09 leaves
@@ -33,11 +33,11 @@ def run(options: Namespace) -> int:
     try:
         import uvicorn
 
-        from rarft.demo.app import make_app
+        from rarft.asking.demo.app import make_app
     except ImportError as error:
         raise InputError(f"the demo needs the package {error.name}: pip install 'rarft[serve]'") from error
-    from rarft.demo.answers import Model
-    from rarft.demo.clips import videos_of
+    from rarft.asking.demo.answers import Model
+    from rarft.asking.demo.clips import videos_of
     from rarft.video import GuardedReader
 
     videos = videos_of(options.data, options.videos)

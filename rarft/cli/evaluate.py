@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import KEY_VARIABLE, add_model_options, at_least, chat_model, output_folder, settings_changes
-from rarft.errors import InputError, VideoError
-from rarft.files import BASE
-from rarft.plugins import imported
-from rarft.response import READINGS
-from rarft.settings import ON_BAD_VIDEO
+from rarft.models.settings import ON_BAD_VIDEO
+from rarft.reading.completion import READINGS
+from rarft.system.errors import InputError, VideoError
+from rarft.system.files import BASE
+from rarft.system.plugins import imported
 
 HELP = "Measure a model on world clips, a released HI-VTG file or grounding annotations."
 
@@ -92,9 +92,9 @@ def run(options: Namespace) -> int:
         raise InputError(f"{', '.join(asked_for)}: not with --predictions, whose answers are there already")
     if options.predictions and options.reading == "strict":
         raise InputError("--reading strict: --predictions are read as the released evaluator reads them")
-    from rarft.encoder import MINILM
     from rarft.evaluation.reporting import Scoring
     from rarft.evaluation.run import evaluate_file, evaluate_predictions
+    from rarft.rewards.encoder import MINILM
 
     scoring = Scoring(
         reading=options.reading or "strict",

@@ -17,8 +17,8 @@ from rarft.cli.options import (
     output_file,
     settings_changes,
 )
-from rarft.errors import InputError
-from rarft.files import BASE
+from rarft.system.errors import InputError
+from rarft.system.files import BASE
 
 HELP = "Ask when something happens in a video, or in many."
 
@@ -48,7 +48,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def _question(options: Namespace) -> dict:
-    from rarft.inference.batch import checked_question
+    from rarft.asking.batch import checked_question
 
     part = {name: value for name in ("start", "end") if (value := getattr(options, name)) is not None}
     return checked_question({"video": str(options.video), "query": options.query, **part}, f"--video {options.video}")
@@ -60,7 +60,7 @@ def run(options: Namespace) -> int:
         raise InputError("give --video and --query, or --questions and --out")
     if many and (options.start is not None or options.end is not None):
         raise InputError("--start and --end go with --video; in --questions each line has its own start and end")
-    from rarft.inference import infer_all, read_questions
+    from rarft.asking import infer_all, read_questions
     from rarft.video import GuardedReader
 
     questions = read_questions(options.questions) if many else [_question(options)]
@@ -81,10 +81,10 @@ def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dic
     """The model that is asked: a server's, or one in this process."""
     from rarft.models import VisionCache, open_model
     from rarft.models.load import settings_of
-    from rarft.settings import Settings
+    from rarft.models.settings import Settings
 
     if options.server:
-        from rarft.inference.remote import RemoteModel
+        from rarft.asking.server import RemoteModel
 
         settings = settings_of(options.settings or options.model)
         if settings is None and options.settings:
@@ -99,7 +99,7 @@ def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dic
             reader=reader,
             **settings.video,
         )
-    from rarft.inference import LocalModel
+    from rarft.asking import LocalModel
 
     changes = settings_changes(options)
     model, processor, _ = open_model(options.model, device=options.device, dtype=options.dtype, changes=changes)

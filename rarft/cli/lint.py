@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import output_file, output_folder
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 HELP = "Find label errors in HI-VTG files; exit status 1 if there are errors."
 
@@ -27,8 +27,8 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from rarft.files import write_json
     from rarft.hivtg.lint import fix, lint, table
+    from rarft.system.files import write_json
 
     if options.out and not options.fix:
         raise InputError("--out goes with --fix: without it, no copies are written")

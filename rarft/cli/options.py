@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rarft.errors import InputError
 from rarft.prompts import STYLES, read_style
+from rarft.system.errors import InputError
 
 if TYPE_CHECKING:
-    from rarft.llm import LLM
+    from rarft.asking.llm import LLM
     from rarft.schema import Sample
 
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -119,7 +119,7 @@ def add_model_options(command: ArgumentParser) -> None:
 
 
 def settings_changes(options: Namespace) -> dict[str, Any]:
-    """What the command line says of how a model is asked; see `rarft.settings.Settings`."""
+    """What the command line says of how a model is asked; see `rarft.models.settings.Settings`."""
     return {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
 
 
@@ -130,7 +130,7 @@ def api_key() -> str:
 
 def chat_model(name: str, url: str, cache: Path) -> LLM:
     """A chat model whose replies are kept in `cache`."""
-    from rarft.llm import LLM
+    from rarft.asking.llm import LLM
 
     return LLM(name, url, api_key=api_key(), cache=cache)
 

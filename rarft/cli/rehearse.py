@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import at_least, output_folder
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 HELP = "Write stand-ins for an annotation file's videos, and a small model, to run an experiment before it is paid for."
 DEFAULT = "qwen2.5-vl-7b"
@@ -28,9 +28,9 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from rarft.evaluation.test_set import read_samples
+    from rarft.asking.dataset import read_samples
     from rarft.models.presets import PRESETS
-    from rarft.rehearsal import write_small_model, write_stand_ins
+    from rarft.paper import write_small_model, write_stand_ins
 
     if options.preset not in PRESETS:
         raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rarft.cli.options import add_reader_option, at_least, output_folder
-from rarft.errors import InputError
-from rarft.files import RECIPES, only_writer
+from rarft.system.errors import InputError
+from rarft.system.files import RECIPES, only_writer
 
 if TYPE_CHECKING:
-    from rarft.reproduction import Experiment, Plan
+    from rarft.paper import Experiment, Plan
 
 HELP = "Run an experiment of the paper from its files to its table, beside the published figures; resumes after a kill."
 NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-activitynet", "ss-charades", "ss-qvhighlights", "human")
@@ -62,7 +62,7 @@ def run(options: Namespace) -> int:
 
 
 def _run(plan: Plan, *, check_only: bool) -> int:
-    from rarft.reproduction import prepare, result, run_stages, stages
+    from rarft.paper import prepare, result, run_stages, stages
 
     print(prepare(plan), flush=True)
     if check_only:
@@ -76,7 +76,7 @@ def _run(plan: Plan, *, check_only: bool) -> int:
 
 
 def _experiment(options: Namespace) -> Experiment:
-    from rarft.reproduction import BASES, experiments
+    from rarft.paper import BASES, experiments
 
     if options.base not in BASES:
         raise InputError(f"--base {options.base}: choose one of {', '.join(BASES)}")
@@ -85,14 +85,14 @@ def _experiment(options: Namespace) -> Experiment:
 
 def _tell_what_to_get(options: Namespace) -> None:
     from rarft.models.presets import PRESETS
-    from rarft.reproduction import what_to_get
+    from rarft.paper import what_to_get
 
     print(what_to_get(_experiment(options), Path("DATA")))
     print(f"\nbase: {PRESETS[options.base].repository}, from the hub at the first run")
 
 
 def _plan(options: Namespace) -> Plan:
-    from rarft.reproduction import Plan
+    from rarft.paper import Plan
 
     for option, folder in (("--data", options.data), ("--official-clone", options.official_clone)):
         if folder and not folder.is_dir():

@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 HELP = "Count, and measure how far the text gives irrelevant queries away."
 
@@ -19,9 +19,9 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    from rarft.encoder import default_encoder
     from rarft.hivtg.official import released_samples
     from rarft.hivtg.statistics import statistics
+    from rarft.rewards.encoder import default_encoder
 
     encoder = default_encoder() if options.similarity else None
     files = {path: released_samples(path) for path in options.files}

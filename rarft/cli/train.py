@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import at_least, output_folder
-from rarft.errors import InputError
-from rarft.files import BASE, write_json
+from rarft.system.errors import InputError
+from rarft.system.files import BASE, write_json
+from rarft.system.plugins import imported
 
 HELP = (
     "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there "
@@ -67,8 +68,7 @@ def run(options: Namespace) -> int:
         raise InputError("--out FOLDER is missing")
     options.data = options.data or Path("build/world")
     if options.recipe == "base":
-        from rarft.base.make import make_base
-
+        make_base = imported("coursekit.base.make:make_base", "`train base`, in a clone of the repository:")
         make_base(options.data, options.out, seed=options.seed or 0)
     elif options.recipe == "cold-start":
         _cold_start(options, options.out)
@@ -96,7 +96,7 @@ def _train_by_recipe(options: Namespace) -> None:
 def _cold_start(options: Namespace, out: Path) -> None:
     """Train on the demonstrations of a few clips, and save the model into `out`."""
     from rarft.models import open_model
-    from rarft.settings import save_settings
+    from rarft.models.settings import save_settings
     from rarft.training import COLD_START_CLIPS, cold_start
     from rarft.world.completions import demonstrations
     from rarft.world.dataset import make_world
@@ -115,8 +115,8 @@ def _cold_start(options: Namespace, out: Path) -> None:
 def _train_on_world(options: Namespace) -> None:
     """RA-RFT, after a cold start of its own where no model is named."""
     from rarft.models import open_model
+    from rarft.models.settings import save_settings
     from rarft.rewards import make_rewards
-    from rarft.settings import save_settings
     from rarft.training.run import grpo_config, save_run, train_rarft
     from rarft.world.dataset import make_world
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
-from rarft.files import read_json
 from rarft.hivtg.official import LEVELS, span_of, split_answer
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.schema import Category, Difficulty, Sample
+from rarft.system.errors import InputError
+from rarft.system.files import read_json
 from rarft.video.find import video_id
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from rarft.encoder import MINILM
+from rarft.evaluation.figures import bars, data_uri, frame_strip, risk_coverage
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores, selective_risk
-from rarft.files import write_text
-from rarft.plots import bars, data_uri, frame_strip, risk_coverage
+from rarft.rewards.encoder import MINILM
+from rarft.system.files import write_text
 from rarft.video import GuardedReader
 
 PLOTTED = {

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError, VideoError
-from rarft.files import TEXT, Field, checked_row, json_lines, open_to_append, write_text
 from rarft.models import VisionCache, generate, refusal_probabilities
-from rarft.progress import progress
-from rarft.response import Response, parse_response
+from rarft.models.settings import check_on_bad_video
+from rarft.reading.completion import Response, parse_response
 from rarft.schema import Crop, Sample, is_finite_number
-from rarft.settings import check_on_bad_video
+from rarft.system.errors import InputError, VideoError
+from rarft.system.files import TEXT, Field, checked_row, json_lines, open_to_append, write_text
+from rarft.system.progress import progress
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Prediction:
 
     judged: figures by name, added by judges (`rarft.evaluation.judges`).
     refusal_probability: the model's own, see `rarft.models.confidence`; None if it is not known.
-    reading: see `rarft.response.parse_response`.
+    reading: see `rarft.reading.completion.parse_response`.
     error: why its video cannot be read. Such a prediction has no completion and no figures.
     """
 
@@ -141,7 +141,7 @@ FAILED = {"video": TEXT, "query": TEXT, "error": TEXT}
 def read_predictions(path: str | Path, samples: Sequence[Sample], *, resume: bool = False) -> list[Prediction]:
     """Stored predictions for the first samples.
 
-    Args: resume: the file is one that this run adds to, see `rarft.files.json_lines`.
+    Args: resume: the file is one that this run adds to, see `rarft.system.files.json_lines`.
 
     Raises InputError, which names the line and the field, for a row that is not a prediction or is of another sample.
     """

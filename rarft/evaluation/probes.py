@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError
 from rarft.evaluation.predictions import predict
 from rarft.evaluation.scoring import scores, summary
 from rarft.hivtg.statistics import leak_score
 from rarft.models import VisionCache
 from rarft.schema import Sample
+from rarft.system.errors import InputError
 from rarft.video import Clip, read_video
 
 Change = Callable[[Clip], Clip]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rarft.encoder import MINILM, default_encoder
+from rarft.asking.llm import LLM
 from rarft.evaluation.judges import CategoryJudges, Judge, judged
 from rarft.evaluation.judges.llm import LLMJudge
 from rarft.evaluation.page import how_read, write_page
@@ -16,10 +16,10 @@ from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores
 from rarft.evaluation.tables import markdown, plain, report
-from rarft.files import nan_as_null, write_json, write_text
-from rarft.llm import LLM
-from rarft.machine import machine
 from rarft.metrics import is_right, paired_difference
+from rarft.rewards.encoder import MINILM, default_encoder
+from rarft.system.files import nan_as_null, write_json, write_text
+from rarft.system.machine import machine
 
 COLUMNS = (
     "n",
@@ -48,7 +48,7 @@ COLUMNS = (
 class Scoring:
     """How predictions become figures.
 
-    reading: how completions are read, see `rarft.response.parse_response`.
+    reading: how completions are read, see `rarft.reading.completion.parse_response`.
     similarity: the sentence encoder that compares explanations and corrections with their references.
     llm: asked to judge the refusals, see `rarft.evaluation.judges.llm`.
     judges: of your own, see `rarft.evaluation.judges`; each figure that they give becomes a column.

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rarft.encoder import default_encoder
-from rarft.errors import InputError
+from rarft.asking.dataset import read_samples, read_test_set
 from rarft.evaluation.judges import CategoryJudges
 from rarft.evaluation.judges.categories import CategoryClassifier
 from rarft.evaluation.judges.exact import claimed_categories, exact_judge
@@ -29,14 +28,15 @@ from rarft.evaluation.predictions import (
 )
 from rarft.evaluation.probes import probe, swapped
 from rarft.evaluation.reporting import LeftOut, Scoring, write_report
-from rarft.evaluation.test_set import read_samples, read_test_set
-from rarft.files import read_json, write_json
 from rarft.metrics import OFFICIAL_SPLITS
 from rarft.models import VisionCache, open_model
 from rarft.models.load import settings_of
-from rarft.processes import worker_pool
+from rarft.models.settings import Settings, check_on_bad_video
+from rarft.rewards.encoder import default_encoder
 from rarft.schema import Sample
-from rarft.settings import Settings, check_on_bad_video
+from rarft.system.errors import InputError
+from rarft.system.files import read_json, write_json
+from rarft.system.processes import worker_pool
 from rarft.video import GuardedReader
 from rarft.video.readers import PYAV
 

@@ -1,9 +1,9 @@
 """Predictions → figures: values of each sample, summaries, intervals, groups.
 
 Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read
-by a rule (`rarft.segments`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM judge on
-54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a balanced set
-always refusing gets an RA-IoU of 0.5.
+by a rule (`rarft.reading.segments`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM
+judge on 54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a
+balanced set always refusing gets an RA-IoU of 0.5.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rarft import metrics
-from rarft.encoder import SentenceEncoder
-from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Category, Difficulty, Sample, Verdict
+from rarft.system.errors import InputError
 
 OFFICIAL_RT_IOU = "official_rt_iou_"
 

@@ -34,11 +34,11 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError
-from rarft.files import open_text, parse_json, read_json
 from rarft.hivtg.official import Problem, outside_part, span_of
 from rarft.hivtg.rows import PART_KEYS, part_of, value_of
 from rarft.schema import Sample, Span, is_finite_number
+from rarft.system.errors import InputError
+from rarft.system.files import open_text, parse_json, read_json
 
 _CHARADES = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s*##(.*)")
 _TVGBENCH_ANSWER = re.compile(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*")

@@ -13,12 +13,12 @@ from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 
-from rarft.files import NAME, Field, json_lines, open_to_append
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.official import rows_of, span_of
-from rarft.progress import progress
 from rarft.schema import Difficulty, Sample, seconds
+from rarft.system.files import NAME, Field, json_lines, open_to_append
+from rarft.system.progress import progress
 
 EDITS = (1, 2, 3)
 SEGMENT = Field("two finite numbers of seconds", lambda value: span_of(value) is not None)

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from rarft.encoder import SentenceEncoder
 from rarft.hivtg.sources import normalise
-from rarft.llm import LLM, BadReplyError
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Category, Sample
+from rarft.system.errors import BadReplyError
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,8 @@ class Editor(Protocol):
 
 
 CATEGORIES = [c.value for c in Category]
-PROMPT = (
-    files("rarft")
-    .joinpath("prompt_files/edit.txt")
-    .read_text(encoding="utf-8")
-    .format(categories="\n".join(CATEGORIES))
-)
-VERIFY_PROMPT = files("rarft").joinpath("prompt_files/verify.txt").read_text(encoding="utf-8")
+PROMPT = files("rarft.hivtg").joinpath("edit.txt").read_text(encoding="utf-8").format(categories="\n".join(CATEGORIES))
+VERIFY_PROMPT = files("rarft.hivtg").joinpath("verify.txt").read_text(encoding="utf-8")
 VERIFY_SCHEMA = {"type": "object", "properties": {"possible": {"type": "boolean"}}, "required": ["possible"]}
 
 
@@ -65,6 +60,11 @@ def edit_schema(edits: int) -> dict:
     }
 
 
+class LanguageModel(Protocol):
+    def ask(self, system: str, user: str, schema: dict) -> dict:
+        """One reply that fits the JSON schema; see `rarft.asking.llm.LLM`. Raises BadReplyError if there is none."""
+
+
 class LLMEditor:
     """Asks a language model, and turns down what may be true of the video after all.
 
@@ -75,7 +75,7 @@ class LLMEditor:
         verify: ask the model again, with another prompt, whether the new query could be true.
     """
 
-    def __init__(self, llm: LLM, encoder: SentenceEncoder, *, near: float = 0.85, verify: bool = False):
+    def __init__(self, llm: LanguageModel, encoder: SentenceEncoder, *, near: float = 0.85, verify: bool = False):
         self.llm, self.encoder, self.near, self.verify = llm, encoder, near, verify
 
     def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:

@@ -14,13 +14,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rarft.files import write_json
 from rarft.hivtg.official import LEVELS, ReleasedFile, iter_rows, read_released, read_row, write_released
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.hivtg.sources import SourceVideo, normalise, read_sources
 from rarft.metrics import mean, temporal_iou
 from rarft.rewards.official import first_span
 from rarft.schema import Category, Difficulty, Span
+from rarft.system.files import write_json
 from rarft.video.find import video_id
 
 TOLERANCE = 0.06  # seconds: released times are rounded to one decimal

@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError
-from rarft.files import json_lines, open_text, parse_json, write_text
 from rarft.hivtg.rows import LEVEL_KEYS, SLACK, usable
 from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
+from rarft.system.errors import InputError
+from rarft.system.files import json_lines, open_text, parse_json, write_text
 
 log = logging.getLogger(__name__)
 

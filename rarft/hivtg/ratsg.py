@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rarft.errors import InputError
-from rarft.files import read_json
 from rarft.hivtg.annotations import Report, read_annotations, read_entry, row_sample
 from rarft.schema import Difficulty, Sample
+from rarft.system.errors import InputError
+from rarft.system.files import read_json
 
 _OWN_KEYS = ("sts", "no_answer")
 

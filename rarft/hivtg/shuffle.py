@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rarft.encoder import SentenceEncoder
-from rarft.errors import InputError
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Difficulty, Sample
+from rarft.system.errors import InputError
 
 
 def shuffled_queries(

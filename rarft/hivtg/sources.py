@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rarft.errors import InputError
 from rarft.hivtg.official import Problem
 from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.schema import Sample, Span
+from rarft.system.errors import InputError
 from rarft.video.find import video_id
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 
-from rarft.encoder import SentenceEncoder
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Sample
 
 

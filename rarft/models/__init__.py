@@ -1,9 +1,9 @@
 """Video language models: loading them, their features of videos, and their answers."""
 
 from rarft.models.confidence import refusal_probabilities
+from rarft.models.decoding.generation import chat_texts, generate
 from rarft.models.families import FAMILIES, Family, encode_clips, freeze_vision, vision_tower, without_lora
 from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
-from rarft.models.generation import chat_texts, generate
 from rarft.models.load import OpenModel, load_model, open_model
 from rarft.models.lora import add_lora
 from rarft.models.presets import PRESETS, keep_frame_sizes

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+from rarft.models.decoding.generation import chat_texts
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
-from rarft.models.generation import chat_texts
 from rarft.models.load import prompt_style
 from rarft.models.prompt_text import as_text
 

@@ -14,8 +14,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError
 from rarft.models.features import VisionFeatures, video_kwargs
+from rarft.system.errors import InputError
 from rarft.video import Clip
 
 Encode = Callable[[PreTrainedModel, ProcessorMixin, Sequence[Clip]], list[VisionFeatures]]

@@ -13,7 +13,7 @@ import torch
 from transformers import ProcessorMixin
 
 from rarft.models.prompt_text import tokenize_texts
-from rarft.upstream.of_transformers import BaseModelOutputWithDeepstackFeatures, VideoMetadata
+from rarft.system.upstream.of_transformers import BaseModelOutputWithDeepstackFeatures, VideoMetadata
 from rarft.video import Clip
 
 

@@ -15,13 +15,13 @@ from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError, MissingFileError, RarftError, is_out_of_memory
-from rarft.files import BASE
 from rarft.models.families import family_of, freeze_vision, without_lora
 from rarft.models.lora import fingerprint
 from rarft.models.presets import keep_frame_sizes, preset_of, revision_of
-from rarft.settings import FILE, Settings, read_settings
-from rarft.upstream.of_transformers import check_video_model, no_loading_bar, whole_weights
+from rarft.models.settings import FILE, Settings, read_settings
+from rarft.system.errors import InputError, MissingFileError, RarftError, is_out_of_memory
+from rarft.system.files import BASE
+from rarft.system.upstream.of_transformers import check_video_model, no_loading_bar, whole_weights
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ def open_model(
         name, options: see `load_model`.
         device: "auto" takes a GPU where there is one.
         dtype: "auto" is the checkpoint's on a GPU, and float32 on a CPU, which may have no units for bf16.
-        changes: fields of `rarft.settings.Settings` that replace the model's own; None replaces nothing.
+        changes: fields of `rarft.models.settings.Settings` that replace the model's own; None replaces nothing.
 
     Raises InputError for what cannot be loaded, and for a device that this machine does not have.
     """

@@ -12,8 +12,8 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError
 from rarft.models.families import vision_modules, without_lora
+from rarft.system.errors import InputError
 
 ALL = "all-linear"
 PLAIN_INITS = (True, False, "gaussian", "orthogonal")  # those that leave the model's own weights as they are

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from transformers import ProcessorMixin
 
-from rarft.settings import Settings
+from rarft.models.settings import Settings
 
 log = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.errors import InputError, VideoError
-from rarft.files import replacing
 from rarft.models.families import encode_clips, vision_modules
 from rarft.models.features import VisionFeatures
 from rarft.models.load import settings_in_use
-from rarft.progress import progress
+from rarft.models.settings import check_on_bad_video
 from rarft.schema import Crop, Sample
-from rarft.settings import check_on_bad_video
+from rarft.system.errors import InputError, VideoError
+from rarft.system.files import replacing
+from rarft.system.progress import progress
 from rarft.video import Clip, read_video
 from rarft.video.readers import PYAV
 
@@ -74,7 +74,7 @@ class VisionCache:
     def get(self, crops: Sequence[Crop]) -> list[VisionFeatures]:
         """Features of videos, or of parts of them. The same crop gives the same object.
 
-        Raises rarft.errors.VideoError for one that cannot be read.
+        Raises rarft.system.errors.VideoError for one that cannot be read.
         """
         ready: dict[Crop, VisionFeatures] = {}
         missing = []

@@ -9,13 +9,13 @@ minutes (`long_video`), `retrieval` holds what is known before anyone asks; by i
 """
 
 from rarft.related.bank import Bank
-from rarft.related.cycle import Cycle
-from rarft.related.evidential import Evidential
-from rarft.related.phrases import PhraseAlignment
+from rarft.related.long_video.vgent import Vgent
+from rarft.related.moments.cycle import Cycle
+from rarft.related.moments.evidential import Evidential
+from rarft.related.moments.phrases import PhraseAlignment
+from rarft.related.moments.univtg import UniVTG
+from rarft.related.moments.vtg_gpt import VTGGPT, rewritten, timeline_captions
 from rarft.related.protocol import Answer, System, choose_threshold, measure
-from rarft.related.univtg import UniVTG
-from rarft.related.vgent import Vgent
-from rarft.related.vtg_gpt import VTGGPT, rewritten, timeline_captions
 
 __all__ = [
     "VTGGPT",

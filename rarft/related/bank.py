@@ -14,10 +14,10 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.rnn import pad_sequence
 
-from rarft.encoder import SentenceEncoder, default_encoder
-from rarft.errors import InputError
 from rarft.models import VisionCache, VisionFeatures
+from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Crop, Sample
+from rarft.system.errors import InputError
 
 GRID = 2  # regions on each side of a frame
 LONGEST = 512  # steps that a video may have: systems have a position for each

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rarft.errors import InputError
-from rarft.progress import progress
 from rarft.schema import Category, Sample
+from rarft.system.errors import InputError
+from rarft.system.progress import progress
 from rarft.world.dataset import LEVELS, WorldClip, samples_of, shuffled
 from rarft.world.edits import edit_query, sample_query, turned_round
 from rarft.world.language import Slots

@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rarft.encoder import SentenceEncoder
-from rarft.errors import InputError
-from rarft.plugins import imported
 from rarft.rewards import official, paper, robust
+from rarft.rewards.encoder import SentenceEncoder
+from rarft.system.errors import InputError
+from rarft.system.plugins import imported
 
 Reward = Callable[..., list[float | None]]
 

@@ -18,8 +18,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rarft.encoder import SentenceEncoder, default_encoder
-from rarft.response import NIL, text_of
+from rarft.reading.completion import NIL, text_of
+from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Span
 
 Spans = Sequence[Sequence[float]]

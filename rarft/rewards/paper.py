@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rarft.encoder import SentenceEncoder, default_encoder
 from rarft.metrics import temporal_iou
-from rarft.response import text_of
+from rarft.reading.completion import text_of
+from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.rewards.official import contrast_reward, first_span, format_reward, last_block
 from rarft.schema import Span
 

@@ -1,6 +1,6 @@
 """The rewards that the course trains with: the paper's aims without the holes of the released code.
 
-Each hole is an exercise in chapters 04 to 07. Answers are read by `rarft.response`, as in evaluation.
+Each hole is an exercise in chapters 04 to 07. Answers are read by `rarft.reading.completion`, as in evaluation.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from rarft.encoder import SentenceEncoder, default_encoder
-from rarft.errors import InputError
 from rarft.metrics import temporal_iou
-from rarft.response import Response, parse_response, text_of
+from rarft.reading.completion import Response, parse_response, text_of
+from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Span
+from rarft.system.errors import InputError
 
 Spans = Sequence[Sequence[float]]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from transformers import ProcessorMixin, TrainerCallback
 
-from rarft.models.generation import generate
+from rarft.models.decoding.generation import generate
 from rarft.models.vision_cache import VisionCache
 from rarft.schema import Sample
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import Trainer, TrainerState
 
-from rarft.upstream.of_transformers import load_without_training
+from rarft.system.upstream.of_transformers import load_without_training
 
 STATE = "trainer_state.json"
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from datasets import Dataset
 
-from rarft.errors import InputError
 from rarft.prompts import build_prompt
 from rarft.schema import Sample
+from rarft.system.errors import InputError
 
 
 def refusal_dataset(

@@ -18,16 +18,15 @@ from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from rarft.errors import InputError
+from rarft.models.decoding.generation import generate_from_shared_prefix, prompt_positions
+from rarft.models.decoding.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.models.families import check_trainable, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
-from rarft.models.generation import generate_from_shared_prefix, prompt_positions
 from rarft.models.prompt_text import prompt_text
-from rarft.models.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.models.vision_cache import VisionCache
 from rarft.schema import Crop
-from rarft.training.epochs import EpochSampler
-from rarft.upstream.of_trl import (
+from rarft.system.errors import InputError
+from rarft.system.upstream.of_trl import (
     FusedCausalLMOutput,
     check_grpo_trainer,
     check_grpo_trainer_class,
@@ -35,6 +34,7 @@ from rarft.upstream.of_trl import (
     split_tensor_dict,
     unwrap_model_for_generation,
 )
+from rarft.training.epochs import EpochSampler
 
 
 class VideoGRPOTrainer(GRPOTrainer):
@@ -204,8 +204,8 @@ class _VideoForward:
     """A model whose every call is given the videos of the rows in it, in whatever chunks and order TRL calls it.
 
     A row brings its number along, in a column before its tokens (`with_rows`), masked so that nothing is scored there.
-    Rows are packed into one (`rarft.models.shared_prefix`), in which a prompt, nearly all of it video, and a completion
-    that was sampled several times are computed once."""
+    Rows are packed into one (`rarft.models.decoding.shared_prefix`), in which a prompt, nearly all of it video, and a
+    completion that was sampled several times are computed once."""
 
     def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
         self.model, self.inner, self.features = model, inner, features

@@ -25,16 +25,16 @@ from peft import PeftModel
 from transformers import PreTrainedModel, set_seed
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-from rarft.errors import InputError
-from rarft.files import only_writer, read_text
 from rarft.hivtg.official import group_samples, released_samples
 from rarft.models import OpenModel, VisionCache, open_model
 from rarft.models.lora import ALL, add_lora, listed
+from rarft.models.settings import check_on_bad_video, save_settings
 from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Sample, is_finite_number
-from rarft.settings import check_on_bad_video, save_settings
+from rarft.system.errors import InputError
+from rarft.system.files import only_writer, read_text
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe_fields import check_fields, check_yaml
 from rarft.training.run import save_run, train_rarft

@@ -17,10 +17,10 @@ from peft import LoraConfig
 from transformers import GenerationConfig, Trainer, get_scheduler
 from trl import GRPOConfig, ModelConfig
 
-from rarft.errors import InputError
 from rarft.models.lora import check_same_adapter
 from rarft.schema import is_finite_number
-from rarft.upstream.of_transformers import loggers
+from rarft.system.errors import InputError
+from rarft.system.upstream.of_transformers import loggers
 
 _VLLM = "completions are sampled in the trainer, which reads each prompt's video once; vLLM is not used"
 _EVALUATION = "a recipe only trains; measure the result with `rarft evaluate`"

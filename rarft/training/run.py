@@ -15,13 +15,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
 from trl import GRPOConfig
 
-from rarft.files import RECIPES, read_text, write_json
 from rarft.models.families import freeze_vision, is_whole
 from rarft.models.load import prompt_style
 from rarft.models.lora import keep_changed_base
 from rarft.models.vision_cache import VisionCache
 from rarft.rewards import make_rewards
 from rarft.schema import Sample
+from rarft.system.files import RECIPES, read_text, write_json
 from rarft.training.checkpoints import resume_training
 from rarft.training.dataset import refusal_dataset
 from rarft.training.grpo import VideoGRPOTrainer, draw_seed

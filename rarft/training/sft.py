@@ -10,15 +10,15 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
 
-from rarft.errors import InputError
+from rarft.models.decoding.generation import chat_texts
 from rarft.models.families import check_trainable
 from rarft.models.features import VisionFeatures, tokenize_with_features
-from rarft.models.generation import chat_texts
 from rarft.models.load import prompt_style
 from rarft.models.prompt_text import as_text
 from rarft.models.vision_cache import VisionCache
 from rarft.schema import Sample
-from rarft.upstream.of_transformers import check_trainer
+from rarft.system.errors import InputError
+from rarft.system.upstream.of_transformers import check_trainer
 
 
 @dataclass(frozen=True)

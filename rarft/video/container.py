@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from rarft.errors import VideoError
+from rarft.system.errors import VideoError
 
 # The first box of an ISO base media file (mp4, mov, 3gp): its type stands behind its size.
 _BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"uuid")

@@ -8,7 +8,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from rarft.files import VIDEO_SUFFIXES
+from rarft.system.files import VIDEO_SUFFIXES
 
 _SETTLED = 2 * 10**9  # nanoseconds after which the next change of a folder has a later time on any file system
 

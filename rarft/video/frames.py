@@ -16,7 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from rarft.errors import VideoError
+from rarft.system.errors import VideoError
 from rarft.video.container import GET_IT_AGAIN, check_container, states_length
 
 SLACK = 1.0  # seconds by which a header may be wrong about the end

@@ -12,9 +12,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from rarft.errors import VideoError, WorkerError
-from rarft.processes import end_with_parent
-from rarft.progress import progress
+from rarft.system.errors import VideoError, WorkerError
+from rarft.system.processes import end_with_parent
+from rarft.system.progress import progress
 from rarft.video.reader import Clip, read_video
 from rarft.video.readers import PYAV, check_reader
 

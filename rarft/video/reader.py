@@ -6,6 +6,8 @@ are right. Frame choice follows the Qwen-VL convention: a constant number of fra
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from rarft.errors import VideoError
+from rarft.system.errors import VideoError
 from rarft.video.readers import PYAV, open_video
 
 LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
@@ -158,3 +160,10 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int) -> tuple[int, int]:
 
 def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))
+
+
+def frame_uri(frame: np.ndarray, size: tuple[int, int], kind: str = "png") -> str:
+    """A frame (H, W, 3), scaled to a size (width, height), as the `src` of an <img>. kind: png or jpeg."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).resize(size).save(buffer, kind)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rarft.errors import InputError, VideoError
+from rarft.system.errors import InputError, VideoError
 from rarft.video.container import container_of
 from rarft.video.frames import VideoFile, orientation
 

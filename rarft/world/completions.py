@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rarft.response import NIL, format_completion
+from rarft.reading.completion import NIL, format_completion
 from rarft.schema import Sample
 from rarft.world.language import REFUSAL, SLOTS, Slots, describe, orders, parse, refusal, timeline, value_of
 from rarft.world.scenes import Actor, Event, Story

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from rarft.errors import InputError
-from rarft.files import Field, json_lines, read_json, write_json, write_text
 from rarft.hivtg.official import rows_of
-from rarft.processes import worker_pool
-from rarft.progress import progress
 from rarft.schema import Difficulty, Sample
+from rarft.system.errors import InputError
+from rarft.system.files import Field, json_lines, read_json, write_json, write_text
+from rarft.system.processes import worker_pool
+from rarft.system.progress import progress
 from rarft.world.edits import Edit, edit_query, explain, sample_query
 from rarft.world.language import Slots, parse, timeline
 from rarft.world.render import render, write_video

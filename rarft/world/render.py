@@ -9,8 +9,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from rarft.errors import InputError
-from rarft.files import replacing
+from rarft.system.errors import InputError
+from rarft.system.files import replacing
 from rarft.world.scenes import COUNTS, Story
 from rarft.world.weather import CALM, Weather, add_texture, apply_weather
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from rarft.errors import InputError
+from rarft.system.errors import InputError
 
 # Multiples of 2 only: at 5 frames a second, a reader at 2 frames a second never meets the dark half of a blink.
 FRAME_RATES = (4, 6, 8)

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.evaluation.probes import CHANGES, blank, frames_shuffled, probe, reversed_in_time, swapped
 from rarft.evaluation.run import evaluate_file
 from rarft.video import read_video

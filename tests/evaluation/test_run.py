@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from coursekit import ROOT
+from rarft.asking.dataset import read_test_set
 from rarft.cli import main
-from rarft.course import ROOT
-from rarft.errors import InputError, MissingFileError
 from rarft.evaluation import (
     Prediction,
     markdown,
@@ -20,9 +20,9 @@ from rarft.evaluation import (
 )
 from rarft.evaluation.page import worst, write_page
 from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
-from rarft.evaluation.test_set import read_test_set
-from rarft.files import read_json
 from rarft.schema import Sample, Span
+from rarft.system.errors import InputError, MissingFileError
+from rarft.system.files import read_json
 from rarft.world.render import write_video
 
 MODEL = str(ROOT / "data" / "base")

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from rarft.course.widgets import annotate
-from rarft.errors import InputError
+from coursekit.widgets import annotate
+from rarft.asking.llm import LLM
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.build import build, think
 from rarft.hivtg.editors import LLMEditor, Proposal, Rejected, check
@@ -15,8 +15,8 @@ from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released, rows_of, write_released
 from rarft.hivtg.shuffle import shuffled_queries
 from rarft.hivtg.statistics import leak_score, statistics
-from rarft.llm import LLM
 from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.system.errors import InputError
 from rarft.video import read_video
 from rarft.world import parse, spans_of
 from rarft.world.editor import WorldEditor

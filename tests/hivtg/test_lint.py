@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.hivtg.lint import fix, lint, table
 from rarft.hivtg.sources import read_sources
 

@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from rarft.course import ROOT
-from rarft.errors import InputError
+from coursekit import ROOT
+from rarft.asking import read_questions
 from rarft.evaluation import read_predictions
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.lint import fix, lint, table
@@ -17,8 +17,8 @@ from rarft.hivtg.official import (
     split_answer,
     write_released,
 )
-from rarft.inference import read_questions
 from rarft.schema import Category, Difficulty, Sample
+from rarft.system.errors import InputError
 
 OFFICIAL = ROOT / "data" / "released"
 ROW = {

@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
-from rarft.course import ROOT
-from rarft.errors import InputError
+from coursekit import ROOT
+from rarft.asking.dataset import read_samples
 from rarft.evaluation.run import evaluate_file
-from rarft.evaluation.test_set import read_samples
-from rarft.files import BASE
 from rarft.hivtg.sources import read_sources
 from rarft.schema import Difficulty, Span
+from rarft.system.errors import InputError
+from rarft.system.files import BASE
 
 OFFICIAL = ROOT / "data" / "released" / "ratsg_charades_sta_test2.0.json"
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rarft.errors import InputError
-from rarft.files import BASE
 from rarft.models import add_lora, load_model
 from rarft.models.load import _named
+from rarft.system.errors import InputError
+from rarft.system.files import BASE
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from transformers import (
     set_seed,
 )
 
-from rarft.base.tiny import CHAT_TEMPLATE, tiny_model, tiny_processor, tiny_tokenizer
+from coursekit.base.tiny import CHAT_TEMPLATE, tiny_model, tiny_processor, tiny_tokenizer
 from rarft.models import (
     add_lora,
     chat_texts,
@@ -41,7 +41,7 @@ from rarft.models import (
     tokenize_with_features,
     video_kwargs,
 )
-from rarft.models.shared_prefix import share_prefixes
+from rarft.models.decoding.shared_prefix import share_prefixes
 from rarft.training import build_trainer, grpo, grpo_config, train_rarft
 from rarft.video import read_video
 

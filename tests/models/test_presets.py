@@ -17,15 +17,15 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from rarft.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
-from rarft.course import ROOT
-from rarft.files import BASE
+from coursekit import ROOT
+from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.models import PRESETS, keep_frame_sizes, load_model, open_model, video_kwargs
 from rarft.models.load import settings_in_use, settings_of
 from rarft.models.presets import preset_of, revision_of
+from rarft.models.settings import Settings, read_settings, save_settings
 from rarft.prompts import STYLES, build_prompt
 from rarft.schema import Crop
-from rarft.settings import Settings, read_settings, save_settings
+from rarft.system.files import BASE
 from rarft.training import run_recipe
 from rarft.video import Clip, frame_size, read_video
 

@@ -5,12 +5,11 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from rarft.base.tiny import tiny_processor
-from rarft.chat import without_control_tokens
-from rarft.course import sample_world
-from rarft.demo.answers import forced_segment
-from rarft.files import BASE
-from rarft.inference import LocalModel
+from coursekit import sample_world
+from coursekit.base.tiny import tiny_processor
+from rarft.asking import LocalModel
+from rarft.asking.chat import without_control_tokens
+from rarft.asking.demo.answers import forced_segment
 from rarft.models import (
     VisionCache,
     chat_texts,
@@ -23,8 +22,9 @@ from rarft.models import (
 from rarft.models import prompt_text as prompt_texts
 from rarft.models.features import tokenize_with_features
 from rarft.models.prompt_text import as_text, tokenize_texts
+from rarft.paper.stand_in_model import small_model
 from rarft.prompts import STYLES, build_prompt
-from rarft.rehearsal.model import small_model
+from rarft.system.files import BASE
 from rarft.training import Example, build_trainer, grpo_config
 from rarft.training.sft import collate
 from rarft.video import read_video

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.errors import InputError
-from rarft.related.igv import IGV, as_tensors, disagreement, not_knowing
-from rarft.related.shortcut import ANSWERS, questions, scene_by_rule, shows, without_actor
+from rarft.related.signals.igv import IGV, as_tensors, disagreement, not_knowing
+from rarft.related.signals.shortcut import ANSWERS, questions, scene_by_rule, shows, without_actor
+from rarft.system.errors import InputError
 from rarft.world.dataset import make_world
 from rarft.world.scenes import SCENES
 

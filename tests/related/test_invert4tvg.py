@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rarft.related.consistency import consistency_reward
-from rarft.related.invert4tvg import (
+from rarft.reading.completion import parse_response
+from rarft.related.signals.consistency import consistency_reward
+from rarft.related.signals.invert4tvg import (
     DESCRIPTION,
     GROUND,
     MASKED,
@@ -21,7 +22,6 @@ from rarft.related.invert4tvg import (
     only_grounding,
     overlap,
 )
-from rarft.response import parse_response
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Span
 from rarft.training.dataset import refusal_dataset

@@ -5,14 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rarft.encoder import default_encoder
-from rarft.errors import InputError
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.related import Answer, Vgent
-from rarft.related.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, time_of, timed
-from rarft.related.expansion import drifted, farthest_points, paraphrases, ranking
-from rarft.related.grounder import Grounder, Remembering
-from rarft.related.long_video import (
+from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, time_of, timed
+from rarft.related.long_video.clips import (
     PART_SECONDS,
     kind_of_question,
     make_long_video,
@@ -20,10 +16,14 @@ from rarft.related.long_video import (
     parts_of,
     questions_about,
 )
-from rarft.related.looking import Choice, Looking, Nearest, Whole, every_window, squeezed
-from rarft.related.retrieval import Index
-from rarft.related.vgent import Server, entities_of, told
+from rarft.related.long_video.expansion import drifted, farthest_points, paraphrases, ranking
+from rarft.related.long_video.grounder import Grounder, Remembering
+from rarft.related.long_video.looking import Choice, Looking, Nearest, Whole, every_window, squeezed
+from rarft.related.long_video.retrieval import Index
+from rarft.related.long_video.vgent import Server, entities_of, told
+from rarft.rewards.encoder import default_encoder
 from rarft.schema import Crop, Sample, Span
+from rarft.system.errors import InputError
 from rarft.video import read_video
 from rarft.world.language import parse, timeline
 from rarft.world.truth import explanation_is_true, failing_at, happens

@@ -10,11 +10,11 @@ from scipy.stats import t as student
 from rarft.metrics import temporal_iou
 from rarft.related import choose_threshold, rewritten, timeline_captions
 from rarft.related.bank import Batch
-from rarft.related.blocks import foreground_of, generalised_iou, segments_of
-from rarft.related.evidential import NIG, nig_loss, regulariser
-from rarft.related.phrases import neighbour_of, phrases_of
-from rarft.related.univtg import TEMPERATURE, saliency_loss
-from rarft.related.vtg_gpt import _runs
+from rarft.related.moments.blocks import foreground_of, generalised_iou, segments_of
+from rarft.related.moments.evidential import NIG, nig_loss, regulariser
+from rarft.related.moments.phrases import neighbour_of, phrases_of
+from rarft.related.moments.univtg import TEMPERATURE, saliency_loss
+from rarft.related.moments.vtg_gpt import _runs
 from rarft.schema import Span
 from rarft.world.completions import grounded
 from rarft.world.dataset import draw_clip

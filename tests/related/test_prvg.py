@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from rarft.related.data import training_groups
-from rarft.related.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order, paragraphs_of
+from rarft.related.moments.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order, paragraphs_of
 from rarft.world.dataset import make_world
 
 

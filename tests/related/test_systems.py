@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.errors import InputError
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
 from rarft.related.data import order_pairs, training_groups
-from rarft.related.policies import Constant, QueryOnly
-from rarft.related.prvg import PRVG
+from rarft.related.long_video.policies import Constant, QueryOnly
+from rarft.related.moments.prvg import PRVG
 from rarft.schema import Span
+from rarft.system.errors import InputError
 from rarft.world.dataset import kind_of, make_world, shuffled
 from rarft.world.language import parse
 from rarft.world.truth import happens, spans_of

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rarft.metrics import temporal_iou
-from rarft.response import format_completion
+from rarft.reading.completion import format_completion
 from rarft.rewards import NAMES, REWARDS, VARIANTS, make_rewards
 from rarft.schema import Span
 

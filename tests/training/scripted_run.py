@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from rarft.course import sample_world
-from rarft.files import write_json
+from coursekit import sample_world
 from rarft.models import load_model
-from rarft.response import NIL, format_completion
+from rarft.reading.completion import NIL, format_completion
+from rarft.system.files import write_json
 from rarft.training import VideoGRPOTrainer, build_trainer, grpo_config
 
 ANSWERS = (

@@ -13,10 +13,10 @@ from accelerate.utils import gather_object
 from scripted_run import Scripted
 from torch.distributed.fsdp import fully_shard
 
-from rarft.course import sample_world
-from rarft.files import write_json
+from coursekit import sample_world
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.schema import Crop
+from rarft.system.files import write_json
 from rarft.training import build_trainer, grpo_config
 
 

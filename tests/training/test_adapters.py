@@ -8,11 +8,11 @@ from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from rarft.course import ROOT
-from rarft.errors import InputError
-from rarft.files import BASE
+from coursekit import ROOT
 from rarft.models import VisionCache, add_lora, freeze_vision, load_model
 from rarft.models.lora import fingerprint
+from rarft.system.errors import InputError
+from rarft.system.files import BASE
 from rarft.training import build_trainer, cold_start, grpo_config, read_recipe, run_recipe, train_rarft
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.run import save_run

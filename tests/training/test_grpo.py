@@ -9,7 +9,7 @@ from datasets import Dataset
 from PIL import Image
 from trl import GRPOTrainer
 
-from rarft.base.tiny import CHAT_TEMPLATE
+from coursekit.base.tiny import CHAT_TEMPLATE
 from rarft.models import VisionCache, VisionFeatures, add_lora, freeze_vision, generate
 from rarft.schema import Crop
 from rarft.training import build_trainer, grpo_config, refusal_dataset, train_rarft

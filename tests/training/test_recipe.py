@@ -18,8 +18,8 @@ import pytest
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 
+from coursekit import ROOT
 from rarft.cli import main
-from rarft.course import ROOT
 from rarft.models import PRESETS, load_model
 from rarft.schema import Sample, Span
 from rarft.training import read_recipe, run_recipe

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from trl import GRPOConfig, GRPOTrainer, ModelConfig
 
-from rarft.course import ROOT
-from rarft.errors import InputError
-from rarft.files import RECIPES
+from coursekit import ROOT
+from rarft.system.errors import InputError
+from rarft.system.files import RECIPES
 from rarft.training import build_trainer, read_recipe, run_recipe
 from rarft.training.recipe import RunArguments
 from rarft.training.recipe_fields import CHOICES, RANGES, REFUSED, refusal_of

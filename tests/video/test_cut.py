@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.video import VideoError, read_video
 from rarft.video.container import promised_bytes
 from rarft.video.frames import VideoFile

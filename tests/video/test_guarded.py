@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tqdm import tqdm
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.video import GuardedReader, VideoError, guarded, read_video
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rarft.cli import main
-from rarft.errors import InputError
 from rarft.models import VisionCache
 from rarft.schema import Crop
+from rarft.system.errors import InputError
 from rarft.training.recipe import read_recipe
 from rarft.video import GuardedReader, VideoError, read_video
 from rarft.video.readers import READERS, check_reader

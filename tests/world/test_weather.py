@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rarft.course import ROOT
+from coursekit import ROOT
 from rarft.video import read_video
 from rarft.world import render, write_video
 from rarft.world.dataset import clip_weather, draw_clip, make_world

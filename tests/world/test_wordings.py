@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rarft.base.tiny import tiny_tokenizer
+from coursekit.base.tiny import tiny_tokenizer
 from rarft.world import failing_slots, parse, spans_of, wordings
 from rarft.world.dataset import draw_clip
 from rarft.world.language import claims, refusal

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
+from rarft.system.errors import InputError
 
 Figures = dict[str, float]
 Judge = Callable[[Sequence[Prediction]], Sequence[Figures]]

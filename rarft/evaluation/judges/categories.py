@@ -16,11 +16,11 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from rarft.encoder import SentenceEncoder
-from rarft.errors import InputError
 from rarft.evaluation.predictions import Prediction
 from rarft.metrics import rt_iou
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Sample
+from rarft.system.errors import InputError
 
 FEWEST = 20  # references with categories; fewer teach nothing
 

@@ -1,6 +1,6 @@
 """The exact judge: in the world the truth is known, so explanations, corrections and categories are right or wrong.
 
-Elsewhere the reader of answers (`rarft.segments`) decides relevance, and sentence embeddings compare texts (see
+Elsewhere the reader of answers (`rarft.reading.segments`) decides relevance, and sentence embeddings compare texts (see
 `rarft.evaluation.scoring.scores`).
 """
 
@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from itertools import groupby, zip_longest
 
-from rarft.encoder import SentenceEncoder
 from rarft.evaluation.judges import CategoryJudge, Figures, Judge, judged
 from rarft.evaluation.predictions import Prediction
 from rarft.metrics import auroc, mean, rt_iou
+from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Category
 from rarft.world.language import category, claims, parse
 from rarft.world.scenes import Story

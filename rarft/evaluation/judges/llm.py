@@ -1,7 +1,7 @@
 """The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
 
 Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader of
-answers (`rarft.segments`) says so without a judge. Where the truth is known exactly, use
+answers (`rarft.reading.segments`) says so without a judge. Where the truth is known exactly, use
 `rarft.evaluation.judges.exact` instead."""
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 
+from rarft.asking.llm import LLM, BadReplyError
 from rarft.evaluation.judges import CategoryJudge, Figures
 from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.scoring import OFFICIAL_RT_IOU, category_figures
-from rarft.llm import LLM, BadReplyError
 from rarft.metrics import mean, rt_iou
 from rarft.schema import Category
 
 OFFICIAL = f"{OFFICIAL_RT_IOU}llm"
 _figures = partial(category_figures, "llm")
-_FILES = files("rarft").joinpath("prompt_files")
-SCORE_PROMPT = _FILES.joinpath("judge.txt").read_text(encoding="utf-8")
+_FILES = files("rarft.evaluation.judges")
+SCORE_PROMPT = _FILES.joinpath("score.txt").read_text(encoding="utf-8")
 CATEGORY_PROMPT = (
     _FILES.joinpath("categories.txt")
     .read_text(encoding="utf-8")

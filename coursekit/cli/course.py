@@ -1,0 +1,69 @@
+"""`rarft course`"""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from rarft.cli.options import above_zero, output_folder
+from rarft.system.errors import InputError
+from rarft.system.files import only_writer
+
+HELP = (
+    "`build` runs the chapters and writes site, instructor edition and report; `instructor` writes the chapters with "
+    "their solutions alone; `grade` checks what students handed in, the chapters below FOLDER/STUDENT."
+)
+
+
+def add_arguments(command: ArgumentParser) -> None:
+    add = command.add_argument
+    add("action", choices=("build", "instructor", "grade"))
+    add("folder", nargs="?", type=Path, help="grade: a folder for each student")
+    add("--scale", default=os.environ.get("SCALE", "full"), choices=("full", "smoke"))
+    add("--only", nargs="*", help="chapter numbers, e.g. 04 09")
+    add(
+        "--out", type=output_folder, help="instructor, grade: where to write; build/instructor, build/grades by default"
+    )
+    add("--fresh", action="store_true", help="run chapters again that ran already")
+    add("--seconds", type=above_zero, default=120.0, help="grade: time for each answer")
+    add("--gigabytes", type=above_zero, default=8.0, help="grade: memory for the answers of a chapter")
+
+
+def run(options: Namespace) -> int:
+    if options.action == "grade":
+        return _grade(options)
+    if options.folder:
+        raise InputError("a folder is for `course grade` only")
+    if options.action == "instructor":
+        from coursekit.build import BUILD, chapters
+        from coursekit.solutions import write_instructor_edition
+
+        folder = options.out or BUILD / "instructor"
+        write_instructor_edition(chapters(options.only), folder)
+        print(f"the chapters with solutions and their discussion: {folder}")
+        return 0
+    if options.out:
+        raise InputError("--out: `course build` writes into build/")
+    from coursekit.build import BUILD, build_course
+
+    with only_writer(BUILD / "course"):
+        build_course(options.scale, options.only, options.fresh)
+    return 0
+
+
+def _grade(options: Namespace) -> int:
+    from coursekit import BUILD
+    from coursekit.grade import grade, passed
+
+    if options.folder is None:
+        raise InputError("grade: name the folder that has a folder for each student")
+    out = options.out or BUILD / "grades"
+    marks = grade(options.folder, out, seconds=options.seconds, gigabytes=options.gigabytes)
+    for student in sorted({mark.student for mark in marks} - {""}):
+        print(f"{student}: {passed(mark for mark in marks if mark.student == student)}")
+    for mark in marks:
+        if not mark.exercise:
+            print(f"{mark.student or options.folder}, {mark.result}: {mark.message}")
+    print(f"each answer, and a page for each student: {out}")
+    return 0

@@ -1,5 +1,0 @@
-"""Questions about many videos, to a model in this process or behind a server (`rarft.inference.remote`)."""
-
-from rarft.inference.batch import LocalModel, answer_of, infer_all, read_questions
-
-__all__ = ["LocalModel", "answer_of", "infer_all", "read_questions"]

@@ -1,0 +1,1 @@
+"""From a prompt about a video to completions, each thing computed once."""

@@ -1,0 +1,59 @@
+"""Sampling that computes each beginning of an answer once, however many completions share it.
+
+The completions of a prompt begin alike: a model that is sure of what it sees writes the same timeline eight times. As
+long as two have the same tokens, their next token comes from the same distribution, so one row of the batch serves
+both; when they part, the row's keys and values are copied. Completions that have ended leave the batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
+
+from rarft.models.decoding.sampling import next_tokens
+from rarft.system.upstream.of_transformers import cache_argument
+
+
+def sample_distinct(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    logits_processor: LogitsProcessorList,
+    stopping_criteria: StoppingCriteriaList,
+    generation_config: GenerationConfig,
+    **model_kwargs,
+) -> torch.Tensor:
+    """The loop of `model.generate`, to be passed to it as `custom_generate`; its cache is a `SharedPrefixCache` with
+    one completion for each prompt.
+
+    Behaves as transformers' `GenerationMixin._sample`: equal seeds give equal samples, up to the rounding of sums in
+    batches of another size.
+    """
+    config, ids, cache = generation_config, input_ids, model_kwargs[cache_argument(model)]
+    prompts = cache.layers[0].seats.prompts
+    group = len(ids) // len(prompts)
+    row_of = torch.tensor(prompts, device=ids.device).repeat_interleave(group)  # of each completion, in the batch
+    tokens = ids[::group, -1:]
+    positions, mask = model_kwargs["position_ids"][..., ::group, -1:], model_kwargs.get("attention_mask")
+    if mask is None:  # transformers drops it where no prompt is padded
+        mask = torch.ones_like(ids)
+    mask = mask[::group]
+    unfinished = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
+    while True:
+        inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
+        logits = model(**inputs, **{cache_argument(model): cache}, use_cache=True).logits[:, -1].float()
+        scores = logits_processor(ids, logits[row_of])
+        token = next_tokens(scores, unfinished, config)
+        ids = torch.cat([ids, token], 1)
+        unfinished &= ~stopping_criteria(ids, None)
+        if not unfinished.any():
+            return ids
+        going = unfinished.nonzero()[:, 0]
+        distinct, rows = torch.stack([row_of[going], token[going, 0]], 1).unique(dim=0, return_inverse=True)
+        parents, tokens = distinct[:, 0], distinct[:, 1:]
+        row_of = torch.zeros_like(row_of)  # those that have ended read any row; their token is not used
+        row_of[going] = rows
+        if parents.tolist() != list(range(len(mask))):
+            cache.select(parents.tolist())
+            mask, positions = mask[parents], positions[..., parents, :]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
+        positions = positions + 1

@@ -1,0 +1,215 @@
+"""The cache of keys and values of a group: the prompt's lie in memory once, however many completions follow it.
+
+The idea: Hydragen, Juravsky et al. 2024. `rarft.models.decoding.generation` makes the cache, and
+`rarft.models.decoding.shared_prefix.shared_prefix_attention` meets it in each layer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import Cache, DynamicCache
+
+from rarft.system.upstream.of_torch import attend_to_lengths
+from rarft.system.upstream.of_transformers import DynamicLayer
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Keys or values of N completions of B prompts: the prompts', and their own (N, heads, T, D).
+
+    prefix: (B, heads, P, D); in a cache with a place (tokens, heads, D), those of all prompts one after another.
+    """
+
+    prefix: torch.Tensor
+    own: torch.Tensor
+    seats: Seats
+    place: Place | None = None
+
+
+class Seats:
+    """Which prompt each of N completions continues, and its number among those of that prompt.
+
+    prompt, number: (N,). largest: completions of the prompt that has most.
+    """
+
+    def __init__(self, prompts: Sequence[int], device: torch.device):
+        """
+        Args:
+            prompts: the number of each completion's prompt.
+        """
+        seen: Counter[int] = Counter()
+        numbers = []
+        for prompt in prompts:
+            numbers.append(seen[prompt])
+            seen[prompt] += 1
+        self.prompts = list(prompts)
+        self.prompt = torch.tensor(self.prompts, device=device)
+        self.number = torch.tensor(numbers, device=device)
+        self.largest = max(seen.values())
+
+
+class SharedPrefixCache(Cache):
+    """Key-value cache of G completions for each of B prompts; the prompts' part is neither copied nor repeated."""
+
+    def __init__(self, prefill: DynamicCache, num_generations: int, max_new_tokens: int, *, place: Place | None = None):
+        """
+        Args:
+            prefill: of the prompts (B, L); their last token is left out, each completion begins with it.
+            place: for a CUDA graph, in which nothing may grow; see `rarft.models.decoding.graph`.
+        """
+        prompts = [prompt for prompt in range(len(prefill.layers[0].keys)) for _ in range(num_generations)]
+        layers = [
+            SharedPrefixLayer(layer.keys, layer.values, prompts, max_new_tokens, place) for layer in prefill.layers
+        ]
+        super().__init__(layers=layers)
+        self.place = place
+
+    def select(self, completions: Sequence[int]) -> None:
+        """Go on with these completions, by their numbers. One that stands there twice is two from now on, one that does
+        not is forgotten. Not for a cache with a place."""
+        for layer in self.layers:
+            layer.select(completions)
+
+
+class SharedPrefixLayer(DynamicLayer):
+    """One layer of a `SharedPrefixCache`. Own keys are written in place: concatenation would copy them for each
+    token."""
+
+    is_croppable = False
+
+    def __init__(
+        self,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        prompts: Sequence[int],
+        max_new_tokens: int,
+        place: Place | None = None,
+    ):
+        """
+        Args:
+            keys, values: of the prompts (B, heads, L, D).
+            prompts: the number of each completion's prompt.
+        """
+        super().__init__()
+        _, heads, self.prompt, size = keys.shape
+        self.prefix_keys, self.prefix_values = keys[:, :, :-1], values[:, :, :-1]
+        self.keys = keys.new_empty(len(prompts), heads, max_new_tokens, size)
+        self.values = values.new_empty(len(prompts), heads, max_new_tokens, values.shape[-1])
+        self.seats, self.place = Seats(prompts, keys.device), place
+        if place is not None:
+            self.prefix_keys, self.prefix_values = place.unpad(self.prefix_keys), place.unpad(self.prefix_values)
+            self.keys.zero_()  # what is not written yet is read too; it weighs nothing, but has to be a number
+            self.values.zero_()
+        self.filled = 0
+        self.is_initialized = True
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[Shared, Shared]:
+        if self.place is not None:
+            self.keys.index_copy_(2, self.place.next, key_states)
+            self.values.index_copy_(2, self.place.next, value_states)
+            return (
+                Shared(self.prefix_keys, self.keys, self.seats, self.place),
+                Shared(self.prefix_values, self.values, self.seats, self.place),
+            )
+        start, self.filled = self.filled, self.filled + key_states.shape[2]
+        self.keys[:, :, start : self.filled] = key_states
+        self.values[:, :, start : self.filled] = value_states
+        return (
+            Shared(self.prefix_keys, self.keys[:, :, : self.filled], self.seats),
+            Shared(self.prefix_values, self.values[:, :, : self.filled], self.seats),
+        )
+
+    def select(self, completions: Sequence[int]) -> None:
+        """See `SharedPrefixCache.select`."""
+        self.seats = Seats([self.seats.prompts[number] for number in completions], self.keys.device)
+        rows = torch.tensor(completions, device=self.keys.device)
+        self.keys, self.values = self._rows(self.keys, rows), self._rows(self.values, rows)
+
+    def _rows(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """What has been written so far is copied, what has not is not."""
+        selected = tensor.new_empty(len(rows), *tensor.shape[1:])
+        selected[:, :, : self.filled] = tensor[rows, :, : self.filled]
+        return selected
+
+    def get_seq_length(self) -> int:
+        return self.prompt - 1 + self.filled
+
+
+class Place:
+    """Where the token that is being computed stands, in tensors, for a CUDA graph cannot count in Python.
+
+    next: (1,), its number among its completion's. written: (T,), which of their places hold a token.
+    lengths: tokens of each prompt, without padding and without its last one. starts: (B + 1,), their sums.
+    """
+
+    def __init__(self, prompt_mask: torch.Tensor, max_new_tokens: int):
+        """
+        Args:
+            prompt_mask: (B, L), 0 where a prompt is padded.
+        """
+        device = prompt_mask.device
+        self.next = torch.zeros(1, dtype=torch.long, device=device)
+        self.written = torch.zeros(max_new_tokens, dtype=torch.bool, device=device)
+        self.real = prompt_mask[:, :-1].bool()
+        lengths = self.real.sum(1)
+        self.lengths: list[int] = lengths.tolist()
+        self.starts = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
+
+    def unpad(self, tensor: torch.Tensor) -> torch.Tensor:
+        """(B, heads, P, D) → (tokens, heads, D)."""
+        return tensor.transpose(1, 2)[self.real]
+
+    def rewind(self) -> None:
+        """Back to the first token."""
+        self.next.zero_()
+        self.written.zero_()
+
+
+def attend_to_shared(
+    query: torch.Tensor, key: Shared, value: Shared, mask: torch.Tensor | None, scaling: float
+) -> torch.Tensor:
+    """One new token (N, heads, 1, D) of each completion → (N, 1, heads, D); the queries of a group meet their prefix
+    together."""
+    if key.place is not None:
+        return _attend_in_parts(query, key, value, scaling)
+    (batch, key_heads, prefix, size), rows, seats = key.prefix.shape, len(query), key.seats
+    shared_by = query.shape[1] // key_heads  # query heads a key head
+    own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
+
+    def meet(own: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
+        """(N, key heads, heads a key head, X) @ (B, key heads, X, Y), each completion's with its prompt's."""
+        together = own.new_zeros(batch, key_heads, seats.largest, *own.shape[2:])
+        together[seats.prompt, :, seats.number] = own
+        product = together.flatten(2, 3) @ prompts
+        return product.unflatten(2, (seats.largest, shared_by))[seats.prompt, :, seats.number]
+
+    to_prefix = meet(own_queries, key.prefix.mT)
+    if mask is not None:  # of padding before the prompt; a completion's own tokens are all real
+        to_prefix = to_prefix.masked_fill(~mask[:, :, :, :prefix], torch.finfo(query.dtype).min)
+    scores = torch.cat([to_prefix, own_queries @ key.own.mT], -1)
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    on_prefix, on_own = weights.split([prefix, weights.shape[-1] - prefix], -1)
+    attended = meet(on_prefix, value.prefix) + on_own @ value.own
+    return attended.reshape(rows, 1, query.shape[1], -1)
+
+
+def _attend_in_parts(query: torch.Tensor, key: Shared, value: Shared, scaling: float) -> torch.Tensor:
+    """The same as two softmaxes, put together by the logarithms of their sums: so the prefix, nearly all there is, is
+    left to a kernel that never writes its scores down."""
+    (rows, heads, _, size), key_heads = query.shape, key.own.shape[1]
+    queries = query.reshape(rows, key_heads, -1, size)  # a key head serves several query heads
+    to_own = ((queries * scaling) @ key.own.mT).float().masked_fill(~key.place.written, -torch.inf)
+    own_sum = to_own.logsumexp(-1)
+    from_own = (to_own - own_sum[..., None]).exp().to(value.own.dtype) @ value.own
+
+    together = queries.transpose(1, 2).reshape(-1, key_heads, size)  # (N * query heads a key head, key heads, D)
+    prompts = (key.prefix, value.prefix, key.place.lengths, key.place.starts)
+    from_prefix, prefix_sum = attend_to_lengths(together, *prompts, scaling)
+    from_prefix = from_prefix.view(rows, -1, key_heads, size).transpose(1, 2)
+    prefix_sum = prefix_sum.view(key_heads, rows, -1).transpose(0, 1)
+    share = torch.sigmoid(prefix_sum - own_sum)[..., None]
+    return torch.lerp(from_own.float(), from_prefix.float(), share).to(query.dtype).reshape(rows, 1, heads, size)

@@ -1,0 +1,169 @@
+"""What the completions of a prompt have in common, computed and kept once: attention over a shared prefix.
+
+A group of G completions shares one prompt, and with a video the prompt is nearly all there is: 1,792 tokens of video
+before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for
+transformers' "sdpa":
+
+- `rarft.models.decoding.shared_cache`, in generation: the prompt's keys and values lie in memory once for G
+  completions. (The idea: Hydragen, Juravsky et al. 2024.)
+- `pack`, in the training pass: one row holds the prompts and, after them, their completions; each attends to its
+  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) Completions of a prompt that are the same to the
+  last token are computed once. It is one forward pass over an ordinary row, so gradient checkpointing, LoRA, FSDP and
+  DeepSpeed see nothing new.
+
+The last token of the prompt counts as the first of each completion: its output predicts the completion's first token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+
+from rarft.models.decoding.shared_cache import Shared, attend_to_shared
+from rarft.models.families import without_lora
+from rarft.system.upstream.of_transformers import attention_of, sdpa_attention_forward, sdpa_mask
+
+NAME = "sdpa_shared_prefix"
+
+
+def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
+    """Let the language model attend over shared prefixes; nothing else changes.
+
+    Returns False, with nothing changed, where the model does not use transformers' "sdpa" attention.
+    """
+    inner = without_lora(model)
+    config = inner.config.get_text_config()
+    if attention_of(config) == "sdpa":
+        inner.model.language_model.set_attn_implementation(NAME)
+    return attention_of(config) == NAME
+
+
+def shared_prefix_attention(
+    module, query, key, value, attention_mask, scaling=None, dropout=0.0, shared_prefix=None, **kwargs
+):
+    """transformers' attention interface: (B, heads, L, D) queries → (B, L, heads, D), no weights.
+
+    Args:
+        key, value: of a `SharedPrefixCache`, they are `Shared`; else tensors (B, key heads, L, D).
+        shared_prefix: the `Packed` of rows that `pack` made; none for ordinary rows.
+    """
+    if isinstance(key, Shared):
+        return attend_to_shared(query, key, value, attention_mask, scaling), None
+    if shared_prefix is not None:
+        return _attend_packed(module, query, key, value, shared_prefix, scaling=scaling, dropout=dropout), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs)
+
+
+AttentionInterface.register(NAME, shared_prefix_attention)
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A row of B prefixes (P tokens each), then K segments (S tokens each), and which of their tokens see which.
+
+    rows: (N,), which segment is the completion that came in as number n.
+    counts: the segments of each prefix; those of a prefix stand next to each other.
+    prefix_mask: (B, 1, P, P). segment_mask: (B, 1, S, P + S), of every segment of a prefix.
+    """
+
+    rows: torch.Tensor
+    counts: list[int]
+    prefix_mask: torch.Tensor
+    segment_mask: torch.Tensor
+
+    @property
+    def prefix(self) -> int:
+        return self.prefix_mask.shape[-1]
+
+    @property
+    def segment(self) -> int:
+        return self.segment_mask.shape[-2]
+
+    @property
+    def prefixes(self) -> int:
+        """Tokens of all prefixes together."""
+        return len(self.counts) * self.prefix
+
+    def unpack(self, values: torch.Tensor) -> torch.Tensor:
+        """Of each packed token's successor (1, B * P + K * S - 1) → of each completion's tokens (N, S - 1)."""
+        last = values.new_zeros(1)
+        segments = torch.cat([values[0, self.prefixes :], last]).view(-1, self.segment)
+        return segments[self.rows, :-1]
+
+
+def pack(
+    groups: Sequence[Sequence[int]],
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    labels: torch.Tensor,
+    completion: int,
+) -> tuple[torch.Tensor, torch.Tensor, Packed]:
+    """Bring prompts and their distinct completions into one row.
+
+    Args:
+        groups: numbers of the rows that share a prompt; they need not be of one size.
+        input_ids, attention_mask, labels: (N, L + completion) of left-padded prompts and right-padded completions.
+        completion: tokens of the completion part.
+
+    Returns input ids and labels (1, B * P + K * S) of B prompts and K distinct completions, P = L - 1,
+    S = completion + 1, and what their attention has to know.
+    """
+    device, prefix = input_ids.device, input_ids.shape[1] - completion - 1
+    firsts = torch.tensor([group[0] for group in groups], device=device)
+    prompt = torch.empty(len(input_ids), dtype=torch.long, device=device)
+    for number, group in enumerate(groups):
+        prompt[torch.tensor(group, device=device)] = number
+    described = [prompt[:, None], *(part[:, prefix + 1 :] for part in (input_ids, attention_mask, labels))]
+    distinct, rows = torch.cat(described, 1).unique(dim=0, return_inverse=True)  # sorted: those of a prompt together
+    counts = distinct[:, 0].bincount(minlength=len(groups)).tolist()
+    new_ids, new_labels = distinct[:, 1 : 1 + completion], distinct[:, 1 + 2 * completion :]
+    last = input_ids[firsts, prefix].repeat_interleave(torch.tensor(counts, device=device))[:, None]
+    packed_ids = torch.cat([input_ids[firsts, :prefix].flatten(), torch.cat([last, new_ids], 1).flatten()])
+    unscored = packed_ids.new_full((len(groups) * prefix,), -100)
+    packed_labels = torch.cat([unscored, torch.cat([torch.full_like(last, -100), new_labels], 1).flatten()])
+    layout = Packed(rows, counts, *_masks(attention_mask[firsts, :prefix].bool(), completion + 1))
+    return packed_ids[None], packed_labels[None], layout
+
+
+def _masks(real: torch.Tensor, segment: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the tokens of a prefix see, and those of its segments; real: (B, P), False for padding."""
+    prompts, prefix = real.shape
+    causal, own = (torch.ones(n, n, dtype=torch.bool, device=real.device).tril() for n in (prefix, segment))
+    itself = torch.eye(prefix, dtype=torch.bool, device=real.device)  # padding that sees nothing would give no number
+    real = real[:, None, None]
+    before = real.expand(-1, -1, segment, -1)
+    return real & causal | itself, torch.cat([before, own.expand(prompts, 1, -1, -1)], -1)
+
+
+def pack_positions(positions: torch.Tensor, layout: Packed) -> torch.Tensor:
+    """Positions of prompts (..., B, L) → of the packed row (..., 1, B * P + K * S): each segment continues from its
+    prompt."""
+    counts = torch.tensor(layout.counts, device=positions.device)
+    own = positions[..., -1:].repeat_interleave(counts, -2) + torch.arange(layout.segment, device=positions.device)
+    return torch.cat([positions[..., :-1].flatten(-2), own.flatten(-2)], -1).unsqueeze(-2)
+
+
+def _attend_packed(module, query, key, value, layout: Packed, **options) -> torch.Tensor:
+    def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """(1, heads, B * P + K * S, D) → prefixes (B, heads, P, D), and of each its segments (count, heads, S, D)."""
+        prefixes, segments = tensor[0].split([layout.prefixes, tensor.shape[2] - layout.prefixes], 1)
+        prefixes = prefixes.unflatten(1, (-1, layout.prefix)).transpose(0, 1)
+        return prefixes, segments.unflatten(1, (-1, layout.segment)).transpose(0, 1).split(layout.counts)
+
+    (queries, own_queries), (keys, own_keys), (values, own_values) = map(parts, (query, key, value))
+    of_prefixes, _ = sdpa_attention_forward(module, queries, keys, values, layout.prefix_mask, **options)
+    attended = [of_prefixes.flatten(0, 1)]
+    for number, own_query in enumerate(own_queries):
+        seen = [
+            torch.cat([shared[number].expand(len(own_query), -1, -1, -1), own[number]], 2)
+            for shared, own in ((keys, own_keys), (values, own_values))
+        ]
+        mask = layout.segment_mask[number : number + 1]
+        of_segments, _ = sdpa_attention_forward(module, own_query, *seen, mask, **options)
+        attended.append(of_segments.flatten(0, 1))
+    return torch.cat(attended)[None]

@@ -1,0 +1,1 @@
+"""What a model wrote → what it says: completion, answer, segments. Rewards and evaluation read alike."""

@@ -1,0 +1,1 @@
+"""Systems that choose where to look in a video of minutes: chapter 14."""

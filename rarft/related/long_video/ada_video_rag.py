@@ -1,0 +1,121 @@
+"""AdaVideoRAG: how much retrieval does this question need? (Xue et al., arXiv 2506.13589).
+
+Mechanism: a light classifier reads the intent of a question and sends it one of three ways: no retrieval, naive
+retrieval by similarity, or retrieval over a graph. Easy questions so cost little.
+
+Kept: the three ways, the classifier of the text alone, the cost of each question. Scaled down: the classifier is
+trained (a language model is asked in the paper) on questions whose label is the cheapest way that answered right. "No
+retrieval" looks at the part of a time that the question names, or else at the whole video. Ours: where a way finds
+nothing, the query is refused; the fallback of such systems is an answer without evidence.
+
+Does it refuse? As well as the way that it takes. A question whose one word is wrong reads like any other, so the
+router cannot send it where refusals are better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from rarft.related.bank import Bank
+from rarft.related.long_video.clips import PART_SECONDS, part_of
+from rarft.related.long_video.grounder import Grounder
+from rarft.related.long_video.looking import Choice, Looking
+from rarft.related.protocol import Answer, System, Untrained
+from rarft.schema import Sample
+
+_TIME = re.compile(r"^at (\d+):(\d\d) (.+)$")
+
+
+def timed(query: str, seconds: float) -> str:
+    """A query that says where to look: `at 3:20 the red ring grows`."""
+    return f"at {int(seconds) // 60}:{int(seconds) % 60:02d} {query}"
+
+
+def time_of(query: str) -> tuple[float | None, str]:
+    """The time that a query names, in seconds, and the rest of it; None where it names none."""
+    match = _TIME.match(query)
+    return (60 * int(match[1]) + int(match[2]), match[3]) if match else (None, query)
+
+
+def split_time(sample: Sample) -> Sample:
+    """The same question with its time, if it names one, out of the query and in `extra["at"]`, in seconds."""
+    seconds, query = time_of(sample.query)
+    return replace(sample, query=query, extra={**sample.extra, "at": seconds})
+
+
+class Direct(Untrained):
+    """No retrieval: a look at the part of the time that a question names, or else at the whole video.
+
+    whole: answers questions without a time. Samples as `split_time` makes them.
+    """
+
+    def __init__(self, grounder: Grounder, whole: System):
+        self.named, self.whole = Looking(grounder, _named_part), whole
+
+    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+        with_time = [sample.extra.get("at") is not None for sample in samples]
+        ways = {True: self.named.answer, False: self.whole.answer}
+        return answered_apart(samples, with_time, ways)
+
+
+def _named_part(sample: Sample) -> list[Choice]:
+    return [Choice(part_of(sample.video, int(sample.extra["at"] // PART_SECONDS)))]
+
+
+def answered_apart(
+    samples: Sequence[Sample], routes: Sequence[Hashable], ways: Mapping[Any, Callable[..., list[Answer]]]
+) -> list[Answer]:
+    """Each sample answered by the way of its route, in the order of the samples."""
+    answers: dict[int, Answer] = {}
+    for name, way in ways.items():
+        rows = [i for i, route in enumerate(routes) if route == name]
+        if rows:
+            answers |= zip(rows, way([samples[i] for i in rows]), strict=True)
+    return [answers[i] for i in range(len(samples))]
+
+
+class Router:
+    """Which way a question takes, read off its words."""
+
+    def __init__(self, ways: Sequence[str]):
+        """ways: names, the cheapest first."""
+        self.ways = tuple(ways)
+
+    def fit(self, questions: Sequence[str], right: Mapping[str, Sequence[bool]]) -> None:
+        """Learn from questions, and for each way which of them it answered right. A question's label is the cheapest
+        way that did, or the cheapest of all where none did."""
+        labels = [next((way for way in self.ways if right[way][i]), self.ways[0]) for i in range(len(questions))]
+        self.classifier = make_pipeline(CountVectorizer(token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
+        self.classifier.fit([_shape(question) for question in questions], labels)
+
+    def __call__(self, questions: Sequence[str]) -> list[str]:
+        """The way of each question."""
+        return [str(way) for way in self.classifier.predict([_shape(question) for question in questions])]
+
+
+def _shape(question: str) -> str:
+    """Times are all the same word: which one it is does not matter."""
+    seconds, rest = time_of(question)
+    return rest if seconds is None else f"at TIME {rest}"
+
+
+class AdaVideoRAG(Untrained):
+    """Sends each question the way that the router says.
+
+    ways: how each answers questions (as `split_time` makes them), by the router's names. `routes`: of the questions
+    answered last.
+    """
+
+    def __init__(self, router: Router, ways: Mapping[str, Callable[..., list[Answer]]]):
+        self.router, self.ways = router, ways
+
+    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+        self.routes = self.router([sample.query for sample in samples])
+        return answered_apart([split_time(sample) for sample in samples], self.routes, self.ways)

@@ -1,0 +1,64 @@
+"""A video language model, asked as the systems of this part are asked: a segment and a refusal score for each query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedModel, ProcessorMixin
+
+from rarft.evaluation import predict
+from rarft.models import VisionCache, generate
+from rarft.prompts import DESCRIBE
+from rarft.reading.completion import parse_response
+from rarft.related.bank import Bank
+from rarft.related.moments.blocks import in_batches
+from rarft.related.protocol import Answer, Untrained
+from rarft.schema import Crop, Sample, Span
+from rarft.system.progress import progress
+
+
+class Grounder(Untrained):
+    """A model as it is; nothing is trained here.
+
+    Where it refuses, its segment is empty, so that mIoU counts refused relevant queries as 0. Its refusal score is its
+    own probability of refusing. `asked` counts the queries that it has answered.
+    """
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
+        self.model, self.processor, self.cache = model, processor, cache
+        self.asked = 0
+
+    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+        self.asked += len(samples)
+        answers = []
+        for prediction in predict(self.model, self.processor, samples, vision_cache=self.cache, desc="answers"):
+            response = prediction.response
+            span = response.spans[0] if response.spans else Span(0.0, 0.0)
+            doubt = prediction.refusal_probability
+            texts = (response.answer, response.correction) if response.refused else (None, None)
+            answers.append(Answer(span, 0.5 if doubt is None else doubt, *texts))
+        return answers
+
+    def describe(self, crops: Sequence[Crop]) -> list[str]:
+        """What the model thinks of each crop when it is asked to describe it, without a query: the base's captioning
+        task. Whatever it answers after its thought is left out."""
+        texts: list[str] = []
+        batches = in_batches(crops)
+        for part in progress(batches, total=len(batches), desc="captions"):
+            texts += generate(self.model, self.processor, self.cache.get(part), [DESCRIBE] * len(part))
+        return [parse_response(text).think or "" for text in texts]
+
+
+class Remembering(Grounder):
+    """Gives the same answer to the same query about the same crop without a second look. `asked` counts both."""
+
+    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
+        super().__init__(model, processor, cache)
+        self.known: dict[tuple[Crop, str], Answer] = {}
+
+    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+        new = list({(s.crop, s.query): s for s in samples if (s.crop, s.query) not in self.known}.values())
+        asked = self.asked + len(samples)
+        self.known |= zip([(s.crop, s.query) for s in new], super().answer(new), strict=True)
+        self.asked = asked
+        return [self.known[s.crop, s.query] for s in samples]

@@ -1,0 +1,1 @@
+"""Systems that find a moment in a clip: chapter 13."""

@@ -1,0 +1,1 @@
+"""Further signals to train on: chapter 15."""

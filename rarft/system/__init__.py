@@ -1,0 +1,1 @@
+"""This machine: files, processes, errors, progress bars, and the names of other libraries that may move."""

@@ -1,0 +1,52 @@
+"""Other processes: how they are started, and how they end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from rarft.system.errors import WorkerError
+
+
+@contextmanager
+def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
+    """Spawned processes, one for each core by default, that end with this process however it ends.
+
+    A forked child of a process that runs threads of torch can hang; a worker that outlives a killed run would
+    go on writing into its files beside the run that resumes it. Raises WorkerError when a worker is killed. That, and
+    any other error in the block, ends the jobs that are running, too.
+    """
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, context, initializer=end_with_parent)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process ended: if it was killed for want of memory, run fewer processes, or less at a time; a "
+            "script needs the line `if __name__ == '__main__':` before what it does. What was written before is kept"
+        ) from error
+    except BaseException:
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """In a process that `multiprocessing` has started: end it as soon as its parent has ended, even by kill -9."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        raise RuntimeError("this process was not started by multiprocessing")
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="end with parent").start()
