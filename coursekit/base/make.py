@@ -21,14 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_model
-from transformers import PreTrainedModel, ProcessorMixin, TrainingArguments, set_seed
+from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from coursekit.base.lessons import draw_lesson
 from coursekit.base.tiny import FRAME, LONGEST_SECONDS, tiny_model, tiny_processor
 from coursekit.base.vision import train_vision
-from rarft.models.families import encode_clips, freeze_vision
-from rarft.models.features import VisionFeatures
-from rarft.models.settings import Settings, save_settings
+from rarft.models import Settings, VideoModel, VisionFeatures
 from rarft.prompts import DESCRIBE
 from rarft.system.errors import InputError
 from rarft.system.files import read_json, write_json
@@ -52,11 +50,16 @@ BF16_STAGES = ("captioning", "tasks", "describing")  # where the processor has u
 SAVE_STEPS = 200
 # Every clip is read at 64×64 pixels, whatever its size: what the tower was trained on.
 SETTINGS = Settings(
-    max_pixels=FRAME**2, min_frame_pixels=FRAME**2, factor=32, max_seconds=LONGEST_SECONDS, max_new_tokens=352
+    max_pixels=FRAME**2,
+    min_frame_pixels=FRAME**2,
+    factor=32,
+    max_seconds=LONGEST_SECONDS,
+    max_new_tokens=352,
+    style="plain",
 )
 
 
-def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[PreTrainedModel, ProcessorMixin]:
+def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> VideoModel:
     """Train the base model from nothing and save it with its log.
 
     Stages that are saved already are not repeated; one that was interrupted goes on from its last checkpoint.
@@ -98,8 +101,8 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
             return train_vision(model, processor, read_clips(world), stories, arguments, repeat)
 
         timed(stage, see, len(world))
-    freeze_vision(model)
-    examples = Examples(model, processor, whole, seed)
+    video_model = VideoModel(model, processor, SETTINGS)
+    examples = Examples(video_model, whole, seed)
     for stage, make in (
         ("captioning", examples.captioning),
         ("tasks", partial(examples.task, describe=False)),
@@ -107,14 +110,12 @@ def make_base(data: str | Path, output: str | Path, *, seed: int = 0) -> tuple[P
     ):
 
         def speak(arguments: TrainingArguments, repeat: int, make: Callable[[int, int], Example] = make) -> list[dict]:
-            return sft(model, processor, make, examples.lengths, arguments, repeat)
+            return sft(video_model, make, examples.lengths, arguments, repeat)
 
         timed(stage, speak, len(whole))
-    model.save_pretrained(output)
-    processor.save_pretrained(output)
-    save_settings(output, SETTINGS)
+    video_model.save(output)
     write_json(output / "training_log.json", log)
-    return model, processor
+    return video_model
 
 
 def load_model_weights(model: PreTrainedModel, path: Path) -> None:
@@ -142,20 +143,20 @@ def read_clips(world: list[WorldClip], threads: int = 2) -> list[Clip]:
         return list(progress(pool.map(read, world), total=len(world), desc="decode"))
 
 
-def encode_world(model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip]) -> list[VisionFeatures]:
+def encode_world(video_model: VideoModel, world: list[WorldClip]) -> list[VisionFeatures]:
     """Vision features of every clip, computed once; for a frozen vision tower."""
     features: list[VisionFeatures] = []
     for start in progress(range(0, len(world), 32), desc="encode"):
         clips = [read_video(clip.path, **SETTINGS.video) for clip in world[start : start + 32]]
-        features += encode_clips(model, processor, clips)
+        features += video_model.encode(clips)
     return features
 
 
 class Examples:
     """Training examples about each whole clip, with the clip's vision features, computed once."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, world: list[WorldClip], seed: int):
-        self.features = encode_world(model, processor, world)
+    def __init__(self, video_model: VideoModel, world: list[WorldClip], seed: int):
+        self.features = encode_world(video_model, world)
         self.stories = [clip.story for clip in world]
         self.lengths = [story.duration for story in self.stories]
         self.seed = seed
@@ -175,14 +176,13 @@ class Examples:
 
 
 def sft(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     make: Callable[[int, int], Example],
     lengths: list[int],
     arguments: TrainingArguments,
     repeat: int,
 ) -> list[dict]:
     """Train for `repeat` epochs on the examples that `make` gives. Returns the log."""
-    trainer = VideoSFTTrainer(model, arguments, ExampleDataset(make, lengths, repeat), processor)
+    trainer = VideoSFTTrainer(video_model, arguments, ExampleDataset(make, lengths, repeat))
     resume_training(trainer)
     return trainer.state.log_history

@@ -146,7 +146,6 @@ def tiny_model(
         vision_end_token_id=token("<|vision_end|>"),
         tie_word_embeddings=True,
     )
-    config.rarft_prompt_style = "plain"
     model = Qwen3VLForConditionalGeneration(config)
     _widen_initialization(model)
     _look_for_equals(model)

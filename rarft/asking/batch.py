@@ -8,11 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, ProcessorMixin
-
 from rarft.hivtg.rows import PART_KEYS
-from rarft.models import VisionCache, generate
-from rarft.models.decoding.generation import note_of_unknown_words
+from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.schema import Crop, is_finite_number
 from rarft.system.errors import InputError
@@ -142,19 +139,19 @@ def _retried(
 class LocalModel:
     """A model in this process, asked greedily. Each video is read once a batch; none stays in memory after it."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
-        self.model, self.processor, self.cache = model, processor, cache
+    def __init__(self, video_model: VideoModel):
+        self.video_model = video_model
 
     def __call__(self, questions: list[dict]) -> Iterator[dict]:
         """The questions' rows with their answers, in order; with a `note` where the model cannot read all of a
         query."""
         crops = [Crop.of(question) for question in questions]
-        errors = self.cache.fill(crops)
+        errors = self.video_model.cache.fill(crops)
         good = [number for number, crop in enumerate(crops) if crop not in errors]
-        features = self.cache.get([crops[number] for number in good])
+        features = self.video_model.features([crops[number] for number in good])
         queries = [questions[number]["query"] for number in good]
-        texts = iter(generate(self.model, self.processor, features, queries) if good else [])
-        self.cache.forget()  # a list of videos may be longer than the memory
+        texts = iter(self.video_model.generate(features, queries) if good else [])
+        self.video_model.cache.forget()  # a list of videos may be longer than the memory
         for question, crop in zip(questions, crops, strict=True):
             if crop in errors:
                 yield {**question, "error": str(errors[crop])}
@@ -162,5 +159,5 @@ class LocalModel:
                 yield {**question, **answer_of(next(texts)), **self._note(question["query"])}
 
     def _note(self, query: str) -> dict[str, str]:
-        note = note_of_unknown_words(self.processor, query)
+        note = self.video_model.note_of_unknown_words(query)
         return {"note": note} if note else {}

@@ -79,7 +79,7 @@ def run(options: Namespace) -> int:
 
 def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dict]]:
     """The model that is asked: a server's, or one in this process."""
-    from rarft.models import VisionCache, open_model
+    from rarft.models import VideoModel
     from rarft.models.load import settings_of
     from rarft.models.settings import Settings
 
@@ -102,8 +102,8 @@ def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dic
     from rarft.asking import LocalModel
 
     changes = settings_changes(options)
-    model, processor, _ = open_model(options.model, device=options.device, dtype=options.dtype, changes=changes)
-    return LocalModel(model, processor, VisionCache(model, processor, reader=reader, batch_size=options.batch))
+    video_model = VideoModel.load(options.model, device=options.device, dtype=options.dtype, changes=changes)
+    return LocalModel(video_model.with_cache(reader=reader, batch_size=options.batch))
 
 
 def _show(row: dict, *, as_json: bool) -> None:

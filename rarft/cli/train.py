@@ -95,27 +95,23 @@ def _train_by_recipe(options: Namespace) -> None:
 
 def _cold_start(options: Namespace, out: Path) -> None:
     """Train on the demonstrations of a few clips, and save the model into `out`."""
-    from rarft.models import open_model
-    from rarft.models.settings import save_settings
+    from rarft.models import VideoModel
     from rarft.training import COLD_START_CLIPS, cold_start
     from rarft.world.completions import demonstrations
     from rarft.world.dataset import make_world
 
-    model, processor, settings = open_model(options.model or BASE)
+    video_model = VideoModel.load(options.model or BASE)
     world = make_world(options.data / "train", "train", COLD_START_CLIPS)
     shown = demonstrations([(clip.story, clip.samples) for clip in world])
     steps = options.steps if options.recipe == "cold-start" else None
-    log = cold_start(model, processor, shown, out, seed=options.seed or 0, steps=steps)
-    model.save_pretrained(out)
-    processor.save_pretrained(out)
-    save_settings(out, settings)
+    log = cold_start(video_model, shown, out, seed=options.seed or 0, steps=steps)
+    video_model.save(out)
     write_json(out / "log.json", log)
 
 
 def _train_on_world(options: Namespace) -> None:
     """RA-RFT, after a cold start of its own where no model is named."""
-    from rarft.models import open_model
-    from rarft.models.settings import save_settings
+    from rarft.models import VideoModel
     from rarft.rewards import make_rewards
     from rarft.training.run import grpo_config, save_run, train_rarft
     from rarft.world.dataset import make_world
@@ -123,13 +119,13 @@ def _train_on_world(options: Namespace) -> None:
     started = options.model or options.out / "cold_start"
     if options.model is None and not (started / "log.json").exists():
         _cold_start(options, started)
-    model, processor, settings = open_model(started)
     groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
     changes = {"seed": options.seed or 0, "save_strategy": "steps"}
     if options.steps:
         changes["max_steps"] = options.steps
     config = grpo_config(options.out, **changes)
-    save_settings(options.out, settings.changed(max_new_tokens=config.max_completion_length))
+    video_model = VideoModel.load(started, changes={"max_new_tokens": config.max_completion_length})
+    video_model.write_settings(options.out)
     rewards = make_rewards(options.variant or "robust")
-    trainer = train_rarft(model, processor, groups, config, rewards=rewards, resume=options.resume)
-    save_run(trainer, processor)
+    trainer = train_rarft(video_model, groups, config, rewards=rewards, resume=options.resume)
+    save_run(trainer)

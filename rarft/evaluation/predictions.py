@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel, ProcessorMixin
 
-from rarft.models import VisionCache, generate, refusal_probabilities
+from rarft.models import VideoModel
 from rarft.models.settings import check_on_bad_video
 from rarft.reading.completion import Response, parse_response
 from rarft.schema import Crop, Sample, is_finite_number
@@ -28,7 +27,7 @@ class Prediction:
     """A sample and what a model said about it.
 
     judged: figures by name, added by judges (`rarft.evaluation.judges`).
-    refusal_probability: the model's own, see `rarft.models.confidence`; None if it is not known.
+    refusal_probability: the model's own, see `rarft.models.decoding.refusal`; None if it is not known.
     reading: see `rarft.reading.completion.parse_response`.
     error: why its video cannot be read. Such a prediction has no completion and no figures.
     """
@@ -46,11 +45,9 @@ class Prediction:
 
 
 def predict(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     samples: Sequence[Sample],
     *,
-    vision_cache: VisionCache | None = None,
     batch_size: int = 64,
     output: str | Path | None = None,
     on_bad_video: str = "stop",
@@ -65,16 +62,15 @@ def predict(
             before it are in `output` then. "skip" gives such samples a prediction with an `error`.
     """
     check_on_bad_video(on_bad_video)
-    cache = vision_cache or VisionCache(model, processor)
     done = read_predictions(output, samples, resume=True) if output else []
     kept = len(done)
     todo = unanswered(done, samples)
     for start in progress(range(0, len(todo), batch_size), desc=desc):
         places = todo[start : start + batch_size]
-        errors = cache.fill([samples[i].crop for i in places])
+        errors = video_model.cache.fill([samples[i].crop for i in places])
         bad = next((i for i in places if samples[i].crop in errors), None) if on_bad_video == "stop" else None
         places = places if bad is None else places[: places.index(bad)]
-        new = _answered(model, processor, cache, [samples[i] for i in places], errors)
+        new = _answered(video_model, [samples[i] for i in places], errors)
         place_predictions(done, places, new)
         if output and places and places[0] < kept:  # some of them were errors before
             write_predictions(output, done)
@@ -98,17 +94,13 @@ def place_predictions(done: list[Prediction], places: Sequence[int], new: Sequen
 
 
 def _answered(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    cache: VisionCache,
-    samples: Sequence[Sample],
-    errors: Mapping[Crop, VideoError],
+    video_model: VideoModel, samples: Sequence[Sample], errors: Mapping[Crop, VideoError]
 ) -> list[Prediction]:
     good = [sample for sample in samples if sample.crop not in errors]
-    features = cache.get([sample.crop for sample in good])
+    features = video_model.features([sample.crop for sample in good])
     queries = [sample.query for sample in good]
-    texts = generate(model, processor, features, queries) if good else []
-    probabilities = refusal_probabilities(model, processor, features, queries, texts)
+    texts = video_model.generate(features, queries) if good else []
+    probabilities = video_model.refusal_scores(features, queries, texts)
     answers = iter(
         Prediction(sample, text, refusal_probability=None if np.isnan(p) else float(p))
         for sample, text, p in zip(good, texts, probabilities, strict=True)

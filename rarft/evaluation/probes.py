@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.evaluation.predictions import predict
 from rarft.evaluation.scoring import scores, summary
 from rarft.hivtg.statistics import leak_score
-from rarft.models import VisionCache
+from rarft.models import VideoModel
 from rarft.schema import Sample
 from rarft.system.errors import InputError
 from rarft.video import Clip, read_video
@@ -64,8 +63,7 @@ def swapped(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def probe(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     samples: Sequence[Sample],
     *,
     reader: Callable[..., Clip] = read_video,
@@ -79,8 +77,8 @@ def probe(
     rows = {}
     for name, change in CHANGES.items():
         given = swapped(samples) if name == "another video" else samples
-        cache = VisionCache(model, processor, reader=ChangingReader(reader, change) if change else reader)
-        predictions = predict(model, processor, given, vision_cache=cache, batch_size=batch_size, desc=name)
+        shown = video_model.with_cache(reader=ChangingReader(reader, change) if change else reader)
+        predictions = predict(shown, given, batch_size=batch_size, desc=name)
         row = summary(scores(predictions))
         rows[name] = {figure: row[figure] for figure in FIGURES if figure in row}
     queries, irrelevant = [s.query for s in samples], [not s.relevant for s in samples]

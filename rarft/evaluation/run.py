@@ -29,7 +29,7 @@ from rarft.evaluation.predictions import (
 from rarft.evaluation.probes import probe, swapped
 from rarft.evaluation.reporting import LeftOut, Scoring, write_report
 from rarft.metrics import OFFICIAL_SPLITS
-from rarft.models import VisionCache, open_model
+from rarft.models import VideoModel
 from rarft.models.load import settings_of
 from rarft.models.settings import Settings, check_on_bad_video
 from rarft.rewards.encoder import default_encoder
@@ -65,7 +65,7 @@ def evaluate_file(
     Args:
         data, videos, limit: see `read_test_set`.
         processes: each loads the model and answers its share, `batch_size` questions at a time.
-        device, dtype, changes: see `rarft.models.open_model`. With several GPUs, "auto" gives each process one.
+        device, dtype, changes: see `rarft.models.VideoModel.load`. With several GPUs, "auto" gives each process one.
         features: folder that keeps the encoded videos, for another evaluation or a training with the same tower.
         against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
         probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
@@ -179,8 +179,8 @@ def predict_in_processes(
     reader: str = PYAV,
     **options: Any,
 ) -> list[Prediction]:
-    """`predict` by a model opened with `options` (see `rarft.models.open_model`), the samples that `output` does not
-    hold yet shared out among processes, each with its own file.
+    """`predict` by a model loaded with `options` (see `rarft.models.VideoModel.load`), the samples that `output` does
+    not hold yet shared out among processes, each with its own file.
 
     Args:
         features: folder of encoded videos; without it each process keeps the latest in memory.
@@ -246,29 +246,19 @@ def _answer(
 ) -> list[Prediction]:
     if threads:
         torch.set_num_threads(threads)
-    model, processor, _ = open_model(model_name, **options)
-    in_batch = min(32, batch_size)
     with GuardedReader(reader=reader) as guarded:
-        cache = VisionCache(
-            model, processor, folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=in_batch, reader=guarded
+        video_model = VideoModel.load(model_name, **options).with_cache(
+            folder=features, in_memory=CLIPS_IN_MEMORY, batch_size=min(32, batch_size), reader=guarded
         )
-        return predict(
-            model,
-            processor,
-            samples,
-            vision_cache=cache,
-            batch_size=batch_size,
-            output=output,
-            on_bad_video=on_bad_video,
-        )
+        return predict(video_model, samples, batch_size=batch_size, output=output, on_bad_video=on_bad_video)
 
 
 def _probed(
     model_name: str, samples: Sequence[Sample], batch_size: int, options: dict[str, Any], reader: str
 ) -> dict[str, dict[str, float]]:
-    model, processor, _ = open_model(model_name, **options)
+    video_model = VideoModel.load(model_name, **options)
     with GuardedReader(reader=reader) as guarded:
-        return probe(model, processor, samples, batch_size=batch_size, reader=guarded)
+        return probe(video_model, samples, batch_size=batch_size, reader=guarded)
 
 
 def _predictions_of_all(path: Path, samples: Sequence[Sample]) -> list[Prediction]:

@@ -1,13 +1,11 @@
-"""Video language models: loading them, their features of videos, and their answers."""
+"""Video language models: loading and saving them, the features of their videos, and their answers."""
 
-from rarft.models.confidence import refusal_probabilities
-from rarft.models.decoding.generation import chat_texts, generate
-from rarft.models.families import FAMILIES, Family, encode_clips, freeze_vision, vision_tower, without_lora
+from rarft.models.families import FAMILIES, Family, freeze_vision, vision_tower, without_lora
 from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
-from rarft.models.load import OpenModel, load_model, open_model
-from rarft.models.lora import add_lora
 from rarft.models.presets import PRESETS, keep_frame_sizes
+from rarft.models.settings import Settings
 from rarft.models.shapes import SHAPES, count, empty_model
+from rarft.models.video_model import VideoModel
 from rarft.models.vision_cache import VisionCache
 
 __all__ = [
@@ -15,20 +13,14 @@ __all__ = [
     "PRESETS",
     "SHAPES",
     "Family",
-    "OpenModel",
+    "Settings",
+    "VideoModel",
     "VisionCache",
     "VisionFeatures",
-    "add_lora",
-    "chat_texts",
     "count",
     "empty_model",
-    "encode_clips",
     "freeze_vision",
-    "generate",
     "keep_frame_sizes",
-    "load_model",
-    "open_model",
-    "refusal_probabilities",
     "tokenize_with_features",
     "video_kwargs",
     "vision_tower",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from peft import PeftModel
@@ -18,7 +19,10 @@ from rarft.models.features import VisionFeatures, video_kwargs
 from rarft.system.errors import InputError
 from rarft.video import Clip
 
-Encode = Callable[[PreTrainedModel, ProcessorMixin, Sequence[Clip]], list[VisionFeatures]]
+if TYPE_CHECKING:
+    from rarft.models.video_model import VideoModel
+
+Encode = Callable[["VideoModel", Sequence[Clip]], list[VisionFeatures]]
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ def _video_batch(processor: ProcessorMixin, clips: Sequence[Clip]) -> dict:
     return processor.video_processor(**video_kwargs(clips), return_tensors="pt", return_metadata=True)
 
 
-def encode_patches(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:
+def encode_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """Qwen3-VL: all clips in one pass; deepstack features for the first layers of the language model."""
+    model, processor = video_model.model, video_model.processor
     batch = _video_batch(processor, clips)
     grids = batch["video_grid_thw"]
     output = model.get_video_features(batch["pixel_values_videos"].to(model.device), grids.to(model.device))
@@ -56,20 +61,19 @@ def encode_patches(model: PreTrainedModel, processor: ProcessorMixin, clips: Seq
     ]
 
 
-def encode_timed_patches(
-    model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]
-) -> list[VisionFeatures]:
+def encode_timed_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """Qwen2.5-VL: as `encode_patches`; time is in the positions, which need the seconds between two steps of
     the grid."""
-    step = processor.video_processor.temporal_patch_size
-    features = encode_patches(model, processor, clips)
+    step = video_model.processor.video_processor.temporal_patch_size
+    features = encode_patches(video_model, clips)
     for feature, clip in zip(features, clips, strict=True):
         feature.extras["second_per_grid_ts"] = torch.tensor(step / clip.fps)
     return features
 
 
-def encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:
+def encode_frames(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """The LLaVA family: frames of one size, stacked, so one clip at a time."""
+    model, processor = video_model.model, video_model.processor
     features = []
     for clip in clips:
         batch = _video_batch(processor, [clip])
@@ -79,8 +83,9 @@ def encode_frames(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequ
     return features
 
 
-def encode_compressed(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:
+def encode_compressed(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """VideoLLaMA3 drops tokens that repeat the frame before: only those that are left are kept."""
+    model, processor = video_model.model, video_model.processor
     batch = _video_batch(processor, clips)
     sizes = (batch["video_grid_thw"].to(model.device), batch["video_merge_sizes"].to(model.device))
     pixels = batch["pixel_values_videos"].to(model.device)
@@ -125,9 +130,9 @@ def family_of(model: PreTrainedModel | PeftModel) -> Family:
 
 
 @torch.no_grad()
-def encode_clips(model: PreTrainedModel, processor: ProcessorMixin, clips: Sequence[Clip]) -> list[VisionFeatures]:
+def encode_clips(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """Run the vision tower, and its merger or projector, once over each clip."""
-    return family_of(model).encode(model, processor, clips)
+    return family_of(video_model.model).encode(video_model, clips)
 
 
 def vision_tower(model: PreTrainedModel | PeftModel) -> torch.nn.Module:
@@ -151,6 +156,6 @@ def check_trainable(model: PreTrainedModel | PeftModel) -> None:
     """Raises InputError if training would change nothing: no weight of the model takes a gradient."""
     if not any(p.requires_grad for p in model.parameters()):
         raise InputError(
-            "no weight of this model is trainable; load an adapter with rarft.models.load_model or with "
+            "no weight of this model is trainable; load an adapter with rarft.models.VideoModel.load or with "
             "PeftModel.from_pretrained(…, is_trainable=True)"
         )

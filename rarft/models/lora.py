@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import PreTrainedModel, ProcessorMixin
+from transformers import PreTrainedModel
 
 from rarft.models.families import vision_modules, without_lora
 from rarft.system.errors import InputError
@@ -141,15 +140,3 @@ def fingerprint(model: PreTrainedModel | PeftModel) -> str:
         digest.update(f"{name} {int(bits)}".encode())
         digest.update(values[:: max(1, len(values) // 64)].float().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def keep_changed_base(model: PeftModel, processor: ProcessorMixin, folder: Path) -> None:
-    """If the weights of the model below an adapter have changed since they were loaded, save that model into `folder`
-    and make the adapter refer to it. An adapter is saved alone, and the checkpoint of its name has the old weights."""
-    inner = without_lora(model)
-    if getattr(inner, "loaded_fingerprint", None) == fingerprint(model):
-        return
-    inner.save_pretrained(folder, state_dict=dict(own_weights(model)))
-    processor.save_pretrained(folder)
-    inner.loaded_fingerprint = fingerprint(model)
-    model.active_peft_config.base_model_name_or_path = str(folder.resolve())

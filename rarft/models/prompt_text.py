@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
+from rarft.schema import without_surrogates
+
 # It stands after the first character of each control token that is text, until the text has been tokenized. Unicode
 # reserves it for use inside a program.
 MARK = "\ufdd0"
@@ -56,3 +58,16 @@ def _in_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
         elif part:
             ids += tokenizer(part.replace(MARK, ""), add_special_tokens=False, split_special_tokens=True)["input_ids"]
     return ids
+
+
+def unknown_words(tokenizer: PreTrainedTokenizerBase, query: str) -> list[str]:
+    """The words of a query that a tokenizer has no token for, such as "door" for the tiny base.
+
+    None for tokenizers that can spell any word, as those of all published models can.
+    """
+    if tokenizer.unk_token_id is None or not tokenizer.is_fast:
+        return []
+    text = {"add_special_tokens": False, "split_special_tokens": True}
+    tokens = tokenizer(without_surrogates(query), return_offsets_mapping=True, **text)
+    places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
+    return [query[begin:end] for token, (begin, end) in places if token == tokenizer.unk_token_id]

@@ -53,7 +53,7 @@ def save_settings(folder: str | Path, settings: Settings) -> Path:
 
 def read_settings(folder: str | Path) -> Settings | None:
     """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; else those in its
-    config.json, where `save_pretrained` leaves them; None if there are none.
+    config.json, where `VideoModel.save` leaves a copy; None if there are none.
 
     Raises InputError that names the file and the field if one is unknown.
     """

@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.models.families import encode_clips, vision_modules
 from rarft.models.features import VisionFeatures
-from rarft.models.load import settings_in_use
 from rarft.models.settings import check_on_bad_video
 from rarft.schema import Crop, Sample
 from rarft.system.errors import InputError, VideoError
@@ -28,6 +26,9 @@ from rarft.system.files import replacing
 from rarft.system.progress import progress
 from rarft.video import Clip, read_video
 from rarft.video.readers import PYAV
+
+if TYPE_CHECKING:
+    from rarft.models.video_model import VideoModel
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,7 @@ class VisionCache:
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        processor: ProcessorMixin,
+        video_model: VideoModel,
         *,
         folder: str | Path | None = None,
         in_memory: int | None = None,
@@ -48,28 +48,28 @@ class VisionCache:
     ):
         """Raises InputError if the vision tower is trainable: its features would go stale after a step.
 
-        Args: folder: where features are kept between runs; shared by all processes. in_memory: clips kept in memory,
-            the least recently used go first; all by default. Without a folder they are encoded again when they are
-            asked for again. reader: `read_video`, or a
-            `rarft.video.GuardedReader` for files that may hang a decoder. video: `fps`, `max_pixels`,
-            `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own settings
-                by default.
+        Args:
+            folder: where features are kept between runs; shared by all processes.
+            in_memory: clips kept in memory, the least recently used go first; all by default. Without a folder they
+                are encoded again when they are asked for again.
+            batch_size: clips that go through the tower at a time.
+            reader: `read_video`, or a `rarft.video.GuardedReader` for files that may hang a decoder.
+            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own
+                settings by default.
         """
-        if any(p.requires_grad for module in vision_modules(model) for p in module.parameters()):
-            raise InputError(
-                "the vision tower is trainable; freeze it first with rarft.models.load.freeze_vision(model)"
-            )
-        self.model, self.processor, self.reader = model, processor, reader
+        if any(p.requires_grad for module in vision_modules(video_model.model) for p in module.parameters()):
+            raise InputError("the vision tower is trainable; freeze it first with rarft.models.freeze_vision(model)")
+        self.video_model, self.reader = video_model, reader
         if folder and reader is not read_video and not hasattr(reader, "library"):
             raise InputError(
                 "features on disk need read_video or a GuardedReader: another reader may change the frames"
             )
-        self.video = {**settings_in_use(model).video, **video}
+        self.video = {**video_model.settings.video, **video}
         self.folder = Path(folder) if folder else None
         self.in_memory, self.batch_size = in_memory, batch_size
         self.encoded = 0  # clips that went through the tower, for benchmarks
         self._memory: OrderedDict[Crop, VisionFeatures] = OrderedDict()
-        self._tower = "".join(map(weights_digest, vision_modules(model))) if folder else ""
+        self._tower = "".join(map(weights_digest, vision_modules(video_model.model))) if folder else ""
 
     def get(self, crops: Sequence[Crop]) -> list[VisionFeatures]:
         """Features of videos, or of parts of them. The same crop gives the same object.
@@ -118,7 +118,7 @@ class VisionCache:
                     (crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, VideoError)
                 )
                 good = [(crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, Clip)]
-                features = encode_clips(self.model, self.processor, [clip for _, clip in good]) if good else []
+                features = encode_clips(self.video_model, [clip for _, clip in good]) if good else []
                 for (crop, _), part in zip(good, features, strict=True):
                     feature = own_memory(part)
                     self.encoded += 1

@@ -17,8 +17,7 @@ from transformers import (
     set_seed,
 )
 
-from rarft.models.presets import PRESETS
-from rarft.models.settings import save_settings
+from rarft.models import PRESETS, VideoModel
 
 SPECIAL = (
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>",
@@ -115,8 +114,5 @@ def write_small_model(
     Raises KeyError for an unknown preset.
     """
     model, processor = small_model(texts, seed=seed)
-    folder = Path(folder)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    save_settings(folder, PRESETS[preset].settings.changed(max_new_tokens=max_new_tokens))
-    return folder
+    VideoModel(model, processor, PRESETS[preset].settings.changed(max_new_tokens=max_new_tokens)).save(folder)
+    return Path(folder)

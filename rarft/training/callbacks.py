@@ -5,18 +5,17 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from transformers import ProcessorMixin, TrainerCallback
+from transformers import TrainerCallback
 
-from rarft.models.decoding.generation import generate
-from rarft.models.vision_cache import VisionCache
+from rarft.models import VideoModel
 from rarft.schema import Sample
 
 
 class Watch(TrainerCallback):
     """Asks the model the same queries every so many steps and keeps its greedy answers."""
 
-    def __init__(self, processor: ProcessorMixin, cache: VisionCache, samples: Sequence[Sample], every: int = 20):
-        self.processor, self.cache, self.samples, self.every = processor, cache, list(samples), every
+    def __init__(self, video_model: VideoModel, samples: Sequence[Sample], every: int = 20):
+        self.video_model, self.samples, self.every = video_model, list(samples), every
         self.answers: list[tuple[int, list[str]]] = []  # step, a completion for each sample
 
     def on_step_begin(self, args, state, control, model=None, **_):
@@ -29,8 +28,8 @@ class Watch(TrainerCallback):
     def _ask(self, model, step: int) -> None:
         training = model.training
         model.eval()
-        features = self.cache.get([sample.crop for sample in self.samples])
-        self.answers.append((step, generate(model, self.processor, features, [s.query for s in self.samples])))
+        crops, queries = [sample.crop for sample in self.samples], [sample.query for sample in self.samples]
+        self.answers.append((step, self.video_model.generate(crops, queries)))
         model.train(training)
 
     def show(self) -> None:

@@ -23,7 +23,7 @@ from rarft.models.decoding.shared_prefix import pack, pack_positions, share_pref
 from rarft.models.families import check_trainable, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
 from rarft.models.prompt_text import prompt_text
-from rarft.models.vision_cache import VisionCache
+from rarft.models.video_model import VideoModel
 from rarft.schema import Crop
 from rarft.system.errors import InputError
 from rarft.system.upstream.of_trl import (
@@ -42,14 +42,13 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     The dataset's `prompt` is a message list with a part `{"type": "video", "video": PATH}`, optionally with
     `start` and `end` seconds; its other columns reach the rewards by name. The vision tower must be frozen
-    (`rarft.models.load.freeze_vision`), as in the paper: then each video is encoded once in the whole run.
+    (`rarft.models.freeze_vision`), as in the paper: then each video is encoded once in the whole run.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        video_model: VideoModel,
         *args: Any,
-        vision_cache: VisionCache | None = None,
         epoch_rows: int | None = None,
         **kwargs: Any,
     ):
@@ -58,15 +57,16 @@ class VideoGRPOTrainer(GRPOTrainer):
 
         Raises InputError if no weight of the model is trainable."""
         check_grpo_trainer_class()
-        check_trainable(model)
-        self._epoch_rows = epoch_rows
-        with reference_copy(model):
-            super().__init__(model, *args, **kwargs)
+        check_trainable(video_model.model)
+        self.video_model, self._epoch_rows = video_model, epoch_rows
+        with reference_copy(video_model.model):
+            super().__init__(video_model.model, *args, processing_class=video_model.processor, **kwargs)
         check_grpo_trainer(self)
-        self.vision_cache = vision_cache or VisionCache(
-            self.accelerator.unwrap_model(self.model), self.processing_class
-        )
         self._features: list[VisionFeatures] = []  # one for each row that is computed now
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        self.video_model.write_settings(output_dir or self.args.output_dir)  # a checkpoint can be moved and loaded
+        super()._save(output_dir, state_dict)
 
     # -- rows ----------------------------------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class VideoGRPOTrainer(GRPOTrainer):
     # -- generation --------------------------------------------------------------------------------------------
 
     def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
-        self._features = self.vision_cache.get([Crop.of(video_part(prompt)) for prompt in prompts])
+        self._features = self.video_model.features([Crop.of(video_part(prompt)) for prompt in prompts])
         texts = [prompt_text(self.processing_class, prompt) for prompt in prompts]
         inputs = tokenize_with_features(self.processing_class, texts, self._features)
         mask = inputs["attention_mask"].bool()

@@ -22,13 +22,13 @@ import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
-from transformers import PreTrainedModel, set_seed
+from transformers import set_seed
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.hivtg.official import group_samples, released_samples
-from rarft.models import OpenModel, VisionCache, open_model
-from rarft.models.lora import ALL, add_lora, listed
-from rarft.models.settings import check_on_bad_video, save_settings
+from rarft.models import VideoModel, VisionCache
+from rarft.models.lora import ALL, listed
+from rarft.models.settings import check_on_bad_video
 from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
@@ -169,31 +169,31 @@ def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTr
 def _run(
     run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState, *, resume: bool
 ) -> VideoGRPOTrainer:
-    opened = open_recipe_model(run, model_config, config, state)
+    video_model = open_recipe_model(run, model_config, config, state)
     if state.is_main_process:
-        save_settings(config.output_dir, opened.settings)  # now: a checkpoint of a run that was killed has them, too
-    groups, cache = encoded_groups(run, config, opened, state)
-    trainer = train_rarft(
-        with_lora(opened.model, model_config),
-        opened.processor,
-        groups,
-        config,
-        resume=resume,
-        rewards=make_rewards(run.variant, run.rewards),
-        vision_cache=cache,
-    )
-    save_run(trainer, opened.processor)
+        video_model.write_settings(config.output_dir)  # now: a checkpoint of a run that was killed has them, too
+    with GuardedReader(run.decode_seconds, run.reader) as reader:
+        video_model = video_model.with_cache(
+            folder=run.features or Path(config.output_dir) / "features",
+            in_memory=run.features_in_memory,
+            batch_size=run.encode_together,
+            reader=reader,
+        )
+        groups = everywhere_readable(training_groups(run), video_model.cache, run.on_bad_video, state)
+    add_recipe_lora(video_model, model_config)
+    trainer = train_rarft(video_model, groups, config, resume=resume, rewards=make_rewards(run.variant, run.rewards))
+    save_run(trainer)
     return trainer
 
 
 def open_recipe_model(
     run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState
-) -> OpenModel:
+) -> VideoModel:
     """The model that a recipe names, with its changes of how it is asked. Raises InputError if it names none."""
     if not model_config.model_name_or_path:
         raise InputError("the recipe names no model: model_name_or_path is missing")
     attention = model_config.attn_implementation
-    return open_model(
+    return VideoModel.load(
         model_config.model_name_or_path,
         revision=None if model_config.model_revision == "main" else model_config.model_revision,
         dtype=model_config.dtype or "auto",
@@ -206,22 +206,6 @@ def open_recipe_model(
         },
         **({"attn_implementation": attention} if attention else {}),
     )
-
-
-def encoded_groups(
-    run: RunArguments, config: GRPOConfig, opened: OpenModel, state: PartialState
-) -> tuple[list[list[Sample]], VisionCache]:
-    """The groups whose video can be read, and the cache that has encoded each of them."""
-    with GuardedReader(run.decode_seconds, run.reader) as reader:
-        cache = VisionCache(
-            opened.model,
-            opened.processor,
-            folder=run.features or Path(config.output_dir) / "features",
-            in_memory=run.features_in_memory,
-            batch_size=run.encode_together,
-            reader=reader,
-        )
-        return everywhere_readable(training_groups(run), cache, run.on_bad_video, state), cache
 
 
 def training_groups(run: RunArguments) -> list[list[Sample]]:
@@ -256,12 +240,11 @@ def everywhere_readable(
     return [group for group in groups if group[0].crop in kept] if kept is not None else mine
 
 
-def with_lora(model: PreTrainedModel | PeftModel, config: ModelConfig) -> PreTrainedModel | PeftModel:
-    """The model, wrapped as a recipe's LoRA fields say; one that has an adapter continues it."""
-    if not config.use_peft or isinstance(model, PeftModel):
-        return model
-    return add_lora(
-        model,
+def add_recipe_lora(video_model: VideoModel, config: ModelConfig) -> None:
+    """Wrap the model as a recipe's LoRA fields say; one that has an adapter continues it."""
+    if not config.use_peft or isinstance(video_model.model, PeftModel):
+        return
+    video_model.add_lora(
         rank=config.lora_r,
         alpha=config.lora_alpha,
         dropout=config.lora_dropout,

@@ -11,14 +11,11 @@ from typing import Any
 
 import yaml
 from datasets import Dataset
-from peft import PeftModel
-from transformers import PreTrainedModel, ProcessorMixin, TrainerCallback
+from transformers import TrainerCallback
 from trl import GRPOConfig
 
-from rarft.models.families import freeze_vision, is_whole
-from rarft.models.load import prompt_style
-from rarft.models.lora import keep_changed_base
-from rarft.models.vision_cache import VisionCache
+from rarft.models import VideoModel
+from rarft.models.families import is_whole
 from rarft.rewards import make_rewards
 from rarft.schema import Sample
 from rarft.system.files import RECIPES, read_text, write_json
@@ -34,16 +31,14 @@ COLD_START = {"steps": 300, "batch": 16, "rate": 1e-3}
 
 
 def cold_start(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     demonstrations: Sequence[tuple[Sample, str]],
     output: str | Path,
     *,
     seed: int = 0,
     steps: int | None = None,
-    vision_cache: VisionCache | None = None,
 ) -> list[dict]:
-    """Fine-tune `model` in place on a few demonstrations before reinforcement learning. Returns the log.
+    """Fine-tune a model in place on a few demonstrations before reinforcement learning. Returns the log.
 
     Reinforcement can only strengthen what is sampled, and a grounder samples no explanation. Source: the cold start of
     DeepSeek-R1 (arXiv 2501.12948, section 2.3.1); the paper of RA-RFT needs none, for a 7B model follows the prompt.
@@ -53,11 +48,9 @@ def cold_start(
         output: folder for the trainer's files.
         steps: COLD_START's own number by default.
     """
-    freeze_vision(model)
     settings = {**COLD_START, **({} if steps is None else {"steps": steps})}
     arguments = sft_arguments(output, **settings, seed=seed)
-    cache = vision_cache or VisionCache(model, processor)
-    return train_sft(model, processor, demonstrations, arguments, vision_cache=cache)
+    return train_sft(video_model, demonstrations, arguments)
 
 
 def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
@@ -70,18 +63,16 @@ def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
 
 
 def build_trainer(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     groups: Sequence[Sequence[Sample]],
     config: GRPOConfig,
     *,
     rewards: Sequence[Callable[..., list[float]]] | None = None,
     irrelevant_share: float = 0.5,
     eval_dataset: Dataset | None = None,
-    vision_cache: VisionCache | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> VideoGRPOTrainer:
-    """A trainer for `model`, whose vision tower is frozen here.
+    """A trainer for a model.
 
     Args:
         groups: per video, the relevant sample first, then its irrelevant ones. An epoch asks the relevant query of each
@@ -90,20 +81,17 @@ def build_trainer(
         irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
         eval_dataset: the rows of evaluations during training (`config.eval_strategy`), such as a `refusal_dataset`.
     """
-    freeze_vision(model)
     epochs = epochs_of(config, 2 * len(groups))
     dataset = refusal_dataset(
-        groups, prompt_style(model), epochs=epochs, seed=draw_seed(config), irrelevant_share=irrelevant_share
+        groups, video_model.style, epochs=epochs, seed=draw_seed(config), irrelevant_share=irrelevant_share
     )
     return VideoGRPOTrainer(
-        model=model,
+        video_model,
         reward_funcs=list(make_rewards("robust") if rewards is None else rewards),
         args=config,
         train_dataset=dataset,
         eval_dataset=eval_dataset,
-        processing_class=processor,
         callbacks=list(callbacks),
-        vision_cache=vision_cache or VisionCache(model, processor),
         epoch_rows=2 * len(groups),
     )
 
@@ -119,42 +107,42 @@ def epochs_of(config: GRPOConfig, rows: int) -> int:
 
 
 def train_rarft(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
+    video_model: VideoModel,
     groups: Sequence[Sequence[Sample]],
     config: GRPOConfig,
     *,
     resume: bool = False,
     **options,
 ) -> VideoGRPOTrainer:
-    """Train `model` in place and return the trainer, whose `state.log_history` holds the curves.
+    """Train a model in place and return the trainer, whose `state.log_history` holds the curves.
 
-    Where `model` is an adapter on a model that was changed after it was loaded, that model is saved into the folder
+    Where it is an adapter on a model that was changed after it was loaded, that model is saved into the folder
     base/ of `config.output_dir` first.
 
     Args: resume: continue from the last whole checkpoint in `config.output_dir`; start from the beginning where there
         is none. options: see `build_trainer`.
     """
-    trainer = build_trainer(model, processor, groups, config, **options)
-    _keep_base(trainer, processor)  # now: checkpoints name it, too
+    trainer = build_trainer(video_model, groups, config, **options)
+    _keep_base(trainer)  # now: checkpoints name it, too
     if resume:
         resume_training(trainer)
     else:
         trainer.train()
-    model.eval()
+    video_model.model.eval()
     return trainer
 
 
-def _keep_base(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, PeftModel) and is_whole(model) and trainer.is_world_process_zero():
-        keep_changed_base(model, processor, Path(trainer.args.output_dir) / "base")
+def _keep_base(trainer: VideoGRPOTrainer) -> None:
+    video_model = trainer.video_model
+    if is_whole(video_model.model) and trainer.is_world_process_zero():
+        video_model.save_changed_base(Path(trainer.args.output_dir) / "base")
 
 
-def save_run(trainer: VideoGRPOTrainer, processor: ProcessorMixin) -> None:
-    """Save what was trained (a model, or its adapter), the processor and log.json into the trainer's output_dir."""
-    _keep_base(trainer, processor)
+def save_run(trainer: VideoGRPOTrainer) -> None:
+    """Save what was trained (a model, or its adapter), processor, settings and log.json into the trainer's
+    output_dir."""
+    _keep_base(trainer)
     trainer.save_model(trainer.args.output_dir)
     if trainer.is_world_process_zero():
-        processor.save_pretrained(trainer.args.output_dir)
+        trainer.video_model.processor.save_pretrained(trainer.args.output_dir)
         write_json(Path(trainer.args.output_dir) / "log.json", trainer.state.log_history)

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments
 
-from rarft.models.decoding.generation import chat_texts
 from rarft.models.families import check_trainable
 from rarft.models.features import VisionFeatures, tokenize_with_features
-from rarft.models.load import prompt_style
 from rarft.models.prompt_text import as_text
-from rarft.models.vision_cache import VisionCache
+from rarft.models.video_model import VideoModel
 from rarft.schema import Sample
 from rarft.system.errors import InputError
 from rarft.system.upstream.of_transformers import check_trainer
@@ -48,13 +46,13 @@ class ExampleDataset(Dataset):
         return self.make(index % len(self.lengths), index // len(self.lengths))
 
 
-def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: str) -> dict:
+def collate(examples: list[Example], video_model: VideoModel) -> dict:
     """A padded batch. Its `labels` are the completion, but for what is masked, and the end-of-turn token."""
-    tokenizer = processor.tokenizer
-    prompts = chat_texts(processor, [example.query for example in examples], prompt_style)
+    tokenizer = video_model.processor.tokenizer
+    prompts = video_model.prompt_texts([example.query for example in examples])
     endings = [as_text(tokenizer, example.completion) + tokenizer.eos_token for example in examples]
     texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
-    batch = tokenize_with_features(processor, texts, [example.clip for example in examples])
+    batch = tokenize_with_features(video_model.processor, texts, [example.clip for example in examples])
     labels = torch.full_like(batch["input_ids"], -100)
     for row, example in enumerate(examples):
         tokens = tokenizer(
@@ -70,18 +68,15 @@ def collate(examples: list[Example], processor: ProcessorMixin, prompt_style: st
 class VideoSFTTrainer(Trainer):
     """`transformers.Trainer` with batches of clips of like length, and the loss over the completion's tokens only."""
 
-    def __init__(
-        self, model: PreTrainedModel, args: TrainingArguments, dataset: ExampleDataset, processor: ProcessorMixin
-    ):
+    def __init__(self, video_model: VideoModel, args: TrainingArguments, dataset: ExampleDataset):
         check_trainer()
-        check_trainable(model)
-        style = prompt_style(model)
+        check_trainable(video_model.model)
         super().__init__(
-            model=model,
+            model=video_model.model,
             args=args,
             train_dataset=dataset,
-            data_collator=lambda examples: collate(examples, processor, style),
-            processing_class=processor,
+            data_collator=lambda examples: collate(examples, video_model),
+            processing_class=video_model.processor,
         )
 
     def _get_train_sampler(self, train_dataset=None):
@@ -137,14 +132,9 @@ def sft_arguments(
 
 
 def train_sft(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    demonstrations: Sequence[tuple[Sample, str]],
-    arguments: TrainingArguments,
-    *,
-    vision_cache: VisionCache,
+    video_model: VideoModel, demonstrations: Sequence[tuple[Sample, str]], arguments: TrainingArguments
 ) -> list[dict]:
-    """Fine-tune `model` in place on samples and the completions that they should get. Returns the log.
+    """Fine-tune a model in place on samples and the completions that they should get. Returns the log.
 
     As many epochs as `arguments.max_steps` asks for. Raises InputError for a sample without a duration.
     """
@@ -152,7 +142,7 @@ def train_sft(
     unknown = next((sample for sample in samples if not sample.duration), None)
     if unknown is not None:
         raise InputError(f"{unknown.video}: the sample has no duration, by which batches are built")
-    features = vision_cache.get([sample.crop for sample in samples])
+    features = video_model.features([sample.crop for sample in samples])
 
     def make(index: int, _: int) -> Example:
         sample, completion = demonstrations[index]
@@ -160,9 +150,9 @@ def train_sft(
 
     wanted = arguments.max_steps * arguments.train_batch_size
     dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-wanted // len(samples)))
-    trainer = VideoSFTTrainer(model, arguments, dataset, processor)
+    trainer = VideoSFTTrainer(video_model, arguments, dataset)
     trainer.train()
-    model.eval()
+    video_model.model.eval()
     return trainer.state.log_history
 
 

@@ -5,87 +5,40 @@ completions of a prompt have in common is computed once, too (`rarft.models.deco
 
 from __future__ import annotations
 
-import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel, ProcessorMixin
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from rarft.models.decoding.distinct import sample_distinct
 from rarft.models.decoding.graph import can_record, sample_with_graph
 from rarft.models.decoding.shared_cache import Place, SharedPrefixCache
 from rarft.models.decoding.shared_prefix import share_prefixes
-from rarft.models.families import encode_clips, family_of, is_whole, without_lora
+from rarft.models.families import family_of, is_whole, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
-from rarft.models.load import max_new_tokens as model_limit
-from rarft.models.load import prompt_style
-from rarft.models.prompt_text import prompt_text
-from rarft.prompts import build_prompt
-from rarft.schema import without_surrogates
 from rarft.system.upstream.of_transformers import cache_argument
-from rarft.video import Clip
 
-log = logging.getLogger(__name__)
-
-
-def chat_texts(processor: ProcessorMixin, queries: list[str], style: str) -> list[str]:
-    """Chat-templated prompts, each ending where the model's turn begins; see `rarft.models.prompt_text`."""
-    return [prompt_text(processor, build_prompt(query, style)) for query in queries]
-
-
-def unknown_words(processor: ProcessorMixin, query: str) -> list[str]:
-    """The words of a query that the model's tokenizer has no token for, such as "door" for the tiny base.
-
-    None for tokenizers that can spell any word, as those of all published models can.
-    """
-    tokenizer = processor.tokenizer
-    if tokenizer.unk_token_id is None or not tokenizer.is_fast:
-        return []
-    as_text = {"add_special_tokens": False, "split_special_tokens": True}
-    tokens = tokenizer(without_surrogates(query), return_offsets_mapping=True, **as_text)
-    places = zip(tokens["input_ids"], tokens["offset_mapping"], strict=True)
-    return [query[begin:end] for token, (begin, end) in places if token == tokenizer.unk_token_id]
-
-
-def note_of_unknown_words(processor: ProcessorMixin, query: str) -> str | None:
-    """A warning for a query with words that the model cannot read; None if it can read all."""
-    words = ", ".join(dict.fromkeys(unknown_words(processor, query)))
-    return f"{query!r}: this model has no tokens for: {words}. Its answer says nothing about them." if words else None
+if TYPE_CHECKING:
+    from rarft.models.video_model import VideoModel
 
 
 @torch.inference_mode()
-def generate(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    clips: list[Clip] | list[VisionFeatures],
-    queries: list[str],
+def complete(
+    video_model: VideoModel,
+    features: Sequence[VisionFeatures],
+    prompts: Sequence[str],
     *,
-    num_generations: int = 1,
-    temperature: float = 0.0,
-    max_new_tokens: int | None = None,
+    num_generations: int,
+    temperature: float,
+    max_new_tokens: int,
 ) -> list[str]:
-    """Complete each query about its clip.
-
-    Args:
-        clips: one for each query; `VisionFeatures` where the tower has run already.
-        num_generations: completions for each query; those of one query stand together in the result.
-        max_new_tokens: the model's own number by default, see `rarft.models.settings`.
-        temperature: 0 for the most likely tokens, else sampling (seed it with `torch.manual_seed`).
-
-    Returns len(queries) * num_generations texts, the end-of-turn token left out. A query with words that the model has
-    no tokens for is logged as a warning."""
-    for query in dict.fromkeys(queries):
-        note = note_of_unknown_words(processor, query)
-        if note:
-            log.warning(note)
-    features = clips if isinstance(clips[0], VisionFeatures) else encode_clips(model, processor, clips)
-    texts = chat_texts(processor, queries, prompt_style(model))
-    inputs = to_device(tokenize_with_features(processor, texts, features), model.device)
+    """The completions of prompts of `rarft.models.prompt_text`, one video each; see `VideoModel.generate`."""
+    model, processor = video_model.model, video_model.processor
+    inputs = to_device(tokenize_with_features(processor, list(prompts), features), model.device)
     config = GenerationConfig.from_model_config(model.config)
     config.update(**model.generation_config.to_diff_dict())
-    config.update(
-        do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens or model_limit(model)
-    )
+    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens)
     ids = generate_from_shared_prefix(model, inputs, config, num_generations)
     completions = ids[:, inputs["input_ids"].shape[1] :]
     return [text.strip() for text in processor.batch_decode(completions, skip_special_tokens=True)]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedModel, ProcessorMixin
-
 from rarft.evaluation import predict
-from rarft.models import VisionCache, generate
+from rarft.models import VideoModel
 from rarft.prompts import DESCRIBE
 from rarft.reading.completion import parse_response
 from rarft.related.bank import Bank
@@ -24,14 +22,14 @@ class Grounder(Untrained):
     own probability of refusing. `asked` counts the queries that it has answered.
     """
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
-        self.model, self.processor, self.cache = model, processor, cache
+    def __init__(self, video_model: VideoModel):
+        self.video_model = video_model
         self.asked = 0
 
     def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
         self.asked += len(samples)
         answers = []
-        for prediction in predict(self.model, self.processor, samples, vision_cache=self.cache, desc="answers"):
+        for prediction in predict(self.video_model, samples, desc="answers"):
             response = prediction.response
             span = response.spans[0] if response.spans else Span(0.0, 0.0)
             doubt = prediction.refusal_probability
@@ -45,15 +43,15 @@ class Grounder(Untrained):
         texts: list[str] = []
         batches = in_batches(crops)
         for part in progress(batches, total=len(batches), desc="captions"):
-            texts += generate(self.model, self.processor, self.cache.get(part), [DESCRIBE] * len(part))
+            texts += self.video_model.generate(part, [DESCRIBE] * len(part))
         return [parse_response(text).think or "" for text in texts]
 
 
 class Remembering(Grounder):
     """Gives the same answer to the same query about the same crop without a second look. `asked` counts both."""
 
-    def __init__(self, model: PreTrainedModel, processor: ProcessorMixin, cache: VisionCache):
-        super().__init__(model, processor, cache)
+    def __init__(self, video_model: VideoModel):
+        super().__init__(video_model)
         self.known: dict[tuple[Crop, str], Answer] = {}
 
     def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:

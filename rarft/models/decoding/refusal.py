@@ -1,0 +1,90 @@
+"""How sure is a model that a query is irrelevant? Its own probability of refusing, read where its answer begins.
+
+A threshold on this refusal score trades coverage for risk (`rarft.metrics.risk_coverage`). Its AUROC says how well a
+model separates relevant from irrelevant queries, however often it refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from rarft.models.decoding.generation import generate_from_shared_prefix
+from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
+from rarft.models.prompt_text import as_text
+from rarft.reading.segments import read_answer
+from rarft.schema import Span
+
+if TYPE_CHECKING:
+    from rarft.models.video_model import VideoModel
+
+ANSWER = "<answer>"
+SEGMENT_TOKENS = 24  # enough for the two numbers of a segment
+
+
+def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
+    """Ids of the tokens with which a segment can begin: a digit, or the white space before one."""
+    words = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
+    special = set(tokenizer.all_special_ids)
+    starts = [i for i, word in enumerate(words) if i not in special and (not word.strip() or word.strip()[0].isdigit())]
+    return torch.tensor(starts)
+
+
+@torch.no_grad()
+def refusal_scores(
+    video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], completions: Sequence[str]
+) -> np.ndarray:
+    """Probability (n,) that each completion, given its own reasoning, continues with a refusal after `<answer>`.
+
+    One forward pass over all of them. NaN for a completion that has no `<answer>`.
+    """
+    scores = np.full(len(completions), np.nan)
+    rows = [i for i, text in enumerate(completions) if ANSWER in text]
+    if not rows:
+        return scores
+    model = video_model.model
+    inputs = _up_to_answer(video_model, *([given[i] for i in rows] for given in (features, queries, completions)))
+    logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()
+    suppressed = model.generation_config.suppress_tokens
+    if suppressed:
+        logits[:, suppressed] = -torch.inf
+    answering = torch.softmax(logits, -1)[:, span_tokens(video_model.processor.tokenizer).to(logits.device)].sum(-1)
+    scores[rows] = 1 - answering.double().clamp(0, 1).cpu().numpy()
+    return scores
+
+
+def forced_segment(video_model: VideoModel, features: VisionFeatures, query: str, completion: str) -> Sequence[Span]:
+    """The segment that a model names after its own reasoning if its answer has to begin with a number.
+
+    Empty where the completion has no `<answer>`, or where no segment follows it.
+    """
+    if ANSWER not in completion:
+        return ()
+    model, processor = video_model.model, video_model.processor
+    inputs = _up_to_answer(video_model, [features], [query], [completion])
+    others = torch.ones(len(processor.tokenizer), dtype=torch.bool)
+    others[span_tokens(processor.tokenizer)] = False
+    settings = {
+        **model.generation_config.to_diff_dict(),
+        "do_sample": False,
+        "max_new_tokens": SEGMENT_TOKENS,
+        "begin_suppress_tokens": others.nonzero().flatten().tolist(),
+    }
+    ids = generate_from_shared_prefix(model, inputs, GenerationConfig(**settings), 1)
+    [text] = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    return read_answer(text.split("</answer>")[0])[1]
+
+
+def _up_to_answer(
+    video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], completions: Sequence[str]
+) -> dict:
+    """Inputs of a forward pass over the prompts and the completions up to the tag that opens their answers."""
+    tokenizer = video_model.processor.tokenizer
+    begun = [as_text(tokenizer, text[: text.index(ANSWER) + len(ANSWER)]) for text in completions]
+    texts = [prompt + text for prompt, text in zip(video_model.prompt_texts(queries), begun, strict=True)]
+    inputs = tokenize_with_features(video_model.processor, texts, features)
+    return to_device(inputs, video_model.model.device)
