@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.rnn import pad_sequence
 
-from rarft.models import VisionCache, VisionFeatures
+from rarft.models import VideoModel, VisionFeatures
 from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Crop, Sample
 from rarft.system.errors import InputError
@@ -43,16 +43,16 @@ class Batch:
 class Bank:
     """Vectors of videos and texts, each computed once."""
 
-    def __init__(self, cache: VisionCache, *, regions: bool = True, encoder: SentenceEncoder | None = None):
-        """cache: of a model whose features have a grid (the Qwen-VL families)."""
-        self.cache, self.regions = cache, regions
+    def __init__(self, video_model: VideoModel, *, regions: bool = True, encoder: SentenceEncoder | None = None):
+        """video_model: one whose features have a grid (the Qwen-VL families)."""
+        self.video_model, self.regions = video_model, regions
         self.encoder = encoder or default_encoder()
         self._videos: dict[Crop, torch.Tensor] = {}
 
     @property
     def video_size(self) -> int:
         """Dimensions of a vector of the video."""
-        return int(self.cache.model.get_input_embeddings().weight.shape[1])
+        return int(self.video_model.model.get_input_embeddings().weight.shape[1])
 
     @property
     def grid(self) -> int:
@@ -67,13 +67,13 @@ class Bank:
     def videos(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
         """The video of each sample: (T, R, D)."""
         missing = list(dict.fromkeys(s.crop for s in samples if s.crop not in self._videos))
-        self.cache.fill(missing)
-        for crop, features in zip(missing, self.cache.get(missing), strict=True):
+        self.video_model.cache.fill(missing)
+        for crop, features in zip(missing, self.video_model.features(missing), strict=True):
             self._videos[crop] = self._pooled(features)
         return [self._videos[s.crop] for s in samples]
 
     def _pooled(self, features: VisionFeatures) -> torch.Tensor:
-        merge = self.cache.model.config.vision_config.spatial_merge_size
+        merge = self.video_model.model.config.vision_config.spatial_merge_size
         t, h, w = (int(n) for n in features.extras["video_grid_thw"])
         grid = features.embeds.float().view(t, h // merge, w // merge, -1).permute(0, 3, 1, 2)
         side = GRID if self.regions else 1

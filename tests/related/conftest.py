@@ -6,6 +6,5 @@ from rarft.related import Bank
 
 @pytest.fixture(scope="module")
 def bank():
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    return Bank(VisionCache(model, processor))
+    model = VideoModel.load(dtype="float32")
+    return Bank(base)

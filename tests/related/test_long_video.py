@@ -209,9 +209,8 @@ def test_a_squeezed_video_seems_short(videos):
 
 
 def test_a_real_model_looks(videos, asked):
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    grounder = Grounder(model, processor, VisionCache(model, processor))
+    model = VideoModel.load(dtype="float32")
+    grounder = Grounder(model, processor, base)
     [answer] = Looking(grounder, lambda s: [Choice(part_of(s.video, 2))]).answer(asked[:1])
     assert 2 * PART_SECONDS <= answer.span.start <= answer.span.end <= 3 * PART_SECONDS
     assert grounder.asked == 1

@@ -110,7 +110,7 @@ def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank)
 
 
 def test_one_vector_a_step_is_the_mean_of_its_regions(clips, bank):
-    mean = Bank(bank.cache, regions=False)
+    mean = Bank(bank.video_model, regions=False)
     for sample in asked(clips)[::4]:
         [regions], [one] = bank.videos([sample]), mean.videos([sample])
         assert regions.shape[1:] == (4, bank.video_size) and one.shape[1:] == (1, bank.video_size)
