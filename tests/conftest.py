@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from coursekit import sample_world
-from rarft.models import freeze_vision, load_model
+from rarft.models import VideoModel
 from rarft.rewards.encoder import default_encoder
 
 # The processes of pytest-xdist share out the cores, as do the commands that tests start.
@@ -35,10 +35,8 @@ def encoder():
 
 @pytest.fixture
 def base():
-    """A fresh copy of the shipped base, vision tower frozen."""
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    return model, processor
+    """A fresh copy of the shipped base."""
+    return VideoModel.load(device="cpu")
 
 
 class Server:

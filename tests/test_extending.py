@@ -12,7 +12,7 @@ from rarft.evaluation.reporting import Scoring
 from rarft.evaluation.run import evaluate_file
 from rarft.hivtg import annotations
 from rarft.hivtg.annotations import Format, lines_with_numbers, read_annotations
-from rarft.models import FAMILIES, Family, encode_clips, generate
+from rarft.models import FAMILIES, Family
 from rarft.models.families import encode_patches
 from rarft.rewards import make_rewards
 from rarft.schema import Sample, Span
@@ -45,7 +45,7 @@ def test_a_reward(own_module, base, world, tmp_path):
     assert rewards[1](["four"]) == [-4.0]
     groups = [list(clip.samples) for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
-    assert build_trainer(*base, groups, config, rewards=rewards).reward_func_names == ["format", "short_thoughts"]
+    assert build_trainer(base, groups, config, rewards=rewards).reward_func_names == ["format", "short_thoughts"]
     for name in ("own:missing", "nowhere:reward", ":"):
         with pytest.raises(ValueError, match=f"reward {name}.*module:function"):
             make_rewards("robust", [name])
@@ -82,18 +82,17 @@ def test_a_data_format(tmp_path, monkeypatch):
 def test_a_model_family(base, monkeypatch):
     """A family whose features are those of Qwen3-VL, turned round in time: its own encoder is what `generate` uses."""
 
-    def reversed_in_time(model, processor, clips):
-        features = encode_patches(model, processor, clips)
+    def reversed_in_time(video_model, clips):
+        features = encode_patches(video_model, clips)
         for feature in features:
             feature.embeds.copy_(feature.embeds.flip(0))
         return features
 
-    model, processor = base
     clip = sample_world()[0]
     video, query = read_video(clip.path), clip.samples[0].query
-    plain = generate(model, processor, [video], [query])
+    plain = base.generate([video], [query])
     monkeypatch.setitem(FAMILIES, "own_vl", Family("model.visual", reversed_in_time, mrope=True))
-    model.config.model_type = "own_vl"
-    forwards = encode_patches(model, processor, [video])[0].embeds
-    assert torch.equal(encode_clips(model, processor, [video])[0].embeds, forwards.flip(0))
-    assert np.all(generate(model, processor, [video], [query]) != plain)
+    base.model.config.model_type = "own_vl"
+    forwards = encode_patches(base, [video])[0].embeds
+    assert torch.equal(base.encode([video])[0].embeds, forwards.flip(0))
+    assert np.all(base.generate([video], [query]) != plain)

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from coursekit import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
 from rarft.metrics import best_iou
-from rarft.models import VisionCache, freeze_vision, generate, load_model
+from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.system.files import BASE
 from rarft.video import read_video
@@ -20,21 +20,19 @@ from rarft.world.dataset import make_world, shuffled
 @pytest.fixture(scope="module")
 def measured():
     """Figures of the base on 100 held-out clips, some of their queries in wordings that training never showed."""
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    cache = VisionCache(model, processor)
+    base = VideoModel.load(device="cpu")
     world = make_world(BUILD / "world" / "test", "test", 100)
     samples = [s for clip in world for s in clip.samples]
-    predictions = predict(model, processor, samples, vision_cache=cache)
+    predictions = predict(base, samples)
     predictions = world_judge(predictions, [clip.story for clip in world for _ in clip.samples])
     found = summary(scores(predictions))
-    easy = predict(model, processor, shuffled(world, np.random.default_rng(0)), vision_cache=cache)
+    easy = predict(base, shuffled(world, np.random.default_rng(0)))
     found["shuffled_refused"] = float(np.mean([p.response.refused for p in easy]))
     grey = []
     for clip in world[:50]:
-        video = read_video(clip.path, **cache.video)
+        video = read_video(clip.path, **base.settings.video)
         grey.append(dataclasses.replace(video, frames=np.full_like(video.frames, 128)))
-    texts = generate(model, processor, grey, [c.samples[0].query for c in world[:50]])
+    texts = base.generate(grey, [c.samples[0].query for c in world[:50]])
     blank = [best_iou(parse_response(t).spans, c.samples[0].spans) for t, c in zip(texts, world, strict=False)]
     found["blank_miou"] = float(np.mean(blank))
     return found

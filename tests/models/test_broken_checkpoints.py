@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rarft.models import add_lora, load_model
+from rarft.models import VideoModel
 from rarft.models.load import _named
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
@@ -21,11 +21,10 @@ def copy(tmp_path):
 
 @pytest.fixture
 def adapter(tmp_path, copy):
-    model, processor = load_model(copy)
-    folder = tmp_path / "adapter"
-    add_lora(model, rank=2).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
+    model = VideoModel.load(copy)
+    model.add_lora(rank=2)
+    model.save(tmp_path / "adapter")
+    return tmp_path / "adapter"
 
 
 def change(path, **values):
@@ -44,7 +43,7 @@ class Bomb:
 
 def refused(folder, *words):
     with pytest.raises(InputError) as error:
-        load_model(folder)
+        VideoModel.load(folder)
     for word in (folder.name, *words):
         assert word in str(error.value), str(error.value)
 
@@ -75,7 +74,7 @@ def test_code_of_a_checkpoint_is_not_run(copy, tmp_path, name):
         refused(copy, "code")
     else:
         try:
-            load_model(copy)
+            VideoModel.load(copy)
         except InputError as error:
             assert "model" in str(error)
     assert not (tmp_path / "run").exists()

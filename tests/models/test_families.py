@@ -32,12 +32,8 @@ from transformers import (
 
 from coursekit.base.tiny import CHAT_TEMPLATE, tiny_model, tiny_processor, tiny_tokenizer
 from rarft.models import (
-    add_lora,
-    chat_texts,
-    encode_clips,
-    freeze_vision,
-    generate,
-    load_model,
+    Settings,
+    VideoModel,
     tokenize_with_features,
     video_kwargs,
 )
@@ -208,30 +204,26 @@ def checkpoint(request, tmp_path_factory):
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
-    model.config.rarft_prompt_style = "plain"
     model.generation_config.eos_token_id = processor.tokenizer.eos_token_id
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
     model.generation_config.suppress_tokens = [processor.video_token_id, processor.image_token_id]
     folder = tmp_path_factory.mktemp(request.param.__name__)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    VideoModel(model, processor, Settings(style="plain")).save(folder)
     return folder
 
 
 @pytest.fixture
 def loaded(checkpoint):
-    model, processor = load_model(checkpoint, dtype="float32")
-    freeze_vision(model)
-    return model, processor
+    return VideoModel.load(checkpoint, device="cpu")
 
 
 def test_generation_from_shared_features_is_one_forward_pass_after_another(loaded, world):
     """The reference: the processor's own tensors, everything computed again for each token, no cache of any kind."""
-    model, processor = loaded
+    model, processor = loaded.model, loaded.processor
     for clip_, fps in zip(world[:2], (2.0, 1.0), strict=True):
         clip, query = read_video(clip_.path, fps=fps), clip_.samples[0].query
-        ours = generate(model, processor, [clip], [query], num_generations=2, max_new_tokens=16)
-        inputs = processor(text=chat_texts(processor, [query], "plain"), return_tensors="pt", **video_kwargs([clip]))
+        ours = loaded.generate([clip], [query], num_generations=2, max_new_tokens=16)
+        inputs = processor(text=loaded.prompt_texts([query]), return_tensors="pt", **video_kwargs([clip]))
         fixed = {k: v for k, v in inputs.items() if k in PIXELS}
         ids = inputs["input_ids"]
         while ids.shape[1] < inputs["input_ids"].shape[1] + 16:
@@ -251,10 +243,10 @@ def test_generation_from_shared_features_is_one_forward_pass_after_another(loade
 
 
 def test_a_batch_of_mixed_durations_is_read_as_one_by_one(loaded, world):
-    model, processor = loaded
+    model, processor = loaded.model, loaded.processor
     clips = [read_video(c.path, fps=fps) for c, fps in zip(world[:2], (2.0, 1.0), strict=True)]
-    texts = chat_texts(processor, [c.samples[0].query for c in world[:2]], "plain")
-    features = encode_clips(model, processor, clips)
+    texts = loaded.prompt_texts([c.samples[0].query for c in world[:2]])
+    features = loaded.encode(clips)
     with torch.no_grad():
         together = model(**tokenize_with_features(processor, texts, features)).logits[:, -1]
         for i in (0, 1):
@@ -264,14 +256,15 @@ def test_a_batch_of_mixed_durations_is_read_as_one_by_one(loaded, world):
 
 @pytest.mark.parametrize("lora", [False, True])
 def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lora):
-    model, processor = loaded
-    model = add_lora(model, rank=4) if lora else model
+    if lora:
+        loaded.add_lora(rank=4)
+    model = loaded.model
     groups = [list(clip.samples) for clip in world[:4]]
     config = grpo_config(
         tmp_path, num_generations=2, per_device_train_batch_size=4, max_steps=2, max_completion_length=16
     )
     before = copy.deepcopy({n: p.detach() for n, p in model.named_parameters() if p.requires_grad})
-    trainer = build_trainer(model, processor, groups, config)
+    trainer = build_trainer(loaded, groups, config)
     batch = trainer._generate_and_score_completions([trainer.train_dataset[i] for i in (0, 0, 3, 3)])
 
     def logps():
@@ -293,6 +286,6 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
     def spread(completions, **_):  # random weights earn nothing: any reward that differs will do
         return [float(i % 2) for i in range(len(completions))]
 
-    train_rarft(model, processor, groups, config, rewards=[spread])
+    train_rarft(loaded, groups, config, rewards=[spread])
     changed = {n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])}
     assert changed and not any("visual" in n or "vision_tower" in n or "projector" in n for n in changed)

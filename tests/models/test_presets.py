@@ -19,8 +19,8 @@ from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from coursekit import ROOT
 from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
-from rarft.models import PRESETS, keep_frame_sizes, load_model, open_model, video_kwargs
-from rarft.models.load import settings_in_use, settings_of
+from rarft.models import PRESETS, VideoModel, keep_frame_sizes, video_kwargs
+from rarft.models.load import settings_of
 from rarft.models.presets import preset_of, revision_of
 from rarft.models.settings import Settings, read_settings, save_settings
 from rarft.prompts import STYLES, build_prompt
@@ -117,16 +117,17 @@ def test_a_preset_without_a_commit_warns_unless_one_is_given(caplog):
 
 def test_a_model_that_is_saved_takes_its_settings_along(tmp_path, caplog):
     """Read in full size, the timelines of the tiny base lose a fifth of their slots, and nothing else shows why."""
-    model, processor = load_model()
-    model.save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
-    again, _ = load_model(tmp_path)
-    assert settings_of(tmp_path) == settings_in_use(again) == settings_in_use(model) == settings_of(BASE)
+    model = VideoModel.load()
+    model.save(tmp_path)
+    again = VideoModel.load(tmp_path)
+    assert settings_of(tmp_path) == again.settings == model.settings == settings_of(BASE).changed(style="plain")
+    (tmp_path / "rarft_settings.json").unlink()
+    assert VideoModel.load(tmp_path).settings == model.settings, "config.json has a copy"
     assert not caplog.records
     config = json.loads((tmp_path / "config.json").read_text())
     del config["rarft_settings"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    load_model(tmp_path)
+    VideoModel.load(tmp_path)
     assert "no rarft_settings.json" in caplog.text and str(tmp_path) in caplog.text
 
 
@@ -181,13 +182,13 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
         str(tmp_path / "run"),
     ]
     video = Crop(str(world[0].path))
-    trained = run_recipe(fields).vision_cache.get([video])[0].embeds.shape
+    trained = run_recipe(fields).video_model.features([video])[0].embeds.shape
     opened = []
     get = vision_cache.VisionCache.get
 
     def watched(self, videos):
         found = get(self, videos)
-        opened.append((found[0].embeds.shape, self.model.generation_config.max_new_tokens))
+        opened.append((found[0].embeds.shape, self.video_model.settings.max_new_tokens))
         return found
 
     monkeypatch.setattr(vision_cache.VisionCache, "get", watched)
@@ -197,11 +198,10 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
         )
     sample = dataclasses.replace(world[0].samples[0], video=video.video)
     reporting.predict_in_processes(str(tmp_path / "run"), [sample], tmp_path / "p.jsonl", 1)
-    plain = open_model()
+    plain = VideoModel.load()
     assert plain.settings.max_new_tokens == 352 and plain.settings.style == "plain"
     assert opened == [(trained, 40), (trained, 40)]
-    unscaled = vision_cache.VisionCache(plain.model, plain.processor)
-    assert get(unscaled, [video])[0].embeds.shape != trained, "the budget must matter for this test to mean anything"
+    assert get(plain.cache, [video])[0].embeds.shape != trained, "the budget must matter for this test to mean anything"
 
 
 @pytest.mark.parametrize("style", STYLES)

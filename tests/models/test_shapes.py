@@ -2,7 +2,8 @@
 
 import pytest
 
-from rarft.models import PRESETS, SHAPES, add_lora, count, empty_model, freeze_vision
+from rarft.models import PRESETS, SHAPES, count, empty_model, freeze_vision
+from rarft.models.lora import add_lora
 
 
 @pytest.mark.parametrize(("name", "billions"), [("qwen2.5-vl-3b", 3.75), ("qwen2.5-vl-7b", 8.29)])

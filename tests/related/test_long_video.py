@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.models import VideoModel
 from rarft.related import Answer, Vgent
 from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, time_of, timed
 from rarft.related.long_video.clips import (
@@ -209,14 +209,13 @@ def test_a_squeezed_video_seems_short(videos):
 
 
 def test_a_real_model_looks(videos, asked):
-    model = VideoModel.load(dtype="float32")
-    grounder = Grounder(model, processor, base)
+    grounder = Grounder(VideoModel.load(device="cpu"))
     [answer] = Looking(grounder, lambda s: [Choice(part_of(s.video, 2))]).answer(asked[:1])
     assert 2 * PART_SECONDS <= answer.span.start <= answer.span.end <= 3 * PART_SECONDS
     assert grounder.asked == 1
     part = part_of(asked[0].video, 2)
     look = Sample(part.video, asked[0].query, duration=float(PART_SECONDS), start=part.start, end=part.end)
-    remembering = Remembering(model, processor, grounder.cache)
+    remembering = Remembering(grounder.video_model)
     assert remembering.answer([look, look]) == grounder.answer([look]) * 2 == remembering.answer([look]) * 2
     assert remembering.asked == 3 and len(remembering.known) == 1
     [said] = grounder.describe([Crop(str(videos[0].path), 0.0, float(PART_SECONDS))])

@@ -7,7 +7,7 @@ import pytest
 from trl import GRPOTrainer
 
 from coursekit import ROOT
-from rarft.models import load_model
+from rarft.models import VideoModel
 from rarft.models.families import FAMILIES, family_of
 from rarft.system.upstream import of_trl
 from rarft.system.upstream.contract import Method, UpstreamChangedError, check, check_attributes
@@ -22,11 +22,11 @@ PUBLIC = {"transformers", "transformers.utils", "trl", "peft", "datasets", "acce
 def test_the_installed_versions_have_what_overrides_rely_on(base, world, tmp_path):
     of_trl.check_grpo_trainer_class()
     check_trainer()
-    model, processor = base
+    model, processor = base.model, base.processor
     check_video_model(model, processor, mrope=family_of(model).mrope)
     groups = [list(clip.samples) for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
-    of_trl.check_grpo_trainer(build_trainer(model, processor, groups, config))
+    of_trl.check_grpo_trainer(build_trainer(base, groups, config))
 
 
 def test_every_override_of_trl_is_in_the_contract():
@@ -58,7 +58,7 @@ def test_a_trainer_is_not_built_on_a_changed_trl(base, world, tmp_path, monkeypa
     monkeypatch.setattr(of_trl, "ATTRIBUTES", ("_buffered_inputs", "_moved"))
     groups = [list(clip.samples) for clip in world[:2]]
     with pytest.raises(UpstreamChangedError, match="_moved"):
-        build_trainer(*base, groups, grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4))
+        build_trainer(base, groups, grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "rarft").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
@@ -76,4 +76,4 @@ def test_private_names_are_imported_behind_the_fence_only(path: Path):
 def test_a_family_that_is_not_in_the_table_is_an_error(monkeypatch):
     monkeypatch.delitem(FAMILIES, "qwen3_vl")
     with pytest.raises(ValueError, match="model_type 'qwen3_vl' is not known.*rarft/models/families.py"):
-        load_model()
+        VideoModel.load()

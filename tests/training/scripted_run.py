@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 
 from coursekit import sample_world
-from rarft.models import load_model
+from rarft.models import VideoModel
 from rarft.reading.completion import NIL, format_completion
 from rarft.system.files import write_json
 from rarft.training import VideoGRPOTrainer, build_trainer, grpo_config
@@ -32,11 +32,11 @@ class Scripted(VideoGRPOTrainer):
 
 def main(out: Path, rows: int) -> None:
     torch.set_num_threads(1)
-    model, processor = load_model(dtype="float32")
+    base = VideoModel.load(device="cpu")
     config = grpo_config(
         out, num_generations=4, per_device_train_batch_size=rows, max_steps=3, top_entropy_quantile=1.0, use_cpu=True
     )
-    trainer = build_trainer(model, processor, [list(clip.samples) for clip in sample_world()], config)
+    trainer = build_trainer(base, [list(clip.samples) for clip in sample_world()], config)
     trainer.__class__ = Scripted
     trainer.train()
     if PartialState().is_main_process:

@@ -14,7 +14,7 @@ from scripted_run import Scripted
 from torch.distributed.fsdp import fully_shard
 
 from coursekit import sample_world
-from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.models import VideoModel
 from rarft.schema import Crop
 from rarft.system.files import write_json
 from rarft.training import build_trainer, grpo_config
@@ -23,11 +23,10 @@ from rarft.training import build_trainer, grpo_config
 def main(out: Path, prompts: int) -> None:
     torch.set_num_threads(1)
     state = PartialState(cpu=True)
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
+    base = VideoModel.load(device="cpu")
+    model = base.model
     world = sample_world()
-    cache = VisionCache(model, processor)
-    cache.fill([Crop(str(clip.path)) for clip in world])  # before the weights are shared out, as a recipe does it
+    base.cache.fill([Crop(str(clip.path)) for clip in world])  # before the weights are shared out, as a recipe does it
     if state.num_processes > 1:
         for layer in model.model.language_model.layers:
             fully_shard(layer)
@@ -40,7 +39,7 @@ def main(out: Path, prompts: int) -> None:
         top_entropy_quantile=1.0,
         use_cpu=True,
     )
-    trainer = build_trainer(model, processor, [list(clip.samples) for clip in world], config, vision_cache=cache)
+    trainer = build_trainer(base, [list(clip.samples) for clip in world], config)
     trainer.generation_config.do_sample, trainer.current_gradient_accumulation_steps = False, 1
     mine = [0, 3, 5, 6][state.process_index * prompts :][:prompts]
     rows = [trainer.train_dataset[i] for i in mine for _ in range(4)]
@@ -50,7 +49,7 @@ def main(out: Path, prompts: int) -> None:
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     norms = {name: float((g.full_tensor() if hasattr(g, "full_tensor") else g).norm()) for name, g in gradients.items()}
-    completions = gather_object(processor.batch_decode(greedy))
+    completions = gather_object(base.processor.batch_decode(greedy))
     losses = gather_object([loss.item()])
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

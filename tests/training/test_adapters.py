@@ -9,12 +9,13 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from coursekit import ROOT
-from rarft.models import VisionCache, add_lora, freeze_vision, load_model
-from rarft.models.lora import fingerprint
+from rarft.models import VideoModel, VisionCache
+from rarft.models.lora import add_lora, fingerprint
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
 from rarft.training import build_trainer, cold_start, grpo_config, read_recipe, run_recipe, train_rarft
 from rarft.training.grpo import VideoGRPOTrainer
+from rarft.training.recipe import add_recipe_lora
 from rarft.training.run import save_run
 from rarft.world.completions import demonstrations
 
@@ -86,7 +87,7 @@ def test_a_run_from_an_adapter_continues_it(adapter, tmp_path, more):
     "field, value", [("lora_r", "8"), ("lora_alpha", "32"), ("use_rslora", "true"), ("lora_target_modules", "q_proj")]
 )
 def test_another_kind_of_adapter_is_refused_before_anything_is_loaded(adapter, tmp_path, field, value, monkeypatch):
-    monkeypatch.setattr("rarft.training.recipe.open_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("rarft.models.VideoModel.load", lambda *_, **__: pytest.fail("a model was loaded"))
     fields = recipe(tmp_path / "run", "--model_name_or_path", adapter, "--use_peft", "true", f"--{field}", value)
     with pytest.raises(InputError, match=r"this adapter has .* was asked for; .*merge") as error:
         run_recipe(fields)
@@ -94,10 +95,9 @@ def test_another_kind_of_adapter_is_refused_before_anything_is_loaded(adapter, t
 
 
 def test_a_merged_model_takes_a_new_adapter_of_any_rank(adapter, tmp_path):
-    model, processor = load_model(adapter, dtype="float32")
-    merged = model.merge_and_unload()
-    merged.save_pretrained(tmp_path / "merged")
-    processor.save_pretrained(tmp_path / "merged")
+    model = VideoModel.load(adapter)
+    model.model = model.model.merge_and_unload()
+    model.save(tmp_path / "merged")
     run_recipe(
         recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "merged", "--use_peft", "true", "--lora_r", 2)
     )
@@ -107,54 +107,52 @@ def test_a_merged_model_takes_a_new_adapter_of_any_rank(adapter, tmp_path):
 
 def test_an_adapter_on_an_adapter_adds_to_it(adapter, tmp_path, world):
     """As other tools write them: the base of an adapter is a folder with an adapter."""
-    model, processor = load_model(adapter, dtype="float32")
-    merged = model.merge_and_unload()
-    outer = add_lora(merged, rank=2)
+    outer = add_lora(VideoModel.load(adapter).model.merge_and_unload(), rank=2)
     for name, parameter in outer.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
     outer.peft_config["default"].base_model_name_or_path = str(adapter)
     outer.save_pretrained(tmp_path / "outer")
-    found, _ = load_model(tmp_path / "outer", dtype="float32")
+    found = VideoModel.load(tmp_path / "outer").model
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         torch.testing.assert_close(found(input_ids=ids).logits, outer.eval()(input_ids=ids).logits)
-        assert (found(input_ids=ids).logits - load_model(adapter)[0](input_ids=ids).logits).abs().max() > 1e-2
+        assert (found(input_ids=ids).logits - VideoModel.load(adapter).model(input_ids=ids).logits).abs().max() > 1e-2
     run_recipe(recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "outer"))
     assert max((a - b).abs().max() for a, b in zip(*(weights(tmp_path / n).values() for n in ("run", "outer")))) > 1e-3  # noqa: B905
 
 
 def test_an_adapter_continues_in_supervised_training_and_in_a_notebook(adapter, tmp_path, world):
-    model, processor = load_model(adapter, dtype="float32")
+    adapted = VideoModel.load(adapter)
+    model = adapted.model
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path, steps=2)
+    cold_start(adapted, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path, steps=2)
     learned = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
     assert learned and all("lora_" in n for n in learned)
 
 
 def test_weights_that_cannot_be_trained_are_an_error(adapter, tmp_path, world):
     """peft opens an adapter for inference unless told otherwise: its gradients would be none."""
-    model, processor = load_model(BASE, dtype="float32")
-    frozen = PeftModel.from_pretrained(model, str(adapter))
-    freeze_vision(frozen)
+    frozen = VideoModel.load(BASE)
+    frozen.model = PeftModel.from_pretrained(frozen.model, str(adapter))
     groups = [list(clip.samples) for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
     with pytest.raises(InputError, match="no weight of this model is trainable"):
-        build_trainer(frozen, processor, groups, config)
+        build_trainer(frozen, groups, config)
     with pytest.raises(InputError, match="no weight of this model is trainable"):
-        cold_start(frozen, processor, demonstrations([(world[0].story, world[0].samples)]), tmp_path, steps=1)
+        cold_start(frozen, demonstrations([(world[0].story, world[0].samples)]), tmp_path, steps=1)
 
 
 def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tmp_path):
     """The checkpoint that the model was loaded from is another one: with it, the adapter would be another model."""
-    model, processor = base
-    cold_start(model, processor, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path / "sft", steps=2)
-    lora = add_lora(model, rank=2, modules_to_save=["embed_tokens"])
+    cold_start(base, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path / "sft", steps=2)
+    base.add_lora(rank=2, modules_to_save=["embed_tokens"])
+    lora = base.model
     config = grpo_config(tmp_path / "run", max_steps=1, save_strategy="steps", save_steps=1, **QUICK)
     groups = [list(clip.samples) for clip in world[:2]]
-    save_run(train_rarft(lora, processor, groups, config, rewards=[alternating]), processor)
+    save_run(train_rarft(base, groups, config, rewards=[alternating]))
     assert "/base" in (tmp_path / "run" / "checkpoint-1" / "adapter_config.json").read_text()
-    again, _ = load_model(tmp_path / "run", dtype="float32")
+    again = VideoModel.load(tmp_path / "run").model
     ids = torch.arange(5, 25)[None]
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=ids).logits, lora(input_ids=ids).logits)
@@ -162,23 +160,21 @@ def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tm
     assert (moved / "base" / "model.safetensors").exists()
     for folder in (moved, moved / "checkpoint-1"):
         with torch.no_grad():
-            torch.testing.assert_close(
-                load_model(folder, dtype="float32")[0](input_ids=ids).logits, lora(input_ids=ids).logits
-            )
+            torch.testing.assert_close(VideoModel.load(folder).model(input_ids=ids).logits, lora(input_ids=ids).logits)
 
 
 def test_one_changed_row_is_a_change(base):
-    before = fingerprint(base[0])
-    assert fingerprint(base[0]) == before == base[0].loaded_fingerprint
+    before = fingerprint(base.model)
+    assert fingerprint(base.model) == before == base.loaded_fingerprint
     with torch.no_grad():
-        base[0].get_input_embeddings().weight[7] += 1
-    assert fingerprint(base[0]) != before
+        base.model.get_input_embeddings().weight[7] += 1
+    assert fingerprint(base.model) != before
 
 
 @pytest.mark.parametrize("option", [{"init_lora_weights": "pissa"}, {"trainable_token_indices": [5]}])
 def test_adapters_that_change_the_weights_below_are_refused(base, option):
     with pytest.raises(InputError, match="an adapter is saved alone"):
-        add_lora(base[0], **option)
+        add_lora(base.model, **option)
 
 
 def test_an_adapter_on_a_model_as_loaded_is_saved_alone(adapter):
@@ -225,29 +221,28 @@ def test_a_lora_run_that_was_killed_ends_where_an_undisturbed_one_does(adapter, 
     ],
 )  # fmt: skip
 def test_lora_fields_reach_the_adapter(tmp_path, fields, is_so):
-    from rarft.training.recipe import with_lora
 
     arguments = [*recipe(tmp_path, *LORA), *fields.split()]
-    model, _ = load_model(BASE, dtype="float32")
-    freeze_vision(model)
-    wrapped = with_lora(model, read_recipe(arguments)[1])
+    base = VideoModel.load(BASE)
+    add_recipe_lora(base, read_recipe(arguments)[1])
+    wrapped = base.model
     config = wrapped.peft_config["default"]
     assert is_so(config) and config.r == 4 and not any("visual" in name for name in config.target_modules)
     trained = {n for n, p in wrapped.named_parameters() if p.requires_grad}
     assert any("embed_tokens" in n for n in trained) == ("embed_tokens" in fields)
-    VisionCache(wrapped, None)  # which refuses a trainable tower
+    VisionCache(base)  # which refuses a trainable tower
 
 
 @pytest.mark.parametrize("field", ["targets", "modules_to_save"])
 @pytest.mark.parametrize("name", ["merger", "q_projection", "lm_head.weight"])
 def test_a_target_that_is_no_part_of_the_language_model_is_named(base, field, name):
     with pytest.raises(InputError, match=f"has no {name}; it has .*q_proj"):
-        add_lora(base[0], **{field: [name]})
+        add_lora(base.model, **{field: [name]})
 
 
 def test_modules_that_the_vision_tower_has_too_are_not_saved(base):
     with pytest.raises(InputError, match="mlp is also part of the frozen vision tower"):
-        add_lora(base[0], modules_to_save=["mlp"])
+        add_lora(base.model, modules_to_save=["mlp"])
 
 
 def test_a_seed_draws_the_same_adapter_twice(tmp_path):

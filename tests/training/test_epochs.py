@@ -75,7 +75,6 @@ def groups_of(world, count):
 
 
 def run(base, world, folder, *, stop=None, resume=False, count=3, **changes):
-    model, processor = base
     asked = Asked(stop)
     config = grpo_config(
         folder,
@@ -89,7 +88,7 @@ def run(base, world, folder, *, stop=None, resume=False, count=3, **changes):
         },
     )
     options = {"rewards": [asked.reward], "callbacks": [asked], "resume": resume}
-    trainer = train_rarft(model, processor, groups_of(world, count), config, **options)
+    trainer = train_rarft(base, groups_of(world, count), config, **options)
     return asked, trainer
 
 
@@ -155,4 +154,4 @@ def test_fewer_rows_than_a_step_has_prompts_are_repeated(base, world, tmp_path):
 
 def test_an_empty_list_of_rewards_is_not_all_of_them(base, world, tmp_path):
     with pytest.raises(ValueError, match="reward"):
-        build_trainer(*base, groups_of(world, 2), grpo_config(tmp_path), rewards=[])
+        build_trainer(base, groups_of(world, 2), grpo_config(tmp_path), rewards=[])

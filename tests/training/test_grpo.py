@@ -10,7 +10,7 @@ from PIL import Image
 from trl import GRPOTrainer
 
 from coursekit.base.tiny import CHAT_TEMPLATE
-from rarft.models import VisionCache, VisionFeatures, add_lora, freeze_vision, generate
+from rarft.models import VideoModel, VisionCache, VisionFeatures
 from rarft.schema import Crop
 from rarft.training import build_trainer, grpo_config, refusal_dataset, train_rarft
 from rarft.video import read_video
@@ -52,11 +52,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp_path, name):
-    model, processor = base
+    model, processor = base.model, base.processor
     setting = SETTINGS[name]
     lora, checkpointing = setting.get("lora", False), setting.get("checkpointing", False)
     if lora:
-        model = add_lora(model, rank=4)
+        base.add_lora(rank=4)
+        model = base.model
         for parameter_name, parameter in model.named_parameters():
             if "lora_B" in parameter_name:
                 torch.nn.init.normal_(parameter, std=0.05)
@@ -66,10 +67,9 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
         groups = [
             [dataclasses.replace(s, start=a, end=b) for s in g] for g, (a, b) in zip(groups, crops * 6, strict=True)
         ]
-    freeze_vision(model)
-    cache = VisionCache(model, processor, fps=setting.get("fps", 2.0))
+    base = base.with_cache(fps=setting.get("fps", 2.0))
     config = settings(tmp_path, gradient_checkpointing=checkpointing)
-    trainer = build_trainer(model, processor, groups, config, vision_cache=cache)
+    trainer = build_trainer(base, groups, config)
     batch = batch_of(trainer)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})  # as `train()` does
@@ -102,8 +102,8 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
 
 def test_rows_find_their_videos_in_any_chunks_and_order(base, groups, tmp_path):
     """TRL may split a batch, or bring its rows in another order: each row brings its video along."""
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path))
+    model = base.model
+    trainer = build_trainer(base, groups, settings(tmp_path))
     batch = batch_of(trainer)
     with torch.no_grad():
         whole = trainer.token_log_probabilities(batch)
@@ -121,8 +121,7 @@ def test_rows_find_their_videos_in_any_chunks_and_order(base, groups, tmp_path):
 
 
 def test_the_model_sees_the_video(base, groups, tmp_path):
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path))
+    trainer = build_trainer(base, groups, settings(tmp_path))
     batch = batch_of(trainer)
     with torch.no_grad():
         seen = trainer.token_log_probabilities(batch)
@@ -134,8 +133,8 @@ def test_the_model_sees_the_video(base, groups, tmp_path):
 
 def test_vision_tokens_are_never_sampled(base, groups, tmp_path):
     """One drawn video token crashes the training pass; at this temperature a draw is all but uniform."""
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=100.0))
+    processor = base.processor
+    trainer = build_trainer(base, groups, settings(tmp_path, temperature=100.0))
     batch = batch_of(trainer)
     drawn = set(batch["completion_ids"][batch["completion_mask"].bool()].tolist())
     assert len(drawn) > 60
@@ -144,8 +143,8 @@ def test_vision_tokens_are_never_sampled(base, groups, tmp_path):
 
 
 def test_loss_by_hand(base, groups, tmp_path):
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path))
+    model = base.model
+    trainer = build_trainer(base, groups, settings(tmp_path))
     batch = batch_of(trainer)
     loss = trainer._compute_loss(model, batch)
     with torch.no_grad():
@@ -158,8 +157,7 @@ def test_loss_by_hand(base, groups, tmp_path):
 
 def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, world, tmp_path):
     """A still of one frame pair is to the model what an image is: TRL's own flow for images is the reference."""
-    model, processor = base
-    freeze_vision(model)
+    model, processor = base.model, base.processor
     images = [Image.fromarray(read_video(clip.path).frames[0]) for clip in world[:2]]
     content = [{"type": "image"}, {"type": "text", "text": groups[0][0].query}]
     processor.chat_template = CHAT_TEMPLATE.replace("'video' %}<|video_pad|>", "'image' %}<|image_pad|>")
@@ -178,7 +176,7 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
     expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad()
 
-    ours = build_trainer(model, processor, groups, config)
+    ours = build_trainer(base, groups, config)
     ours.current_gradient_accumulation_steps = 1
     pixels = processor.image_processor(images, return_tensors="pt")
     embeds = model.get_image_features(pixels["pixel_values"], pixels["image_grid_thw"]).pooler_output
@@ -199,10 +197,10 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
 
 
 def test_training_changes_the_language_model_only_and_encodes_each_video_once(base, groups, tmp_path):
-    model, processor = base
+    model = base.model
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     # warm enough that answers to one prompt differ: the base has no doubts of its own
-    trainer = train_rarft(model, processor, groups[:3], settings(tmp_path, max_steps=4, temperature=1.5))
+    trainer = train_rarft(base, groups[:3], settings(tmp_path, max_steps=4, temperature=1.5))
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed and not any("visual" in name for name in changed)
     assert trainer.vision_cache.encoded == 3
@@ -213,9 +211,9 @@ def test_training_changes_the_language_model_only_and_encodes_each_video_once(ba
 
 
 def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
-    model, processor = base
-    other = copy.deepcopy(model)
-    whole = train_rarft(model, processor, groups, settings(tmp_path / "a", max_steps=4, seed=1))
+    model, processor = base.model, base.processor
+    other = VideoModel(copy.deepcopy(model), processor, base.settings)
+    whole = train_rarft(base, groups, settings(tmp_path / "a", max_steps=4, seed=1))
     keep = {"save_strategy": "steps", "save_steps": 2, "seed": 1, "max_steps": 4}
     config = settings(tmp_path / "b", **keep)
     first = copy.deepcopy(other)
@@ -235,7 +233,7 @@ def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
 
 
 def test_a_trainable_tower_and_a_prompt_without_video_are_refused(base, groups, tmp_path):
-    model, processor = base
+    model = base.model
     from rarft.models import vision_tower
     from rarft.training.grpo import video_part
 
@@ -243,35 +241,34 @@ def test_a_trainable_tower_and_a_prompt_without_video_are_refused(base, groups, 
         video_part([{"role": "user", "content": [{"type": "text", "text": "a"}]}])
     vision_tower(model).requires_grad_(True)
     with pytest.raises(ValueError, match="freeze"):
-        VisionCache(model, processor)
-    freeze_vision(model)
+        VisionCache(base)
     assert not any(p.requires_grad for p in vision_tower(model).parameters())
 
 
 def test_the_disk_cache_is_keyed_by_content_and_weights(base, world, tmp_path):
-    model, processor = base
+    model = base.model
     video = Crop(str(world[0].path))
-    first = VisionCache(model, processor, folder=tmp_path)
-    second = VisionCache(model, processor, folder=tmp_path)
+    first = base.with_cache(folder=tmp_path)
+    second = base.with_cache(folder=tmp_path)
     assert torch.equal(first.get([video])[0].embeds, second.get([video, video])[0].embeds)
     assert (first.encoded, second.encoded) == (1, 0)
     with torch.no_grad():
         next(model.model.visual.parameters()).add_(0.1)
-    third = VisionCache(model, processor, folder=tmp_path)
+    third = base.with_cache(folder=tmp_path)
     third.get([video])
     assert third.encoded == 1
 
 
 def test_groups_sampled_from_one_prefill_are_what_plain_generation_gives(base, world):
-    from rarft.models import chat_texts, video_kwargs
+    from rarft.models import video_kwargs
     from rarft.video import read_video
 
-    model, processor = base
+    model, processor = base.model, base.processor
     clips = [read_video(c.path) for c in world[:4]]
     queries = [c.samples[1].query for c in world[:4]]
-    ours = generate(model, processor, clips, queries, num_generations=2, max_new_tokens=60)
+    ours = base.generate(clips, queries, num_generations=2, max_new_tokens=60)
     inputs = processor(
-        text=chat_texts(processor, queries, "plain"),
+        text=base.prompt_texts(queries),
         padding=True,
         padding_side="left",
         return_tensors="pt",
@@ -286,14 +283,14 @@ def test_groups_sampled_from_one_prefill_are_what_plain_generation_gives(base, w
 
 def test_kl_is_measured_against_the_model_that_was_passed_in(base, groups, tmp_path):
     """A model that was changed in memory: on disk, under its name, lies another one."""
-    model, processor = base
+    model = base.model
     with torch.no_grad():
         for parameter in model.model.language_model.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
     started = copy.deepcopy(model)
     small = {"max_completion_length": 8, "learning_rate": 1e-2, "warmup_steps": 0, "temperature": 3.0}
     config = settings(tmp_path, beta=0.5, max_steps=2, **small)
-    trainer = train_rarft(model, processor, groups, config, rewards=[thirds])
+    trainer = train_rarft(base, groups, config, rewards=[thirds])
     first, second = (row["kl"] for row in trainer.state.log_history if "kl" in row)
     assert first == pytest.approx(0, abs=1e-6) and second > 1e-3
     reference = trainer.accelerator.unwrap_model(trainer.ref_model)
@@ -308,8 +305,8 @@ def thirds(completions, **_):
 @pytest.mark.parametrize("reuse", [{"steps_per_generation": 2}, {"num_iterations": 2}, {}], ids=str)
 def test_an_evaluation_changes_nothing(base, groups, tmp_path, reuse):
     """Other videos, another number of rows, in the middle of the passes over one generation: training is the same."""
-    model, processor = base
-    other = copy.deepcopy(model)
+    model, processor = base.model, base.processor
+    other = VideoModel(copy.deepcopy(model), processor, base.settings)
     small = {
         "per_device_train_batch_size": 4,
         "num_generations": 2,
@@ -318,24 +315,24 @@ def test_an_evaluation_changes_nothing(base, groups, tmp_path, reuse):
         **reuse,
     }
     small["temperature"] = 3.0  # the base gives one answer otherwise
-    plain = train_rarft(model, processor, groups[:3], settings(tmp_path / "a", **small), rewards=[thirds])
+    plain = train_rarft(base, groups[:3], settings(tmp_path / "a", **small), rewards=[thirds])
     evaluation = {"eval_strategy": "steps", "eval_steps": 1, "per_device_eval_batch_size": 6}
     config = settings(tmp_path / "b", **small, **evaluation)
     asked = {"rewards": [thirds], "eval_dataset": refusal_dataset(groups[3:], "plain")}
-    trainer = build_trainer(other, processor, groups[:3], config, **asked)
+    trainer = build_trainer(other, groups[:3], config, **asked)
     trainer.train()
     assert len([row for row in trainer.state.log_history if "eval_reward" in row]) == 4
     kept = ("loss", "grad_norm", "reward", "entropy")
     logs = [[[row[k] for k in kept] for row in t.state.log_history if "reward" in row] for t in (plain, trainer)]
     assert logs[0] == logs[1] and any(row[1] > 0 for row in logs[0])
-    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.parameters(), strict=True))
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), other.model.parameters(), strict=True))
 
 
 def test_later_passes_of_a_generation_see_their_own_videos(base, groups, tmp_path):
     """At learning rate 0, the second pass over the same completions has the log-probabilities of the first."""
-    model, processor = base
+    model = base.model
     config = settings(tmp_path, num_iterations=2, learning_rate=0.0, max_completion_length=16, num_generations=2)
-    trainer = build_trainer(model, processor, groups, config, rewards=[thirds])
+    trainer = build_trainer(base, groups, config, rewards=[thirds])
     trainer.eval_dataset = refusal_dataset(groups[3:], "plain")
     model.train()
     batch = trainer._prepare_inputs([trainer.train_dataset[i] for i in (0, 3, 4, 7) for _ in range(2)])

@@ -20,7 +20,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 from coursekit import ROOT
 from rarft.cli import main
-from rarft.models import PRESETS, load_model
+from rarft.models import PRESETS, VideoModel
 from rarft.schema import Sample, Span
 from rarft.training import read_recipe, run_recipe
 from rarft.training.checkpoints import last_whole_checkpoint
@@ -116,7 +116,7 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
     assert "00001.mp4" in caplog.text and "00002.mp4" in caplog.text and "2 of 5 groups were left out" in caplog.text
     assert len(trainer.train_dataset) % 6 == 0, "three videos, two relevances"
     assert list((tmp_path / "run").rglob("events.out.tfevents*")), "a logger by its name"
-    model, _ = load_model(tmp_path / "run", dtype="float32")
+    model = VideoModel.load(tmp_path / "run").model
     assert type(model).__name__.startswith("Peft")
     with pytest.raises(ValueError, match="00001.mp4"):
         run_recipe([*fields, "--on_bad_video", "stop"])
@@ -207,5 +207,5 @@ def test_deepspeed_trains_as_one_process(tmp_path, stage):
     run_python(
         "-m", "rarft", "train", "rarft", *fields, "--output_dir", tmp_path / "run", config=here, DS_ACCELERATOR="cpu"
     )
-    model, _ = load_model(tmp_path / "run", dtype="float32")
-    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in load_model()[0].parameters())
+    model = VideoModel.load(tmp_path / "run").model
+    assert sum(p.numel() for p in model.parameters()) == sum(p.numel() for p in VideoModel.load().model.parameters())

@@ -94,7 +94,7 @@ UNREAD = {"parallelism_config"}  # the parser itself takes no value for it
 
 @pytest.fixture
 def nothing_starts(monkeypatch):
-    for name in ("open_model", "VisionCache", "train_rarft"):
+    for name in ("VideoModel.load", "train_rarft"):
         monkeypatch.setattr(f"rarft.training.recipe.{name}", lambda *_, **__: pytest.fail("work began"))
 
 
@@ -225,8 +225,8 @@ def test_sampling_fields_reach_generation(base, world, tmp_path):
     changed = {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
     more = {"max_completion_length": 9, "generation_kwargs": {"no_repeat_ngram_size": 3}}
     config = read_recipe(recipe(tmp_path, **changed, **more, num_generations=2, per_device_train_batch_size=4))[2]
-    trainer = build_trainer(*base, [list(clip.samples) for clip in world[:2]], config)
-    sampling = trainer._sampling_config(base[0])
+    trainer = build_trainer(base, [list(clip.samples) for clip in world[:2]], config)
+    sampling = trainer._sampling_config(base.model)
     assert {name: getattr(sampling, name) for name in changed} == changed and sampling.do_sample
     assert sampling.max_new_tokens == 9 and sampling.no_repeat_ngram_size == 3
 

@@ -6,7 +6,6 @@ import dataclasses
 import pytest
 import torch
 
-from rarft.models import VisionCache, encode_clips, generate
 from rarft.training import Example, cold_start, sft_arguments, train_sft
 from rarft.training.sft import collate
 from rarft.video import read_video
@@ -15,18 +14,18 @@ from rarft.world.language import REFUSAL, parse
 
 
 def test_labels_are_the_completion_without_what_is_masked(base, world):
-    model, processor = base
+    processor = base.processor
     (clip, story, (_, wrong)), other = (world[0].path, world[0].story, world[0].samples), world[1]
     completion = refusal_aware(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     masked = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
-    features = encode_clips(model, processor, [read_video(clip), read_video(other.path)])
+    features = base.encode([read_video(clip), read_video(other.path)])
     longer = Example(
         features[1],
         other.samples[0].query,
         comparison(other.story, parse(other.samples[0].query)),
     )
-    batch = collate([Example(features[0], wrong.query, completion, masked), longer], processor, "plain")
+    batch = collate([Example(features[0], wrong.query, completion, masked), longer], base)
     learned = batch["labels"][0][batch["labels"][0] != -100]
     words = processor.tokenizer.decode(learned).split()
     expected = completion.removeprefix("<think>").replace(REFUSAL, "") + " <|im_end|>"
@@ -39,14 +38,12 @@ LESSON = "<think> red </think><answer> no such segment : red not blue </answer><
 
 
 def test_demonstrations_are_learned_and_the_vision_tower_is_left_alone(base, world, tmp_path):
-    model, processor = base
+    model = base.model
     before = copy.deepcopy(model.state_dict())
     log = train_sft(
-        model,
-        processor,
+        base,
         [(sample, LESSON) for clip in world[:2] for sample in clip.samples],
         sft_arguments(tmp_path, steps=8, batch=4, rate=1e-3, seed=0),
-        vision_cache=VisionCache(model, processor),
     )
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < 0.5 * losses[0]
@@ -58,19 +55,17 @@ def test_a_sample_without_a_duration_is_named(base, world, tmp_path):
     sample = dataclasses.replace(world[0].samples[0], duration=None)
     with pytest.raises(ValueError, match="duration"):
         train_sft(
-            *base,
+            base,
             [(sample, LESSON)],
             sft_arguments(tmp_path, steps=1, batch=1, rate=1e-3, seed=0),
-            vision_cache=VisionCache(*base),
         )
 
 
 def test_a_cold_start_teaches_the_form_of_a_refusal(base, world, tmp_path):
-    model, processor = base
     shown = demonstrations([(clip.story, clip.samples) for clip in world])
     assert {sample.relevant for sample, _ in shown} == {True, False}
-    log = cold_start(model, processor, shown, tmp_path, steps=30)
+    log = cold_start(base, shown, tmp_path, steps=30)
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0]
-    texts = generate(model, processor, [read_video(world[0].path)] * 2, [s.query for s in world[0].samples])
+    texts = base.generate([read_video(world[0].path)] * 2, [s.query for s in world[0].samples])
     assert all("compare :" in text for text in texts)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from rarft.cli import main
-from rarft.models import VisionCache
 from rarft.schema import Crop
 from rarft.system.errors import InputError
 from rarft.training.recipe import read_recipe
@@ -93,7 +92,7 @@ def test_features_of_different_readers_are_kept_apart(reader, base, tmp_path, wr
     crop = Crop(str(written("video.mp4")))
     folder = tmp_path / "features"
     for number, one in enumerate((read_video, GuardedReader(), GuardedReader(reader=reader))):
-        VisionCache(*base, folder=folder, reader=one).fill([crop])
+        base.with_cache(folder=folder, reader=one).cache.fill([crop])
         assert len(list(folder.iterdir())) == (1, 1, 2)[number]
         if number:
             one.close()

@@ -41,6 +41,7 @@ OVERRIDDEN = {
     "_prepare_inputs": ("generation_batch",),
     "_generate_and_score_completions": ("inputs",),
     "_compute_loss": ("model", "inputs"),
+    "_save": ("output_dir", "state_dict"),
     "evaluate": ("eval_dataset",),
     "_get_per_token_logps_and_entropies": ("model", "input_ids", "attention_mask", "logits_to_keep", "batch_size"),
 }

@@ -4,7 +4,6 @@ they were."""
 import pytest
 import torch
 
-from rarft.models import add_lora, generate
 from rarft.models.decoding import shared_prefix
 from rarft.models.decoding.shared_prefix import pack, pack_positions, share_prefixes
 from rarft.training import build_trainer, grpo, grpo_config
@@ -58,8 +57,8 @@ def gradients(model):
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_loss_and_gradients_are_those_of_the_rows_one_by_one(base, groups, tmp_path, unshared, checkpointing):
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
+    model = base.model
+    trainer = build_trainer(base, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
     rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
     assert rows[0]["duration"] != rows[4]["duration"]  # so one prompt is padded
     trainer.current_gradient_accumulation_steps = 1
@@ -88,8 +87,8 @@ def test_loss_and_gradients_are_those_of_the_rows_one_by_one(base, groups, tmp_p
 
 
 def test_a_completion_that_was_sampled_twice_is_computed_once(base, groups, tmp_path, unshared):
-    model, processor = base
-    trainer = build_trainer(model, processor, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
+    model = base.model
+    trainer = build_trainer(base, groups, settings(tmp_path, temperature=2.0), rewards=[thirds])
     rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
     trainer.current_gradient_accumulation_steps = 1
     batch = trainer._generate_and_score_completions(rows)
@@ -121,11 +120,11 @@ def test_a_completion_that_was_sampled_twice_is_computed_once(base, groups, tmp_
 
 def test_small_batches_of_a_generation_hold_whole_groups(base, groups, tmp_path):
     """TRL shuffles completions before it splits them; a pass of four rows then has one prompt."""
-    model, processor = base
+    model = base.model
     config = settings(tmp_path, per_device_train_batch_size=4, gradient_accumulation_steps=2, max_steps=1)
     counted = passes(model)
     prompts = []
-    trainer = build_trainer(model, processor, groups[:3], config)
+    trainer = build_trainer(base, groups[:3], config)
     usual = grpo.pack
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grpo, "pack", lambda groups, *rest: prompts.append(len(groups)) or usual(groups, *rest))
@@ -135,12 +134,12 @@ def test_small_batches_of_a_generation_hold_whole_groups(base, groups, tmp_path)
 
 
 def test_the_reference_model_and_lora_share_too(base, groups, tmp_path, unshared):
-    model, processor = base
-    model = add_lora(model, rank=4)
+    base.add_lora(rank=4)
+    model = base.model
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.05)
-    trainer = build_trainer(model, processor, groups, settings(tmp_path, beta=0.1))
+    trainer = build_trainer(base, groups, settings(tmp_path, beta=0.1))
     rows = [trainer.train_dataset[i] for i in (0, 3) for _ in range(4)]
     torch.manual_seed(0)
     shared = trainer._generate_and_score_completions(rows)["ref_per_token_logps"]
@@ -152,16 +151,16 @@ def test_the_reference_model_and_lora_share_too(base, groups, tmp_path, unshared
 
 
 def test_another_attention_goes_without_sharing(base, world):
-    model, processor = base
+    model = base.model
     clips, queries = [read_video(c.path) for c in world[:2]], [c.samples[0].query for c in world[:2]]
-    shared = generate(model, processor, clips, queries, num_generations=2, max_new_tokens=40)
+    shared = base.generate(clips, queries, num_generations=2, max_new_tokens=40)
     model.set_attn_implementation("eager")
     assert not share_prefixes(model)
-    assert generate(model, processor, clips, queries, num_generations=2, max_new_tokens=40) == shared
+    assert base.generate(clips, queries, num_generations=2, max_new_tokens=40) == shared
 
 
 def test_a_saved_model_does_not_name_the_attention(base, tmp_path):
-    model, _ = base
+    model = base.model
     assert share_prefixes(model)
     model.save_pretrained(tmp_path)
     assert shared_prefix.NAME not in (tmp_path / "config.json").read_text()

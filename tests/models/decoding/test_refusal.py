@@ -11,18 +11,18 @@ from rarft.evaluation import (
     selective_risk,
     summary,
 )
-from rarft.models import chat_texts, encode_clips, generate, refusal_probabilities, video_kwargs
-from rarft.models.confidence import span_tokens
+from rarft.models import video_kwargs
+from rarft.models.decoding.refusal import span_tokens
 from rarft.video import read_video
 
 
 def test_it_is_the_probability_of_the_real_next_token(base, world):
-    model, processor = base
+    model, processor = base.model, base.processor
     clips, queries = [read_video(c.path) for c in world[:3]], [c.samples[1].query for c in world[:3]]
-    texts = generate(model, processor, clips, queries)
-    found = refusal_probabilities(model, processor, encode_clips(model, processor, clips), queries, texts)
+    texts = base.generate(clips, queries)
+    found = base.refusal_scores(base.encode(clips), queries, texts)
     for clip, query, text, probability in zip(clips, queries, texts, found, strict=True):
-        prefix = chat_texts(processor, [query], "plain")[0] + text[: text.index("<answer>") + len("<answer>")]
+        prefix = base.prompt_texts([query])[0] + text[: text.index("<answer>") + len("<answer>")]
         inputs = processor(text=[prefix], return_tensors="pt", **video_kwargs([clip]))
         with torch.no_grad():
             shares = torch.softmax(model(**inputs).logits[0, -1], -1)
@@ -32,19 +32,18 @@ def test_it_is_the_probability_of_the_real_next_token(base, world):
 
 
 def test_completions_without_an_answer_have_none(base, world):
-    model, processor = base
-    features = encode_clips(model, processor, [read_video(world[0].path)])
+    processor = base.processor
+    features = base.encode([read_video(world[0].path)])
     query = [world[0].samples[0].query]
-    assert np.isnan(refusal_probabilities(model, processor, features, query, ["<think> nothing"]))
+    assert np.isnan(base.refusal_scores(features, query, ["<think> nothing"]))
     assert set(processor.tokenizer.convert_ids_to_tokens(span_tokens(processor.tokenizer))) == {
         str(n) for n in range(25)
     }
 
 
 def test_predictions_keep_it_and_reports_use_it(base, world, tmp_path):
-    model, processor = base
     samples = [s for c in world[:3] for s in c.samples]
-    found = predict(model, processor, samples, output=tmp_path / "p.jsonl")
+    found = predict(base, samples, output=tmp_path / "p.jsonl")
     again = read_predictions(tmp_path / "p.jsonl", samples)
     assert [p.refusal_probability for p in again] == [p.refusal_probability for p in found]
     assert all(0 <= p.refusal_probability <= 1 for p in found)
