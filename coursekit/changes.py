@@ -28,8 +28,7 @@ def dependencies(notebook: Path, scale: str, earlier: Mapping[str, str]) -> dict
     Args:
         earlier: number → a digest of the results of each chapter before this one.
     """
-    chapter = nbformat.read(notebook, as_version=4)
-    code = "\n".join(_python(cell.source) for cell in chapter.cells if cell.cell_type == "code")
+    code = chapter_code(notebook)
     names = imported_modules(code)
     for command in _COMMAND.findall(code):
         names.add(f"rarft.cli.{command.replace('-', '_')}")
@@ -43,6 +42,12 @@ def dependencies(notebook: Path, scale: str, earlier: Mapping[str, str]) -> dict
     parts = {str(path.relative_to(ROOT)): _digest(path) for path in sorted(files)}
     parts |= {f"chapter {n}": earlier[n] for n in needed_chapters(notebook) if n in earlier}
     return {**parts, "SCALE": scale, "Python": platform.python_version()}
+
+
+def chapter_code(notebook: Path) -> str:
+    """The Python code of a chapter."""
+    chapter = nbformat.read(notebook, as_version=4)
+    return "\n".join(_python(cell.source) for cell in chapter.cells if cell.cell_type == "code")
 
 
 def needed_chapters(notebook: Path) -> list[str]:
