@@ -37,7 +37,7 @@ WEATHERS = ("calm", "rough", "storm")
 
 def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:
     """The queries that every arm is asked about these clips: relevant, hard-irrelevant, shuffled."""
-    pairs = [(sample, clip) for clip in world for sample in clip.samples]
+    pairs = [(sample, clip) for clip in world for sample in clip.group]
     return pairs + list(zip(shuffled(world, np.random.default_rng(0)), world, strict=True))
 
 

@@ -19,7 +19,7 @@ from resume import digest
 from rarft.models import VisionCache, freeze_vision, load_model
 from rarft.models.settings import read_settings, save_settings
 from rarft.rewards import NAMES, make_rewards
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.files import BASE
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
@@ -57,7 +57,7 @@ def started(bench: Bench, seed: int, clips: int = COLD_START_CLIPS, steps: int |
         return bench.model(path)[0]
     model, processor = bench.model()
     chosen = np.random.default_rng(seed).permutation(len(bench.train))[:clips]
-    shown = demonstrations([(bench.train[i].story, bench.train[i].samples) for i in chosen])
+    shown = demonstrations([(bench.train[i].story, bench.train[i].group) for i in chosen])
     torch.manual_seed(seed)
     cold_start(model, processor, shown, bench.folder / "sft", seed=seed, steps=steps, vision_cache=bench.cache)
     model.save_pretrained(path)
@@ -83,8 +83,8 @@ def short_start(bench: Bench, seed: int) -> PreTrainedModel:
 
 def sft_on_hi_vtg(bench: Bench, seed: int, clips: Sequence[WorldClip] | None = None) -> PreTrainedModel:
     rng, clips = np.random.default_rng(seed), clips or bench.train
-    irrelevant = [(clip, clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in clips]
-    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in clips), *irrelevant])
+    irrelevant = [(clip, clip.group.irrelevant[rng.integers(len(clip.group.irrelevant))]) for clip in clips]
+    return _supervised(bench, seed, [*((clip, clip.group.relevant) for clip in clips), *irrelevant])
 
 
 def sft_in_storms(bench: Bench, seed: int) -> PreTrainedModel:
@@ -94,7 +94,7 @@ def sft_in_storms(bench: Bench, seed: int) -> PreTrainedModel:
 def sft_on_shuffled(bench: Bench, seed: int) -> PreTrainedModel:
     others = shuffled(bench.train, np.random.default_rng(seed))
     irrelevant = list(zip(bench.train, others, strict=True))
-    return _supervised(bench, seed, [*((clip, clip.samples[0]) for clip in bench.train), *irrelevant])
+    return _supervised(bench, seed, [*((clip, clip.group.relevant) for clip in bench.train), *irrelevant])
 
 
 def in_storms(bench: Bench) -> list[WorldClip]:
@@ -116,10 +116,10 @@ def _reinforced(
     model = started(bench, seed, **start)
     _, processor = bench.model()
     clips = clips or bench.train
-    groups: list[Sequence[Sample]] = [clip.samples for clip in clips]
+    groups = [clip.group for clip in clips]
     if with_shuffled:
         others = shuffled(list(clips), np.random.default_rng(seed))
-        groups = [(clip.samples[0], other) for clip, other in zip(clips, others, strict=True)]
+        groups = [Group(clip.group.relevant, (other,)) for clip, other in zip(clips, others, strict=True)]
     torch.manual_seed(seed)
     train_rarft(
         model,

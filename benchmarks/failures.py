@@ -9,7 +9,6 @@ leaves reinforcement something to gain or to lose, and are measured on the same 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from rarft.evaluation.probes import ChangingReader, frames_shuffled
 from rarft.models import VisionCache, freeze_vision, generate, load_model
 from rarft.models.load import prompt_style
 from rarft.rewards import NAMES, Reward, make_rewards
-from rarft.schema import Sample
+from rarft.schema import Group
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import grpo_config, train_rarft
@@ -72,7 +71,7 @@ def trained_with(changes: dict[str, Any], bench: Bench, options: argparse.Namesp
     settings = {"max_steps": options.steps, "seed": options.seed, **changes}
     share, variant = settings.pop("share", 0.5), settings.pop("variant", "robust")
     rewards = make_rewards(variant, settings.pop("names", NAMES))
-    groups: list[Sequence[Sample]] = [clip.samples for clip in bench.train]
+    groups = [clip.group for clip in bench.train]
     if settings.pop("differing", False):
         groups = differing(model, bench, rewards, options.seed)
     if settings["max_steps"] == 0:
@@ -89,19 +88,22 @@ def trained_with(changes: dict[str, Any], bench: Bench, options: argparse.Namesp
     return model, [entry for entry in trainer.state.log_history if "reward" in entry]
 
 
-def differing(model: PreTrainedModel, bench: Bench, rewards: list[Reward], seed: int) -> list[Sequence[Sample]]:
+def differing(model: PreTrainedModel, bench: Bench, rewards: list[Reward], seed: int) -> list[Group]:
     """Pairs of a relevant and an irrelevant query whose groups of eight sampled answers both differ in reward before
     training: a filter on prompts, as an offline stand-in for drawing new ones during the run."""
     rng, (_, processor) = np.random.default_rng(seed), bench.model()
-    pairs = [(clip.samples[0], clip.samples[1 + rng.integers(len(clip.samples) - 1)]) for clip in bench.train]
+    pairs = [
+        Group(clip.group.relevant, (clip.group.irrelevant[rng.integers(len(clip.group.irrelevant))],))
+        for clip in bench.train
+    ]
     torch.manual_seed(seed)
-    kept: list[Sequence[Sample]] = []
+    kept: list[Group] = []
     for start in range(0, DRAWN, 8):
         chunk = pairs[start : start + 8]
         asked = [sample for pair in chunk for sample in pair]
         features = bench.cache.get([sample.crop for sample in asked])
         texts = generate(model, processor, features, [s.query for s in asked], num_generations=8, temperature=1.0)
-        rows = [row_of(*couple, prompt_style(model)) for pair in chunk for couple in (pair, pair[::-1])]
+        rows = [row_of(*couple, prompt_style(model)) for pair in chunk for couple in (tuple(pair), tuple(pair)[::-1])]
         columns = {name: [row[name] for row in rows for _ in range(8)] for name in rows[0] if name != "prompt"}
         sums = np.sum([reward(texts, **columns) for reward in rewards], axis=0).reshape(len(chunk), 2, 8)
         kept += [pair for pair, spread in zip(chunk, sums.std(-1), strict=True) if (spread > 1e-6).all()]
@@ -122,8 +124,8 @@ def main() -> None:
     folder = BUILD / "experiment"
     train = make_world(BUILD / "world" / "train", "train", 800)
     test = make_world(folder / "failures", "test", options.clips, seed=13)
-    samples = [sample for clip in test for sample in clip.samples]
-    stories = [clip.story for clip in test for _ in clip.samples]
+    samples = [sample for clip in test for sample in clip.group]
+    stories = [clip.story for clip in test for _ in clip.group]
     model, processor = load_model(dtype="float32")
     freeze_vision(model)
     benches = {

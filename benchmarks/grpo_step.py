@@ -123,8 +123,8 @@ def make_trainer(way: str, name: str):
     setting = SETTINGS[name]
     model, processor = model_of(name)
     freeze_vision(model)
-    longest_first = sorted(sample_world(), key=lambda clip: -clip.samples[0].duration)
-    groups = [list(clip.samples) for clip in longest_first[: setting["prompts"]]]
+    longest_first = sorted(sample_world(), key=lambda clip: -clip.group.relevant.duration)
+    groups = [clip.group for clip in longest_first[: setting["prompts"]]]
     config = grpo_config(
         "build/bench",
         num_generations=setting["group"],

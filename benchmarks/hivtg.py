@@ -30,7 +30,7 @@ def work(count: int, folder: Path) -> dict:
 
     from rarft.hivtg.build import build
     from rarft.hivtg.lint import lint
-    from rarft.world.dataset import draw_clip, samples_of
+    from rarft.world.dataset import draw_clip, group_of
     from rarft.world.editor import WorldEditor
 
     pool = [draw_clip(0, "test", index) for index in range(200)]
@@ -44,7 +44,7 @@ def work(count: int, folder: Path) -> dict:
     def samples():
         for turn in range(count):
             index = turn % len(pool)
-            yield samples_of(f"{index}-{turn}.mp4", *pool[index])[0]
+            yield group_of(f"{index}-{turn}.mp4", *pool[index]).relevant
 
     editor = WorldEditor(Stories())
     process = psutil.Process()

@@ -87,8 +87,8 @@ class Bench:
         if not (path / "model.safetensors").exists():
             model, processor = load_model(dtype="float32")
             chosen = [self.train[i] for i in np.random.default_rng(seed).permutation(TRAIN_CLIPS)[:COLD_START_CLIPS]]
-            shown = demonstrations([(clip.story, clip.samples) for clip in chosen])
-            shown += inverse_demonstrations([(clip.story, clip.samples[0]) for clip in chosen])
+            shown = demonstrations([(clip.story, clip.group) for clip in chosen])
+            shown += inverse_demonstrations([(clip.story, clip.group.relevant) for clip in chosen])
             torch.manual_seed(seed)
             cold_start(
                 model, processor, shown, self.folder / "sft", seed=seed, steps=COLD_STEPS, vision_cache=self.cache
@@ -104,7 +104,7 @@ class Bench:
             return model
         freeze_vision(model)
         style = prompt_style(model)
-        rows = refusal_dataset([clip.samples for clip in self.train], style, seed=seed)
+        rows = refusal_dataset([clip.group for clip in self.train], style, seed=seed)
         inverses = [(*made, task) for clip in self.train for task in TASKS if (made := inverse_of(clip, task))]
         torch.manual_seed(seed)
         trainer = VideoGRPOTrainer(
@@ -149,7 +149,7 @@ class Bench:
 
 
 def inverse_of(clip: WorldClip, task: str):
-    return inverted(clip.samples[0], clip.story, task)
+    return inverted(clip.group.relevant, clip.story, task)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from rarft.related import Answer, Bank
 from rarft.related.data import training_groups
 from rarft.related.moments.blocks import STEPS
 from rarft.related.moments.prvg import MOST, PRVG, paragraphs_of
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import make_world
@@ -30,7 +30,7 @@ from rarft.world.dataset import make_world
 RESULTS = ROOT / "data" / "results" / "prvg.json"
 TRAIN_CLIPS, TEST_CLIPS, TEST_SEED = 2400, 200, 13
 SETTINGS = [(negatives, ordered) for negatives in ("none", "all") for ordered in (True, False)]
-Groups = list[Sequence[Sample]]
+Groups = list[Group]
 
 
 def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float]:
@@ -40,16 +40,16 @@ def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float
 
 def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
     """mIoU of relevant sentences asked in each way, and the AUROC of the presence logit within wrong paragraphs."""
-    right = [[group[0] for group in groups] for groups in made]
+    right = [[group.relevant for group in groups] for groups in made]
     ways = {
         "alone": [[sentence] for paragraph in right for sentence in paragraph],
         "in order": right,
         "reversed": [paragraph[::-1] for paragraph in right],
     }
     # Of each paragraph, every sentence is wrong once; so all others are compared with themselves beside right ones.
-    for name, number in (("edited", 1), ("shuffled", -1)):
+    for name, number in (("edited", 0), ("shuffled", -1)):
         ways[name] = [
-            [*paragraph[:wrong], groups[wrong][number], *paragraph[wrong + 1 :]]
+            [*paragraph[:wrong], groups[wrong].irrelevant[number], *paragraph[wrong + 1 :]]
             for paragraph, groups in zip(right, made, strict=True)
             for wrong in range(len(paragraph))
         ]
@@ -91,7 +91,7 @@ def main() -> None:
             if (negatives, ordered, seed) in done:
                 continue
             groups = training_groups(train, negatives=negatives, queries=MOST, seed=seed)
-            bank.videos([group[0] for group in groups])
+            bank.videos([group.relevant for group in groups])
             system = PRVG(ordered=ordered, steps=options.steps, seed=seed)
             system.fit(groups, bank)
             row = {"negatives": negatives, "ordered": ordered, "seed": seed, **figures(system, made, bank)}

@@ -81,7 +81,7 @@ Answers = Callable[[list[Sample]], list[Answer]]
 
 def queries_of(world: Sequence[WorldClip], *, edits: int | None = None) -> Queries:
     """Relevant, hard-irrelevant (all, or so many a clip) and shuffled queries, each with its clip's story."""
-    pairs = [(sample, clip.story) for clip in world for sample in clip.samples[: None if edits is None else 1 + edits]]
+    pairs = [(sample, clip.story) for clip in world for sample in [clip.group.relevant, *clip.group.irrelevant[:edits]]]
     others = shuffled(list(world), np.random.default_rng(0))
     return pairs + [(sample, clip.story) for sample, clip in zip(others, world, strict=True)]
 
@@ -239,7 +239,7 @@ def main() -> None:
                 continue
             bank = Bank(cache, regions=training.regions)
             groups = training_groups(world, negatives=training.negatives, queries=QUERIES, seed=seed)
-            bank.videos([group[0] for group in groups])
+            bank.videos([group.relevant for group in groups])
             system, started = training.make(seed=seed, steps=options.steps), time.perf_counter()
             system.fit(groups, bank)
             minutes = (time.perf_counter() - started) / 60

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,11 +26,11 @@ from rarft.related.long_video.policies import QueryOnly
 from rarft.related.moments.blocks import STEPS
 from rarft.related.moments.prvg import PRVG
 from rarft.related.protocol import choose_threshold, measure
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.errors import InputError
 from rarft.system.files import write_json, write_text
 from rarft.system.machine import machine
-from rarft.training.recipe import RunArguments, training_groups
+from rarft.training.recipe import RunArguments, recipe_groups
 
 SYSTEMS: dict[str, Callable[..., System]] = {
     "UniVTG, foreground": UniVTG,
@@ -44,7 +44,7 @@ SYSTEMS: dict[str, Callable[..., System]] = {
 NEGATIVES = ("none", "shuffled", "all")
 PARTS = {"train": range(6), "validation": range(6, 7), "test": range(7, 10)}
 COLUMNS = ("miou", "auroc_hard", "auroc_medium", "auroc_easy", "auroc_shuffled", "f1", "ra_iou", "over_refusal")
-Groups = list[Sequence[Sample]]
+Groups = list[Group]
 
 
 def part_of(video: str) -> str:
@@ -57,10 +57,11 @@ def with_shuffled(groups: Groups, rng: np.random.Generator) -> Groups:
     """Each group with the relevant query of another video as one more irrelevant sample."""
     found: Groups = []
     for group in groups:
-        others = [other[0] for other in groups if other[0].video != group[0].video]
+        others = [other.relevant for other in groups if other.video != group.video]
         if others:
             query = others[int(rng.integers(len(others)))].query
-            group = [*group, replace(group[0], query=query, spans=[], answer="", extra={"shuffled": True})]
+            other = replace(group.relevant, query=query, spans=[], answer="", extra={"shuffled": True})
+            group = Group(group.relevant, (*group.irrelevant, other))
         found.append(group)
     return found
 
@@ -75,8 +76,10 @@ def kind_of(sample: Sample) -> str:
 def chosen(groups: Groups, negatives: str) -> Groups:
     """What a setting lets a system see: see `rarft.related.data.training_groups`."""
     if negatives == "none":
-        return [group[:1] for group in groups]
-    return [[group[0], group[-1]] for group in groups] if negatives == "shuffled" else groups
+        return [Group(group.relevant) for group in groups]
+    if negatives == "shuffled":
+        return [Group(group.relevant, group.irrelevant[-1:]) for group in groups]
+    return groups
 
 
 def table(rows: list[dict]) -> str:
@@ -105,14 +108,14 @@ def main() -> None:
     freeze_vision(model)
     cache = VisionCache(model, processor, folder=options.out / "features", in_memory=1024)
     run = RunArguments(train_data=str(options.file), videos=str(options.videos))
-    groups = readable_groups(training_groups(run), cache, on_bad_video="skip")
-    unknown = sum(not group[0].duration for group in groups)
+    groups = readable_groups(recipe_groups(run), cache, on_bad_video="skip")
+    unknown = sum(not group.relevant.duration for group in groups)
     if unknown:
         print(f"{unknown} groups are left out: their rows have no duration, and steps are counted in seconds of it")
-    groups = [group for group in groups if group[0].duration]
-    print(f"{len(groups)} groups about {len({group[0].video for group in groups})} videos", flush=True)
+    groups = [group for group in groups if group.relevant.duration]
+    print(f"{len(groups)} groups about {len({group.video for group in groups})} videos", flush=True)
     rng = np.random.default_rng(0)
-    parts = {part: with_shuffled([group for group in groups if part_of(group[0].video) == part], rng) for part in PARTS}
+    parts = {part: with_shuffled([group for group in groups if part_of(group.video) == part], rng) for part in PARTS}
     empty = [part for part, found in parts.items() if not found]
     if empty:
         raise InputError(f"{options.file}: no video for {', '.join(empty)}; more videos are needed")

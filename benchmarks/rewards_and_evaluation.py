@@ -21,11 +21,11 @@ from coursekit import ROOT
 from rarft.evaluation import REFERENCE_ROWS, Prediction, claimed_categories, report
 from rarft.rewards import make_rewards
 from rarft.rewards.encoder import SentenceEncoder
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import refusal_dataset
-from rarft.world.dataset import draw_clip, samples_of
+from rarft.world.dataset import draw_clip, group_of
 
 COMPLETIONS = 1024
 
@@ -40,11 +40,11 @@ def seconds(run: Callable[[], object], repeats: int = 1) -> float:
     return min(times)
 
 
-def time_rewards(groups: list[list[Sample]], encoder: SentenceEncoder) -> dict[str, float]:
+def time_rewards(groups: list[Group], encoder: SentenceEncoder) -> dict[str, float]:
     rows = refusal_dataset(groups, "plain", epochs=-(-COMPLETIONS // (2 * len(groups))))
     rows = [rows[i] for i in range(COMPLETIONS)]
     columns = {name: [row[name] for row in rows] for name in rows[0]}
-    think = groups[0][0].think
+    think = groups[0].relevant.think
     completions = [
         f"<think> {think} </think><answer> {row['answer']} </answer><correction> {row['correction']} </correction>"
         for row in rows
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     options = parser.parse_args()
     torch.set_num_threads(2)
-    groups = [samples_of(f"{index}.mp4", *draw_clip(0, "test", index)) for index in tqdm(range(5000), desc="draw")]
+    groups = [group_of(f"{index}.mp4", *draw_clip(0, "test", index)) for index in tqdm(range(5000), desc="draw")]
     samples = [sample for group in groups for sample in group]
     found = {"machine": machine(), "completions": COMPLETIONS, "rewards_s": time_rewards(groups, SentenceEncoder())}
     evaluation = {}

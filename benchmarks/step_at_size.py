@@ -50,7 +50,7 @@ from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
 from rarft.models import PRESETS, SHAPES, VisionCache, add_lora, freeze_vision, generation, keep_frame_sizes
 from rarft.models.families import vision_modules, without_lora
 from rarft.models.load import apply_settings
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.system.upstream.of_trl import split_tensor_dict
@@ -133,10 +133,10 @@ def make_trainer(model: PreTrainedModel, processor: ProcessorMixin, options: arg
     """A trainer, and the rows of one batch: `prompts` groups of `group` rows each."""
     paths = videos(BUILD / "step_at_size", options.prompts)
     groups = [
-        [
+        Group(
             Sample(str(path), "the red ring grows", [Span(3, 9)], duration=SECONDS),
-            Sample(str(path), "the red ring blinks", [], duration=SECONDS),
-        ]
+            (Sample(str(path), "the red ring blinks", [], duration=SECONDS),),
+        )
         for path in paths
     ]
     config = grpo_config(

@@ -20,7 +20,7 @@ from rarft.evaluation import predict, scores, summary
 from rarft.models import open_model
 from rarft.system.files import write_json
 from rarft.system.machine import machine
-from rarft.world.dataset import clip_weather, draw_clip, samples_of
+from rarft.world.dataset import clip_weather, draw_clip, group_of
 from rarft.world.render import render, write_video
 from rarft.world.weather import LEVELS, NUISANCES, Weather, at_the_edge
 
@@ -42,7 +42,7 @@ def clips_in(condition: str, count: int, folder: Path) -> list:
         drawn = draw_clip(SEED, "test", index)
         weather = weather_of(condition, index)
         path = write_video(render(drawn[0], weather), folder / f"{index}.mp4", weather.fps, crf=weather.crf)
-        samples += samples_of(str(path), *drawn)
+        samples += group_of(str(path), *drawn)
     return samples
 
 

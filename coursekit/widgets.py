@@ -14,7 +14,7 @@ from PIL import Image
 from rarft.hivtg.build import edited_sample
 from rarft.hivtg.editors import Proposal, Rejected, check
 from rarft.hivtg.official import rows_of
-from rarft.schema import Category, Sample, Span
+from rarft.schema import Category, Group, Sample, Span
 from rarft.system.errors import InputError
 from rarft.system.files import json_lines, open_to_append
 from rarft.video.reader import Clip
@@ -72,7 +72,7 @@ def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
             return
         edited = edited_sample(sample, proposal)
         with open_to_append(output) as file:
-            file.write(json.dumps(rows_of([[sample, edited]])[0], ensure_ascii=False) + "\n")
+            file.write(json.dumps(rows_of([Group(sample, (edited,))])[0], ensure_ascii=False) + "\n")
         message.value = f"saved: {html.escape(edited.query)} ({edited.difficulty.value})"
 
     button.on_click(save)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -152,4 +152,46 @@ class Sample:
 
     @property
     def crop(self) -> Crop:
+        """The part of the video that the sample is about."""
         return Crop(self.video, self.start, self.end)
+
+
+@dataclass(frozen=True)
+class Group:
+    """The samples about one video (or one part of it): a relevant query, and irrelevant ones for the same video.
+
+    RA-RFT trains on groups. A group without irrelevant samples is ordinary grounding data.
+    """
+
+    relevant: Sample
+    irrelevant: tuple[Sample, ...] = ()
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Group:
+        """The group of these samples, in any order. Raises InputError that names the video, unless one sample is
+        relevant and at least one is irrelevant."""
+        samples = list(samples)
+        relevant = [sample for sample in samples if sample.relevant]
+        irrelevant = tuple(sample for sample in samples if not sample.relevant)
+        if len(relevant) != 1 or not irrelevant:
+            name = samples[0].video if samples else "no samples"
+            raise InputError(
+                f"{name}: a group is one relevant sample and at least one irrelevant one, "
+                f"got {len(relevant)} relevant and {len(irrelevant)} irrelevant"
+            )
+        return cls(relevant[0], irrelevant)
+
+    def __iter__(self) -> Iterator[Sample]:
+        """All samples, the relevant one first."""
+        yield self.relevant
+        yield from self.irrelevant
+
+    @property
+    def video(self) -> str:
+        """A path or an id."""
+        return self.relevant.video
+
+    @property
+    def crop(self) -> Crop:
+        """The part of the video that all samples are about."""
+        return self.relevant.crop

@@ -38,7 +38,7 @@ def test_help(command, capsys):
 
 def test_infer_answers_about_a_file_from_any_folder(tmp_path):
     clip = sample_world()[0]
-    done = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json", cwd=tmp_path)
+    done = rarft("infer", "--video", clip.path, "--query", clip.group.relevant.query, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["think"] and (found["verdict"] == "grounds") == bool(found["spans"])
@@ -114,7 +114,7 @@ def test_words_that_the_model_cannot_read_are_named():
     assert done.returncode == 0, done.stderr
     note = json.loads(done.stdout)["note"]
     assert "no tokens for: a, person, opens, door." in note and note in done.stderr
-    known = rarft("infer", "--video", clip.path, "--query", clip.samples[0].query, "--json")
+    known = rarft("infer", "--video", clip.path, "--query", clip.group.relevant.query, "--json")
     assert "note" not in json.loads(known.stdout) and "it/s" not in known.stderr, "neither notes nor broken bars"
 
 
@@ -191,7 +191,7 @@ def test_what_a_killed_writer_left_half_written_is_removed(tmp_path):
 
 def test_a_full_disk_is_one_line_and_what_was_written_is_kept(tmp_path, capsys):
     resource = pytest.importorskip("resource")  # a limit on the size of files stands in for the end of the disk
-    rows = [{"video": str(clip.path), "query": clip.samples[0].query} for clip in sample_world()[:2]]
+    rows = [{"video": str(clip.path), "query": clip.group.relevant.query} for clip in sample_world()[:2]]
     (tmp_path / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "answers.jsonl"
     asked = ["infer", "--questions", tmp_path / "q.jsonl", "--out", out, "--batch", "1"]

@@ -66,7 +66,7 @@ CLIP = sample_world()[0]
 SAMPLES = CLIP.path.parents[1]
 ROWS = SAMPLES / "hi_vtg.json"
 NOBODY = "http://127.0.0.1:9/v1"  # nothing listens there
-ONE = ["infer", "--video", CLIP.path, "--query", CLIP.samples[0].query]
+ONE = ["infer", "--video", CLIP.path, "--query", CLIP.group.relevant.query]
 ASKED = ["evaluate", "--data", SAMPLES, "--limit", "2", "--out", "out"]
 PLAN = ["reproduce", "human", "--data", "folder"]
 STAND_INS = ["rehearse", ROWS, "--processes", "1"]
@@ -215,7 +215,7 @@ def test_a_part_of_a_video_that_is_empty(part, said, capsys):
 
 def test_the_list_of_questions_that_fail(tmp_path, capsys):
     """Each line of a list of kinds of faults, named before any work; what can be asked gets an answer."""
-    good = {"video": str(CLIP.path), "query": CLIP.samples[0].query}
+    good = {"video": str(CLIP.path), "query": CLIP.group.relevant.query}
     rows = [good, {**good, "query": "the <|video_pad|> ring grows"}, {**good, "start": 99}, good]
     asked, out = tmp_path / "q.jsonl", tmp_path / "a.jsonl"
     for bad in ([1], True):
@@ -231,7 +231,7 @@ def test_the_list_of_questions_that_fail(tmp_path, capsys):
 
 def test_a_byte_order_mark_and_carriage_returns_change_nothing(tmp_path, capsys):
     clip = sample_world()[0]
-    rows = [{"video": str(clip.path), "query": sample.query} for sample in clip.samples]
+    rows = [{"video": str(clip.path), "query": sample.query} for sample in clip.group]
     lines = [json.dumps(row) for row in rows]
     for name, text in (("plain", "\n".join(lines)), ("marked", "\ufeff" + "\r\n".join(lines) + "\r\n")):
         (tmp_path / name).write_text(text, encoding="utf-8", newline="")

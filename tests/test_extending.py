@@ -43,7 +43,7 @@ def own_module(tmp_path, monkeypatch):
 def test_a_reward(own_module, base, world, tmp_path):
     rewards = make_rewards("robust", ["format", "own:short_thoughts"])
     assert rewards[1](["four"]) == [-4.0]
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
     assert build_trainer(base, groups, config, rewards=rewards).reward_func_names == ["format", "short_thoughts"]
     for name in ("own:missing", "nowhere:reward", ":"):
@@ -89,7 +89,7 @@ def test_a_model_family(base, monkeypatch):
         return features
 
     clip = sample_world()[0]
-    video, query = read_video(clip.path), clip.samples[0].query
+    video, query = read_video(clip.path), clip.group.relevant.query
     plain = base.generate([video], [query])
     monkeypatch.setitem(FAMILIES, "own_vl", Family("model.visual", reversed_in_time, mrope=True))
     base.model.config.model_type = "own_vl"

@@ -47,7 +47,7 @@ def test_what_cannot_be_read_is_never_right():
     "text", ["", "<think> cut off at the token limit", "4.2 to 9.6", "<ANSWER>4.2 to 9.6</ANSWER>"]
 )
 def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     row = summary(
         scores([Prediction(s, text) for s in samples], encoder=encoder, categories={"exact": claimed_categories})
     )
@@ -66,7 +66,7 @@ def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
 
 
 def test_nothing_is_scored_against_an_empty_reference(world, encoder):
-    wrong = next(s for clip in world for s in clip.samples if not s.relevant)
+    wrong = next(s for clip in world for s in clip.group if not s.relevant)
     bare = dataclasses.replace(wrong, answer="", correction="", categories=[])
     [prediction] = reference_predictions([wrong], "oracle")
     values = scores(
@@ -115,14 +115,14 @@ def test_the_official_merge_needs_a_split():
 
 
 def test_without_true_categories_the_official_figure_rewards_being_wrong(world):
-    bare = [dataclasses.replace(s, categories=[]) for clip in world for s in clip.samples if not s.relevant]
+    bare = [dataclasses.replace(s, categories=[]) for clip in world for s in clip.group if not s.relevant]
     rows = report({"m": reference_predictions(bare, "never refuse")}, categories={"exact": claimed_categories})
     assert rows["never refuse"]["official_rt_iou_exact"] == 1 and rows["oracle"]["official_rt_iou_exact"] == 0
     assert np.isnan(rows["never refuse"]["rt_iou_exact"]) and np.isnan(rows["oracle"]["rt_iou_exact"])
 
 
 def test_each_judge_of_categories_has_columns_of_its_own(world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     judges = {"exact": claimed_categories, "silent": lambda prediction: set()}
     row = summary(scores(reference_predictions(samples, "oracle"), categories=judges))
     assert (row["rt_iou_exact"], row["rt_iou_silent"], row["official_rt_iou_silent"]) == (1, 0, 0)
@@ -130,7 +130,7 @@ def test_each_judge_of_categories_has_columns_of_its_own(world):
 
 
 def test_reference_rows_on_a_balanced_set(world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     rows = report({"oracle again": reference_predictions(samples, "oracle")}, categories={"exact": claimed_categories})
     assert rows["always refuse"]["ra_iou"] == 0.5 and rows["always refuse"]["f1"] == pytest.approx(1 / 3)
     assert rows["never refuse"]["refused"] == 0 and rows["never refuse"]["over_refusal"] == 0
@@ -142,8 +142,8 @@ def test_reference_rows_on_a_balanced_set(world):
 
 
 def test_the_exact_judge(world, encoder):
-    samples = [s for clip in world for s in clip.samples]
-    stories = [clip.story for clip in world for _ in clip.samples]
+    samples = [s for clip in world for s in clip.group]
+    stories = [clip.story for clip in world for _ in clip.group]
     oracle, refusing = (reference_predictions(samples, n) for n in ("oracle", "always refuse"))
     oracle, refusing = (world_judge(predictions, stories) for predictions in (oracle, refusing))
     good, bad = (
@@ -158,7 +158,7 @@ def test_the_exact_judge(world, encoder):
 
 
 def test_groups_and_intervals(world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     half = reference_predictions(samples, "oracle")
     half[1] = Prediction(samples[1], reference_predictions(samples, "never refuse")[1].completion)
     values = scores(half)
@@ -179,7 +179,7 @@ def test_paired_difference_and_risk_coverage():
 
 
 def test_stored_predictions_of_other_samples_are_refused(tmp_path, world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     path = tmp_path / "p.jsonl"
     path.write_text('{"video": "x", "query": "y", "completion": "z"}\n')
     with pytest.raises(ValueError, match="line 1"):

@@ -104,7 +104,7 @@ def predictions() -> list[Prediction]:
         irrelevant = Sample(video, attack, duration=9.0, answer=attack, correction=attack)
         refusal = f"<think>{attack}</think><answer>no : {attack}</answer><correction>{attack}</correction>"
         found += [Prediction(irrelevant, refusal), Prediction(irrelevant, "<answer>1 to 2</answer>")]
-        found.append(Prediction(replace(sample_world()[0].samples[0], query=attack), attack))
+        found.append(Prediction(replace(sample_world()[0].group.relevant, query=attack), attack))
     return found
 
 
@@ -143,7 +143,7 @@ def glance(folder: Path) -> Path:
 
 def widgets(folder: Path) -> Path:
     """What the widgets give the notebook as HTML, put into a page as a notebook does, without a policy."""
-    clip, sample = read_video(sample_world()[0].path), sample_world()[0].samples[0]
+    clip, sample = read_video(sample_world()[0].path), sample_world()[0].group.relevant
     player = clip_player(clip, dict.fromkeys(ATTACKS, sample.spans[0]))
     player.children[1].value = int(sample.spans[0].start * len(clip.frames) / clip.duration) + 1
     shown = [player.children[2].value]

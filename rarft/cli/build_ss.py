@@ -21,10 +21,12 @@ def run(options: Namespace) -> int:
     from rarft.hivtg.official import rows_of, write_released
     from rarft.hivtg.shuffle import shuffled_queries
     from rarft.rewards.encoder import default_encoder
+    from rarft.schema import Group
 
     samples = list(annotations(options.data))
     if not samples:
         raise InputError(f"{options.data}: no annotation that can be used")
-    pairs = zip(samples, shuffled_queries(samples, default_encoder(), seed=options.seed), strict=True)
-    print(f"{len(samples)} rows in {write_released(rows_of([list(pair) for pair in pairs]), options.out)}")
+    others = shuffled_queries(samples, default_encoder(), seed=options.seed)
+    rows = rows_of(Group(sample, (other,)) for sample, other in zip(samples, others, strict=True))
+    print(f"{len(rows)} rows in {write_released(rows, options.out)}")
     return 0

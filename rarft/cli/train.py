@@ -102,7 +102,7 @@ def _cold_start(options: Namespace, out: Path) -> None:
 
     video_model = VideoModel.load(options.model or BASE)
     world = make_world(options.data / "train", "train", COLD_START_CLIPS)
-    shown = demonstrations([(clip.story, clip.samples) for clip in world])
+    shown = demonstrations([(clip.story, clip.group) for clip in world])
     steps = options.steps if options.recipe == "cold-start" else None
     log = cold_start(video_model, shown, out, seed=options.seed or 0, steps=steps)
     video_model.save(out)
@@ -119,7 +119,7 @@ def _train_on_world(options: Namespace) -> None:
     started = options.model or options.out / "cold_start"
     if options.model is None and not (started / "log.json").exists():
         _cold_start(options, started)
-    groups = [clip.samples for clip in make_world(options.data / "train", "train", 600)]
+    groups = [clip.group for clip in make_world(options.data / "train", "train", 600)]
     changes = {"seed": options.seed or 0, "save_strategy": "steps"}
     if options.steps:
         changes["max_steps"] = options.steps

@@ -24,5 +24,6 @@ def run(options: Namespace) -> int:
 
     made = {"seed": options.seed, "weather": options.weather, "processes": options.processes}
     world = make_world(options.out, options.split, options.clips, **made)
-    print(f"{len(world)} clips, {sum(len(clip.samples) for clip in world)} queries in {options.out}")
+    queries = 0 if options.split == "align" else sum(1 + len(clip.group.irrelevant) for clip in world)
+    print(f"{len(world)} clips, {queries} queries in {options.out}")
     return 0

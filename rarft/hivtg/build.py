@@ -16,7 +16,7 @@ from pathlib import Path
 from rarft.hivtg.editors import Editor, Proposal, Rejected, check
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.official import rows_of, span_of
-from rarft.schema import Difficulty, Sample, seconds
+from rarft.schema import Difficulty, Group, Sample, seconds
 from rarft.system.files import NAME, Field, json_lines, open_to_append
 from rarft.system.progress import progress
 
@@ -58,7 +58,8 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
                 ):
                     if made:
                         timeline = think(other for other in near if other.crop == sample.crop)
-                        rows.write(_line(rows_of([[replace(sample, think=sample.think or timeline), *made]])[0]))
+                        group = Group(replace(sample, think=sample.think or timeline), tuple(made))
+                        rows.write(_line(rows_of([group])[0]))
                     turned_down += map(_line, refused)
                     counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
                     bar.update()

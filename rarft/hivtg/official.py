@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rarft.hivtg.rows import LEVEL_KEYS, SLACK, usable
-from rarft.schema import Category, Difficulty, Sample, Span, is_finite_number
+from rarft.schema import Category, Difficulty, Group, Sample, Span, is_finite_number
 from rarft.system.errors import InputError
 from rarft.system.files import json_lines, open_text, parse_json, write_text
 
@@ -236,14 +236,15 @@ def write_released(rows: list[dict[str, Any]], path: str | Path) -> Path:
     return write_text(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
 
 
-def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
-    """Samples, grouped by (video, relevant query), the relevant one first, as rows of a released file.
+def rows_of(groups: Iterable[Group]) -> list[dict[str, Any]]:
+    """Groups as rows of a released file.
 
     `timestamp` is the first segment. Where there are several, `relevant_windows` are all of them; where the samples are
     about a part of the video, `video_start` and `video_end` say which.
     """
     rows = []
-    for relevant, *irrelevant in groups:
+    for group in groups:
+        relevant = group.relevant
         items = [
             {"q": relevant.query, "a": f"<answer>{relevant.spans[0]}</answer>", "r": True, "difficulty": "original"}
         ]
@@ -255,7 +256,7 @@ def rows_of(groups: list[list[Sample]]) -> list[dict[str, Any]]:
                 "c": [c.value for c in sample.categories],
                 "difficulty": sample.difficulty.value,
             }
-            for sample in irrelevant
+            for sample in group.irrelevant
         ]
         rows.append(
             {
@@ -280,18 +281,15 @@ def _windows_and_part(sample: Sample) -> dict[str, Any]:
     return {**several, "duration": duration, "video_start": sample.start, "video_end": sample.end}
 
 
-def group_samples(samples: list[Sample]) -> list[list[Sample]]:
-    """Samples of a released file by row, the relevant one first. Rows without a relevant or without an irrelevant query
-    are left out with a warning."""
-    groups: dict[int, list[Sample]] = {}
+def group_samples(samples: Iterable[Sample]) -> list[Group]:
+    """The samples of a released file by row. Rows without a relevant or without an irrelevant query are left out with a
+    warning. Raises InputError for a row with several relevant queries."""
+    rows: dict[int, list[Sample]] = {}
     for sample in samples:
-        groups.setdefault(sample.extra["row"], []).append(sample)
-    ordered = [sorted(group, key=lambda s: not s.relevant) for group in groups.values()]
-    whole = [group for group in ordered if group[0].relevant and not group[-1].relevant]
-    if len(whole) < len(ordered):
+        rows.setdefault(sample.extra["row"], []).append(sample)
+    whole = [row for row in rows.values() if 0 < sum(sample.relevant for sample in row) < len(row)]
+    if len(whole) < len(rows):
         log.warning(
-            "left out: %d of %d rows, which lack a relevant or an irrelevant query",
-            len(ordered) - len(whole),
-            len(ordered),
+            "left out: %d of %d rows, which lack a relevant or an irrelevant query", len(rows) - len(whole), len(rows)
         )
-    return whole
+    return [Group.of(row) for row in whole]

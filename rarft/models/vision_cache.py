@@ -20,7 +20,7 @@ import torch
 from rarft.models.families import encode_clips, vision_modules
 from rarft.models.features import VisionFeatures
 from rarft.models.settings import check_on_bad_video
-from rarft.schema import Crop, Sample
+from rarft.schema import Crop, Group
 from rarft.system.errors import InputError, VideoError
 from rarft.system.files import replacing
 from rarft.system.progress import progress
@@ -182,19 +182,18 @@ def own_memory(features: VisionFeatures) -> VisionFeatures:
 
 
 def readable_groups(
-    groups: Sequence[Sequence[Sample]],
+    groups: Sequence[Group],
     cache: VisionCache,
     *,
     on_bad_video: str = "stop",
     rank: int = 0,
     world_size: int = 1,
-) -> list[Sequence[Sample]]:
+) -> list[Group]:
     """Encode every video before training begins, and keep the groups whose video can be read.
 
     So a broken file is found at the start and not hours into a run; afterwards no video is decoded.
 
     Args:
-        groups: samples that share a video.
         on_bad_video: "stop" raises the VideoError; "skip" logs it with the file's name, leaves the group out, and
             logs how many were left out.
         rank, world_size: of this process; each encodes its part of the videos, into the folder that all share.
@@ -204,16 +203,16 @@ def readable_groups(
     """
     check_on_bad_video(on_bad_video)
     mine = list(groups)[rank::world_size]
-    errors = cache.fill([group[0].crop for group in mine])
+    errors = cache.fill([group.crop for group in mine])
     for error in errors.values():
         if on_bad_video == "stop":
             raise error
         log.warning("left out: %s", error)
-    kept = [group for group in mine if group[0].crop not in errors]
+    kept = [group for group in mine if group.crop not in errors]
     if errors:
         log.warning("%d of %d groups were left out: their videos cannot be read", len(mine) - len(kept), len(mine))
     if mine and not kept:
-        raise InputError(f"none of {len(mine)} videos can be read, {mine[0][0].video} among them")
+        raise InputError(f"none of {len(mine)} videos can be read, {mine[0].video} among them")
     return kept
 
 

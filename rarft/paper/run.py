@@ -283,7 +283,7 @@ def _estimate(
     plan: Plan, settings: dict[str, Any], training: list[Sample], checked: dict[str, Checked]
 ) -> dict[str, float]:
     bad = checked["training"].bad()
-    groups = [group for group in group_samples(training) if group[0].video not in bad]
+    groups = [group for group in group_samples(training) if group.video not in bad]
     prompts, steps = settings["prompts"], settings["max_steps"]
     if steps <= 0:  # each epoch asks a relevant and an irrelevant query about each video
         steps = math.ceil(math.ceil(2 * len(groups) / prompts) * settings["num_train_epochs"])

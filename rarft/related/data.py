@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from rarft.schema import Category, Sample
+from rarft.schema import Category, Group, Sample
 from rarft.system.errors import InputError
 from rarft.system.progress import progress
-from rarft.world.dataset import LEVELS, WorldClip, samples_of, shuffled
+from rarft.world.dataset import LEVELS, WorldClip, group_of, shuffled
 from rarft.world.edits import edit_query, sample_query, turned_round
 from rarft.world.language import Slots
 from rarft.world.scenes import held_out
@@ -23,10 +23,8 @@ ORDER_TRIES = 200  # draws of a query until one with an order is found
 NEGATIVES = ("none", "shuffled", "all")  # all: hard-irrelevant ones of three levels, and a shuffled one
 
 
-def training_groups(
-    world: Sequence[WorldClip], *, negatives: str, queries: int = 4, seed: int = 0
-) -> list[list[Sample]]:
-    """Groups about training clips: a relevant query first, then the negatives of the setting.
+def training_groups(world: Sequence[WorldClip], *, negatives: str, queries: int = 4, seed: int = 0) -> list[Group]:
+    """Groups about training clips, with the negatives of the setting.
 
     Args:
         world: clips of the split "train".
@@ -38,23 +36,23 @@ def training_groups(
     if negatives not in NEGATIVES:
         raise InputError(f"unknown negatives {negatives!r}; choose one of {', '.join(NEGATIVES)}")
     rng = np.random.default_rng(seed)
-    groups: list[list[Sample]] = []
+    groups: list[Group] = []
     for clip in progress(world, total=len(world), desc="queries"):
-        groups.append(list(clip.samples))
+        groups.append(clip.group)
         groups += [_drawn_group(clip, rng) for _ in range(queries - 1)]
     if negatives == "none":
-        return [group[:1] for group in groups]
+        return [Group(group.relevant) for group in groups]
     others = _repeated(shuffled(list(world), rng), queries)
     if negatives == "shuffled":
-        return [[group[0], other] for group, other in zip(groups, others, strict=True)]
-    return [[*group, other] for group, other in zip(groups, others, strict=True)]
+        return [Group(group.relevant, (other,)) for group, other in zip(groups, others, strict=True)]
+    return [Group(group.relevant, (*group.irrelevant, other)) for group, other in zip(groups, others, strict=True)]
 
 
 def _repeated(samples: Sequence[Sample], times: int) -> list[Sample]:
     return [sample for sample in samples for _ in range(times)]
 
 
-def _drawn_group(clip: WorldClip, rng: np.random.Generator) -> list[Sample]:
+def _drawn_group(clip: WorldClip, rng: np.random.Generator) -> Group:
     """Another query about a clip and its edits, by the rules of `rarft.world.dataset.draw_clip`."""
     while True:
         query = replace(sample_query(clip.story, rng)[0], form=draw_form(rng))
@@ -62,7 +60,7 @@ def _drawn_group(clip: WorldClip, rng: np.random.Generator) -> list[Sample]:
         made = {level: edit for level, edit in edits.items() if edit is not None}
         whole = len(made) == len(LEVELS) and len(spans_of(clip.story, query)) == 1
         if whole and not _names_held_out([query, *(edit.query for edit in made.values())]):
-            return samples_of(str(clip.path), clip.story, query, made)
+            return group_of(str(clip.path), clip.story, query, made)
 
 
 def _names_held_out(queries: Iterable[Slots]) -> bool:
@@ -81,7 +79,7 @@ def order_pairs(world: Sequence[WorldClip], *, seed: int = 0) -> list[tuple[Samp
                 continue
             turned = replace(query, order=turned_round(query.order))
             if len(spans_of(clip.story, query)) == 1 and not spans_of(clip.story, turned):
-                relevant = replace(clip.samples[0], query=query.sentence(), spans=spans_of(clip.story, query))
+                relevant = replace(clip.group.relevant, query=query.sentence(), spans=spans_of(clip.story, query))
                 pairs.append((relevant, _irrelevant(relevant, turned)))
                 break
     return pairs

@@ -12,7 +12,7 @@ import numpy as np
 
 from rarft.metrics import auroc, best_iou, fpr_at_tpr, mean, ra_iou, recall_at, relevance_f1
 from rarft.related.bank import Bank
-from rarft.schema import Sample, Span, Verdict
+from rarft.schema import Group, Sample, Span, Verdict
 from rarft.world.language import parse
 from rarft.world.scenes import Story
 from rarft.world.truth import explanation_is_true, happens
@@ -38,9 +38,8 @@ class System(ABC):
     parameters: int = 0
 
     @abstractmethod
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
-        """Learn from groups of samples about one video each: the relevant one first, then any number of irrelevant
-        ones (none: the system never sees a negative)."""
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
+        """Learn from groups. Where they have no irrelevant samples, the system never sees a negative."""
 
     @abstractmethod
     def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
@@ -50,7 +49,7 @@ class System(ABC):
 class Untrained(System):
     """A way to ground that learns nothing."""
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
         """Nothing to fit."""
 
 

@@ -8,12 +8,12 @@ import numpy as np
 from datasets import Dataset
 
 from rarft.prompts import build_prompt
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.errors import InputError
 
 
 def refusal_dataset(
-    groups: Sequence[Sequence[Sample]],
+    groups: Sequence[Group],
     style: str,
     *,
     epochs: int = 1,
@@ -26,7 +26,7 @@ def refusal_dataset(
     (seed, epoch, video), so that all completions of a group and all processes see the same.
 
     Args:
-        groups: per video, the relevant sample first, then its irrelevant ones.
+        groups: one per video.
         style: of the prompts, see `rarft.prompts`.
         irrelevant_share: how many of the prompts are irrelevant queries. One half, as in the paper, gives each video
             one of either kind; any other share draws the kind of each prompt. 0 is GRPO on ordinary grounding data.
@@ -36,15 +36,12 @@ def refusal_dataset(
     """
     if not 0 <= irrelevant_share <= 1:
         raise InputError(f"irrelevant_share is {irrelevant_share}; it has to be from 0 to 1")
-    for group in groups:
-        if len(group) < 2 or not group[0].relevant or any(sample.relevant for sample in group[1:]):
-            name = group[0].video if group else "an empty group"
-            raise InputError(f"{name}: a group is one relevant sample, then at least one irrelevant one")
+    groups = [Group.of(group) for group in groups]
 
     def row(index: int) -> dict:
         epoch, rest = divmod(index, 2 * len(groups))
         video, turn = divmod(rest, 2)
-        relevant, *others = groups[video]
+        relevant, others = groups[video].relevant, groups[video].irrelevant
         rng = np.random.default_rng([seed, epoch, video])
         other = others[rng.integers(len(others))]
         irrelevant = turn == 1 if irrelevant_share == 0.5 else rng.random(2)[turn] < irrelevant_share

@@ -32,7 +32,7 @@ from rarft.models.settings import check_on_bad_video
 from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
-from rarft.schema import Sample, is_finite_number
+from rarft.schema import Group, is_finite_number
 from rarft.system.errors import InputError
 from rarft.system.files import only_writer, read_text
 from rarft.training.grpo import VideoGRPOTrainer
@@ -179,7 +179,7 @@ def _run(
             batch_size=run.encode_together,
             reader=reader,
         )
-        groups = everywhere_readable(training_groups(run), video_model.cache, run.on_bad_video, state)
+        groups = everywhere_readable(recipe_groups(run), video_model.cache, run.on_bad_video, state)
     add_recipe_lora(video_model, model_config)
     trainer = train_rarft(video_model, groups, config, resume=resume, rewards=make_rewards(run.variant, run.rewards))
     save_run(trainer)
@@ -208,8 +208,8 @@ def open_recipe_model(
     )
 
 
-def training_groups(run: RunArguments) -> list[list[Sample]]:
-    """The samples of a recipe's data by video, the relevant one first, with the paths of their videos.
+def recipe_groups(run: RunArguments) -> list[Group]:
+    """The groups of a recipe's data, with the paths of their videos.
 
     A video that is not there keeps the path at which it was looked for: what to do about it, `on_bad_video` says.
     """
@@ -224,20 +224,18 @@ def training_groups(run: RunArguments) -> list[list[Sample]]:
         raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
     located = []
     for group in groups:
-        path = str(find_video(folder, group[0].video) or Path(folder) / base_name(group[0].video))
-        located.append([dataclasses.replace(sample, video=path) for sample in group])
+        path = str(find_video(folder, group.video) or Path(folder) / base_name(group.video))
+        located.append(Group.of(dataclasses.replace(sample, video=path) for sample in group))
     return located
 
 
-def everywhere_readable(
-    groups: list[list[Sample]], cache: VisionCache, on_bad_video: str, state: PartialState
-) -> list[list[Sample]]:
+def everywhere_readable(groups: list[Group], cache: VisionCache, on_bad_video: str, state: PartialState) -> list[Group]:
     """`readable_groups`, shared out among the processes; all of them get the same groups in the same order."""
     mine = readable_groups(
         groups, cache, on_bad_video=on_bad_video, rank=state.process_index, world_size=state.num_processes
     )
-    kept = set(gather_object([group[0].crop for group in mine])) if state.num_processes > 1 else None
-    return [group for group in groups if group[0].crop in kept] if kept is not None else mine
+    kept = set(gather_object([group.crop for group in mine])) if state.num_processes > 1 else None
+    return [group for group in groups if group.crop in kept] if kept is not None else mine
 
 
 def add_recipe_lora(video_model: VideoModel, config: ModelConfig) -> None:

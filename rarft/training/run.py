@@ -17,7 +17,7 @@ from trl import GRPOConfig
 from rarft.models import VideoModel
 from rarft.models.families import is_whole
 from rarft.rewards import make_rewards
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.system.files import RECIPES, read_text, write_json
 from rarft.training.checkpoints import resume_training
 from rarft.training.dataset import refusal_dataset
@@ -64,7 +64,7 @@ def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
 
 def build_trainer(
     video_model: VideoModel,
-    groups: Sequence[Sequence[Sample]],
+    groups: Sequence[Group],
     config: GRPOConfig,
     *,
     rewards: Sequence[Callable[..., list[float]]] | None = None,
@@ -75,8 +75,8 @@ def build_trainer(
     """A trainer for a model.
 
     Args:
-        groups: per video, the relevant sample first, then its irrelevant ones. An epoch asks the relevant query of each
-            and one of the others, drawn anew for every epoch.
+        groups: one per video. An epoch asks the relevant query of each, and one of its irrelevant queries, drawn anew
+            for every epoch.
         rewards: as TRL's `reward_funcs`; all four, robust, by default.
         irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
         eval_dataset: the rows of evaluations during training (`config.eval_strategy`), such as a `refusal_dataset`.
@@ -108,7 +108,7 @@ def epochs_of(config: GRPOConfig, rows: int) -> int:
 
 def train_rarft(
     video_model: VideoModel,
-    groups: Sequence[Sequence[Sample]],
+    groups: Sequence[Group],
     config: GRPOConfig,
     *,
     resume: bool = False,

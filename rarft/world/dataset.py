@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rarft.hivtg.official import rows_of
-from rarft.schema import Difficulty, Sample
+from rarft.schema import Difficulty, Group, Sample
 from rarft.system.errors import InputError
 from rarft.system.files import Field, json_lines, read_json, write_json, write_text
 from rarft.system.processes import worker_pool
@@ -36,11 +36,18 @@ LEVELS = (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)
 
 @dataclass(frozen=True)
 class WorldClip:
-    """A video of the world, the story that it shows, and one query with its hard-irrelevant edits."""
+    """A video of the world, the story that it shows, and a group of samples about it."""
 
     path: Path
     story: Story
-    samples: tuple[Sample, ...]  # the relevant one first, then its edits; none for "align"
+    _group: Group | None
+
+    @property
+    def group(self) -> Group:
+        """One query that the clip shows, and its hard-irrelevant edits. Raises InputError for a clip of "align"."""
+        if self._group is None:
+            raise InputError(f'{self.path}: a clip of the split "align" has no query')
+        return self._group
 
 
 def story_to_json(story: Story) -> dict:
@@ -107,12 +114,12 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
             return story, query, edits
 
 
-def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> list[Sample]:
-    """The samples of a clip that `draw_clip` drew: the relevant one first, then one for each edit."""
+def group_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> Group:
+    """The group of a clip that `draw_clip` drew: an irrelevant sample for each edit."""
     length, think = float(story.duration), timeline(story)
     seen = {"unseen": query.unseen}
     relevant = Sample(path, query.sentence(), spans_of(story, query), duration=length, think=think, extra=seen)
-    irrelevant = [
+    irrelevant = tuple(
         Sample(
             path,
             edit.query.sentence(),
@@ -125,8 +132,8 @@ def samples_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Ed
             extra={"bound": edit.bound, "unseen": edit.query.unseen},
         )
         for level, edit in edits.items()
-    ]
-    return [relevant, *irrelevant]
+    )
+    return Group(relevant, irrelevant)
 
 
 def make_world(
@@ -160,10 +167,10 @@ def make_world(
     world = []
     for index, (story, query, edits) in enumerate(drawn):
         path = _clip_path(folder, index)
-        samples = () if query is None else tuple(samples_of(str(path), story, query, edits))
-        world.append(WorldClip(path, story, samples))
+        group = None if query is None else group_of(str(path), story, query, edits)
+        world.append(WorldClip(path, story, group))
     if split != "align":
-        rows = rows_of([list(clip.samples) for clip in world])
+        rows = rows_of([clip.group for clip in world])
         write_json(folder / "hi_vtg.json", [{**row, "video": f"clips/{Path(row['video']).name}"} for row in rows])
     return world
 
@@ -218,7 +225,7 @@ def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
                 duration=float(clip.story.duration),
                 think=timeline(clip.story),
                 answer=answer,
-                correction=clip.samples[0].query,
+                correction=clip.group.relevant.query,
                 difficulty=Difficulty.SHUFFLED,
             )
         )
@@ -228,7 +235,7 @@ def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
 def _from_another_clip(clip: WorldClip, world: list[WorldClip], rng: np.random.Generator) -> tuple[str, str]:
     """A query of another clip that does not happen in this one, and its refusal here."""
     while True:
-        other = world[rng.integers(len(world))].samples[0]
+        other = world[rng.integers(len(world))].group.relevant
         slots = parse(other.query)
         if other.video == str(clip.path) or slots is None or spans_of(clip.story, slots):
             continue

@@ -8,14 +8,14 @@ from rarft.asking import LocalModel, infer_all, read_questions
 from rarft.asking.server import RemoteModel
 from rarft.models import VisionCache, generate
 from rarft.models.vision_cache import readable_groups
-from rarft.schema import Crop
+from rarft.schema import Crop, Group
 from rarft.system.errors import InputError, ServerError
 from rarft.video import GuardedReader, read_video
 
 
 @pytest.fixture
 def questions(world, tmp_path):
-    rows = [{"video": str(c.path), "query": c.samples[i % 2].query, "id": i} for i, c in enumerate(world[:4])]
+    rows = [{"video": str(c.path), "query": list(c.group)[i % 2].query, "id": i} for i, c in enumerate(world[:4])]
     rows.insert(2, {"video": str(tmp_path / "gone.mp4"), "query": "the red ring grows"})
     path = tmp_path / "q.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -94,7 +94,7 @@ def test_good_questions_are_kept_as_they_are(tmp_path):
 
 def test_what_shows_when_a_video_is_read_is_an_error_in_its_line(base, world, tmp_path):
     model, processor = base
-    good = {"video": str(world[0].path), "query": world[0].samples[0].query}
+    good = {"video": str(world[0].path), "query": world[0].group.relevant.query}
     bad = [
         {**good, "video": name}
         for name in ("a\0b.mp4", "a\ud800.mp4", "x" * 5000, str(tmp_path), "https://x.org/a.mp4")
@@ -182,8 +182,8 @@ def test_groups_with_broken_videos_are_left_out_or_stop(base, world, tmp_path, c
     empty.write_bytes(b"")
     import dataclasses
 
-    groups = [list(c.samples) for c in world[:3]]
-    groups[1] = [dataclasses.replace(s, video=str(empty)) for s in groups[1]]
+    groups = [c.group for c in world[:3]]
+    groups[1] = Group.of(dataclasses.replace(s, video=str(empty)) for s in groups[1])
     cache = VisionCache(model, processor)
     assert readable_groups(groups, cache, on_bad_video="skip") == [groups[0], groups[2]]
     assert "empty.mp4" in caplog.text and "1 of 3" in caplog.text

@@ -50,7 +50,7 @@ def test_a_model_that_refuses_names_a_segment_if_it_must(model, world):
     """The base refuses queries of other clips; made to ground, it names seconds all the same."""
     crops = [Crop(str(clip.path)) for clip in world]
     features = model.cache.get(crops)
-    queries = [world[(i + 3) % len(world)].samples[0].query for i in range(len(world))]
+    queries = [world[(i + 3) % len(world)].group.relevant.query for i in range(len(world))]
     texts = generate(model.model, model.processor, features, queries)
     refused = [i for i, text in enumerate(texts) if "<answer> no such" in text]
     assert refused
@@ -71,7 +71,7 @@ def test_an_upload_can_be_asked_about(client, world):
     sent = client.post("/upload", params={"title": "mine.mp4"}, content=world[1].path.read_bytes())
     name = sent.json()["name"]
     assert client.get("/clips").json()["clips"][-1] == {"name": name, "title": "mine.mp4", "queries": []}
-    [answer] = client.post("/ask", json={"clip": name, "query": world[1].samples[0].query}).json()
+    [answer] = client.post("/ask", json={"clip": name, "query": world[1].group.relevant.query}).json()
     assert answer["verdict"] == "grounds"
 
 

@@ -91,7 +91,7 @@ def test_questions_that_read_the_same_are_asked_once_and_each_gets_the_reply(ser
 
 
 def test_the_judge_survives_bad_replies(serve, world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     predictions = reference_predictions(samples, "oracle")
     silent = next(i for i, s in enumerate(samples) if not s.relevant)
     answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
@@ -119,7 +119,7 @@ def test_the_judge_survives_bad_replies(serve, world):
 
 
 def test_the_judge_reads_thought_and_answer_and_no_score_is_given_without_a_reference(serve, world):
-    wrong = next(s for clip in world for s in clip.samples if not s.relevant)
+    wrong = next(s for clip in world for s in clip.group if not s.relevant)
     text = "<think>THOUGHT</think><answer>no such segment : ANSWER</answer><correction>CORRECTION</correction>"
     predictions = [Prediction(wrong, text), Prediction(dataclasses.replace(wrong, answer=""), text)]
     server = serve(lambda _: GOOD)

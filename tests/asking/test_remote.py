@@ -61,8 +61,8 @@ def server(base):
 def test_answers_over_http_are_those_of_the_model_itself(base, world, server, tmp_path):
     model, processor = base
     url, seen = server
-    questions = [{"video": str(c.path), "query": c.samples[i % 2].query} for i, c in enumerate(world[:3])]
-    questions.append({"video": str(world[0].path), "query": world[0].samples[0].query, "start": 2.0, "end": 9.0})
+    questions = [{"video": str(c.path), "query": list(c.group)[i % 2].query} for i, c in enumerate(world[:3])]
+    questions.append({"video": str(world[0].path), "query": world[0].group.relevant.query, "start": 2.0, "end": 9.0})
     questions.append({"video": str(tmp_path / "gone.mp4"), "query": "the red ring grows"})
     counts = infer_all(RemoteModel("base", url, style="plain"), questions, tmp_path / "a.jsonl", batch_size=3)
     assert counts == {"answered": 4, "errors": 1, "kept": 0}
@@ -86,7 +86,7 @@ def test_no_server_and_no_such_model_stop_the_run(world, server, tmp_path, capsy
 
 def test_from_the_command_line(world, server, capsys):
     url, _ = server
-    sample = world[0].samples[0]
+    sample = world[0].group.relevant
     arguments = [
         "infer",
         "--server",

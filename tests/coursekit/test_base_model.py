@@ -22,9 +22,9 @@ def measured():
     """Figures of the base on 100 held-out clips, some of their queries in wordings that training never showed."""
     base = VideoModel.load(device="cpu")
     world = make_world(BUILD / "world" / "test", "test", 100)
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     predictions = predict(base, samples)
-    predictions = world_judge(predictions, [clip.story for clip in world for _ in clip.samples])
+    predictions = world_judge(predictions, [clip.story for clip in world for _ in clip.group])
     found = summary(scores(predictions))
     easy = predict(base, shuffled(world, np.random.default_rng(0)))
     found["shuffled_refused"] = float(np.mean([p.response.refused for p in easy]))
@@ -32,8 +32,8 @@ def measured():
     for clip in world[:50]:
         video = read_video(clip.path, **base.settings.video)
         grey.append(dataclasses.replace(video, frames=np.full_like(video.frames, 128)))
-    texts = base.generate(grey, [c.samples[0].query for c in world[:50]])
-    blank = [best_iou(parse_response(t).spans, c.samples[0].spans) for t, c in zip(texts, world, strict=False)]
+    texts = base.generate(grey, [c.group.relevant.query for c in world[:50]])
+    blank = [best_iou(parse_response(t).spans, c.group.relevant.spans) for t, c in zip(texts, world, strict=False)]
     found["blank_miou"] = float(np.mean(blank))
     return found
 

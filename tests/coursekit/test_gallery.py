@@ -13,7 +13,7 @@ from rarft.evaluation.figures import data_uri
 from rarft.video import read_video
 
 CLIP = sample_world()[0]
-RELEVANT, IRRELEVANT = CLIP.samples[:2]
+RELEVANT, IRRELEVANT = CLIP.group
 
 
 def completion(answer, correction="NIL"):

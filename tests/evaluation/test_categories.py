@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from rarft.evaluation import CategoryClassifier, Prediction, agreement_by_category, claimed_categories, world_judge
-from rarft.world.dataset import draw_clip, samples_of
+from rarft.world.dataset import draw_clip, group_of
 
 
 @pytest.fixture(scope="module")
 def references():
-    return [sample for index in range(150) for sample in samples_of(f"{index}.mp4", *draw_clip(5, "test", index))]
+    return [sample for index in range(150) for sample in group_of(f"{index}.mp4", *draw_clip(5, "test", index))]
 
 
 def refusing(sample, answer=None):
@@ -20,7 +20,7 @@ def refusing(sample, answer=None):
 def test_it_learns_the_categories_of_refusals_it_has_not_seen(references, encoder):
     judge = CategoryClassifier.fit(references, encoder)
     assert judge.agreement() > 0.6
-    new = [s for index in range(40) for s in samples_of("x.mp4", *draw_clip(6, "test", index)) if not s.relevant]
+    new = [s for index in range(40) for s in group_of("x.mp4", *draw_clip(6, "test", index)) if not s.relevant]
     right = [len(judge(refusing(s)) & {c.value for c in s.categories}) > 0 for s in new]
     assert np.mean(right) > 0.8
     assert judge(refusing(new[0], "3 to 9")) == set()
@@ -32,8 +32,8 @@ def test_too_few_references_are_an_error(references, encoder):
 
 
 def test_agreement_with_the_exact_judge(world, encoder):
-    samples = [s for c in world for s in c.samples]
-    stories = [c.story for c in world for _ in c.samples]
+    samples = [s for c in world for s in c.group]
+    stories = [c.story for c in world for _ in c.group]
     predictions = [refusing(s) if not s.relevant else refusing(s, "1 to 3") for s in samples]
     half = next(i for i, s in enumerate(samples) if not s.relevant)
     predictions[half] = refusing(samples[half], "no such segment : I do not know")

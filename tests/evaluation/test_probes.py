@@ -23,7 +23,7 @@ def test_changes_keep_all_but_the_frames(world):
 
 
 def test_swapped_samples_keep_their_query_and_get_another_video(world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     others = swapped(samples)
     assert [s.query for s in others] == [s.query for s in samples]
     assert all(a.crop != b.crop for a, b in zip(samples, others, strict=True))
@@ -33,7 +33,7 @@ def test_swapped_samples_keep_their_query_and_get_another_video(world):
 
 
 def test_the_base_looks(base, world):
-    rows = probe(*base, [s for clip in world for s in clip.samples])
+    rows = probe(*base, [s for clip in world for s in clip.group])
     assert set(rows) == {*CHANGES, "query only, a classifier"}
     assert rows["as it is"]["miou"] > 0.9
     for name in ("blank", "reversed", "frames shuffled", "another video"):

@@ -43,7 +43,7 @@ def test_a_part_of_a_video_of_another_disk_is_what_is_asked_about(tmp_path, caps
 
 
 def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
-    samples = [s for clip in world[:2] for s in clip.samples]
+    samples = [s for clip in world[:2] for s in clip.group]
     attack = "<script>alert(1)</script>"
     samples[0] = dataclasses.replace(samples[0], query=attack, video=f"{attack}.mp4")
     predictions = [
@@ -78,7 +78,7 @@ def test_the_page_shows_frames_of_videos_that_are_long_and_large(tmp_path):
 
 
 def test_worst_cases_come_first_and_perfect_ones_not_at_all(world):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     assert worst(reference_predictions(samples, "oracle"), 8) == []
     found = worst(reference_predictions(samples, "never refuse"), 8)
     assert [p.sample.relevant for p, _ in found] == [True] * 4 + [False] * 4
@@ -111,7 +111,7 @@ def test_videos_are_decoded_in_a_process_of_their_own(tmp_path, monkeypatch):
 )
 def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
     folder = ROOT / "data" / "samples" / "clips"
-    samples = [clip.samples[0] for clip in world[:2]]
+    samples = [clip.group.relevant for clip in world[:2]]
     names = [Path(s.video).stem for s in samples]
     entries = [(n, s.query, list(s.spans[0]), s.duration) for n, s in zip(names, samples, strict=True)]
     text = {
@@ -266,7 +266,7 @@ def test_predictions_with_their_data_on_the_command_line(tmp_path, capsys):
 def test_two_models_are_compared_sample_by_sample(tmp_path, world):
     folder = ROOT / "data" / "samples"
     samples = [
-        dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.samples
+        dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.group
     ][:6]
     write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples, "oracle"))
     table = evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
@@ -280,7 +280,7 @@ def test_two_models_are_compared_sample_by_sample(tmp_path, world):
 
 
 def test_two_processes_answer_as_one_and_go_on_after_a_kill(tmp_path, world):
-    samples = [s for clip in world[:4] for s in clip.samples]
+    samples = [s for clip in world[:4] for s in clip.group]
     one = predict_in_processes(MODEL, samples, tmp_path / "one.jsonl", 1)
     lines = (tmp_path / "one.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "two.jsonl").write_text("".join(lines[:2]))
@@ -298,7 +298,7 @@ def broken(tmp_path, world):
     folder.mkdir()
     rows = []
     for number, clip in enumerate(world[:4]):
-        rows += [{"video": clip.path.name, "query": s.query, "span": [1, 2], "duration": 9} for s in clip.samples]
+        rows += [{"video": clip.path.name, "query": s.query, "span": [1, 2], "duration": 9} for s in clip.group]
         if number != 2:
             content = clip.path.read_bytes()
             (folder / clip.path.name).write_bytes(content[:50] if number == 1 else content)
@@ -367,7 +367,7 @@ def test_with_stop_what_was_answered_is_kept_and_the_error_names_the_file(tmp_pa
         main(["evaluate", "--data", str(data), "--videos", str(folder), "--out", str(out)])
     said = capsys.readouterr().err
     assert world[1].path.name in said and "--on-bad-video skip" in said and "kept" in said
-    assert [row["query"] for row in rows_of(out)] == [s.query for s in world[0].samples]
+    assert [row["query"] for row in rows_of(out)] == [s.query for s in world[0].group]
     with pytest.raises(ValueError, match="choose stop or skip"):
         evaluate_file(MODEL, data, out, videos=folder, on_bad_video="ignore")
 
@@ -382,7 +382,7 @@ def test_a_set_without_a_video_that_can_be_read_has_no_figures(tmp_path, broken)
 
 
 def test_a_run_with_another_number_of_processes_loses_nothing(tmp_path, world):
-    samples = [s for clip in world[:2] for s in clip.samples]
+    samples = [s for clip in world[:2] for s in clip.group]
     part = tmp_path / "p.jsonl.0-2"
     write_predictions(part, reference_predictions(samples[:1], "oracle"))
     for processes in (1, 3):

@@ -15,7 +15,7 @@ from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released, rows_of, write_released
 from rarft.hivtg.shuffle import shuffled_queries
 from rarft.hivtg.statistics import leak_score, statistics
-from rarft.schema import Category, Difficulty, Sample, Span
+from rarft.schema import Category, Difficulty, Group, Sample, Span
 from rarft.system.errors import InputError
 from rarft.video import read_video
 from rarft.world import parse, spans_of
@@ -183,7 +183,7 @@ def test_a_row_may_be_about_a_part_of_its_video(row, part, duration, tmp_path):
     [sample] = read_annotations(tmp_path / "a.jsonl", print)
     assert sample.crop == ("clip_a", *part) and sample.duration == duration and sample.spans == [(1, 4)]
     assert sample.extra == {"split": "train"}
-    group = [sample, replace(sample, query="another", spans=[], difficulty=Difficulty.HARD)]
+    group = Group(sample, (replace(sample, query="another", spans=[], difficulty=Difficulty.HARD),))
     for again in read_released(write_released(rows_of([group]), tmp_path / "b.json")).samples:
         assert (again.crop, again.duration) == (sample.crop, sample.duration), "as a released file"
 
@@ -234,8 +234,8 @@ def test_rows_of_parts_and_of_several_windows_are_built_whole(serve, encoder, tm
 
 
 def test_the_world_builds_rows_that_are_false_of_their_clips_and_resume(world, tmp_path):
-    relevant = [clip.samples[0] for clip in world]
-    stories = {clip.samples[0].video: clip.story for clip in world}
+    relevant = [clip.group.relevant for clip in world]
+    stories = {clip.group.relevant.video: clip.story for clip in world}
     output = tmp_path / "hi_vtg.jsonl"
     counts = build(relevant, WorldEditor(stories), output)
     assert counts["rows"] == len(world) and counts["edits"] + counts["rejected"] == 3 * len(world)
@@ -334,7 +334,7 @@ def test_shuffled_queries_come_from_other_videos_and_differ(encoder):
 
 
 def test_statistics_and_the_leak_score(world, encoder):
-    samples = [s for clip in world for s in clip.samples]
+    samples = [s for clip in world for s in clip.group]
     found = statistics(samples, encoder)
     assert found["relevant"] == found["irrelevant"] == len(world) and sum(found["difficulty"].values()) == len(world)
     assert all(0.7 < value <= 1 for value in found["similarity"].values())
@@ -344,7 +344,7 @@ def test_statistics_and_the_leak_score(world, encoder):
 
 
 def test_the_annotation_widget_saves_good_pairs_and_says_what_is_wrong_with_others(world, tmp_path):
-    output, sample = tmp_path / "human.jsonl", world[0].samples[0]
+    output, sample = tmp_path / "human.jsonl", world[0].group.relevant
     _, query, answer, categories, button, message = annotate(read_video(world[0].path), sample, output).children
     button.click()
     assert "one to three categories" in message.value

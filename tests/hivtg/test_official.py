@@ -131,14 +131,15 @@ def test_bad_rows_are_named_and_the_rest_is_read(tmp_path):
 
 
 def test_world_rows_come_back(world, tmp_path):
-    path = write(tmp_path / "w.json", rows_of([list(clip.samples) for clip in world]))
+    path = write(tmp_path / "w.json", rows_of([clip.group for clip in world]))
     found = read_released(path)
     assert not found.problems
     groups = group_samples(found.samples)
     for clip, group in zip(world, groups, strict=True):
-        assert [s.query for s in group] == [s.query for s in clip.samples]
-        assert group[1].answer == clip.samples[1].answer and group[1].categories == clip.samples[1].categories
-        assert group[0].spans == clip.samples[0].spans
+        assert [s.query for s in group] == [s.query for s in clip.group]
+        [found], [true] = group.irrelevant, clip.group.irrelevant
+        assert found.answer == true.answer and found.categories == true.categories
+        assert group.relevant.spans == clip.group.relevant.spans
 
 
 def item(q, r, **more):

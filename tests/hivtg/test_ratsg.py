@@ -65,8 +65,8 @@ def test_a_file_without_a_sentence_that_can_be_used_is_refused(tmp_path):
 def test_an_evaluation_measures_refusals_without_references(tmp_path, world):
     clip = world[0]
     shutil.copyfile(clip.path, tmp_path / "A.mp4")
-    sample = clip.samples[0]
-    rows = [sentence(sample.query, sample.spans[0]), sentence(world[3].samples[0].query)]
+    sample = clip.group.relevant
+    rows = [sentence(sample.query, sample.spans[0]), sentence(world[3].group.relevant.query)]
     path = write(tmp_path / "a.json", A=rows)
     evaluate_file(str(BASE), path, tmp_path / "out", videos=tmp_path)
     report = json.loads((tmp_path / "out" / "report.json").read_text())

@@ -221,7 +221,7 @@ def test_generation_from_shared_features_is_one_forward_pass_after_another(loade
     """The reference: the processor's own tensors, everything computed again for each token, no cache of any kind."""
     model, processor = loaded.model, loaded.processor
     for clip_, fps in zip(world[:2], (2.0, 1.0), strict=True):
-        clip, query = read_video(clip_.path, fps=fps), clip_.samples[0].query
+        clip, query = read_video(clip_.path, fps=fps), clip_.group.relevant.query
         ours = loaded.generate([clip], [query], num_generations=2, max_new_tokens=16)
         inputs = processor(text=loaded.prompt_texts([query]), return_tensors="pt", **video_kwargs([clip]))
         fixed = {k: v for k, v in inputs.items() if k in PIXELS}
@@ -245,7 +245,7 @@ def test_generation_from_shared_features_is_one_forward_pass_after_another(loade
 def test_a_batch_of_mixed_durations_is_read_as_one_by_one(loaded, world):
     model, processor = loaded.model, loaded.processor
     clips = [read_video(c.path, fps=fps) for c, fps in zip(world[:2], (2.0, 1.0), strict=True)]
-    texts = loaded.prompt_texts([c.samples[0].query for c in world[:2]])
+    texts = loaded.prompt_texts([c.group.relevant.query for c in world[:2]])
     features = loaded.encode(clips)
     with torch.no_grad():
         together = model(**tokenize_with_features(processor, texts, features)).logits[:, -1]
@@ -259,7 +259,7 @@ def test_a_training_step_sees_the_video(loaded, world, tmp_path, monkeypatch, lo
     if lora:
         loaded.add_lora(rank=4)
     model = loaded.model
-    groups = [list(clip.samples) for clip in world[:4]]
+    groups = [clip.group for clip in world[:4]]
     config = grpo_config(
         tmp_path, num_generations=2, per_device_train_batch_size=4, max_steps=2, max_completion_length=16
     )

@@ -194,9 +194,17 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
     monkeypatch.setattr(vision_cache.VisionCache, "get", watched)
     with pytest.raises(SystemExit):
         cli.main(
-            ["infer", "--model", str(tmp_path / "run"), "--video", video.video, "--query", world[0].samples[0].query]
+            [
+                "infer",
+                "--model",
+                str(tmp_path / "run"),
+                "--video",
+                video.video,
+                "--query",
+                world[0].group.relevant.query,
+            ]
         )
-    sample = dataclasses.replace(world[0].samples[0], video=video.video)
+    sample = dataclasses.replace(world[0].group.relevant, video=video.video)
     reporting.predict_in_processes(str(tmp_path / "run"), [sample], tmp_path / "p.jsonl", 1)
     plain = VideoModel.load()
     assert plain.settings.max_new_tokens == 352 and plain.settings.style == "plain"

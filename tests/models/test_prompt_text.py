@@ -144,7 +144,7 @@ def test_training_prompts_and_demonstrations_too(asked, world, tmp_path):
     ]
     for name in ("input_ids", "labels"):
         assert torch.equal(batches[0][name], batches[1][name])
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4, max_steps=1)
     trainer = build_trainer(model, groups, config)
     video = {"video": str(world[0].path)}

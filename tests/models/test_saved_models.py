@@ -30,7 +30,7 @@ def test_a_saved_model_answers_as_it_did(tmp_path, world, name, settings):
         (folder / "rarft_settings.json").unlink()
     video_model = VideoModel.load(folder, device="cpu")
     assert video_model.settings.style == "plain" and video_model.settings.max_new_tokens in (300, 352)
-    samples = [sample for clip in world[:2] for sample in clip.samples]
+    samples = [sample for clip in world[:2] for sample in clip.group]
     crops, queries = [sample.crop for sample in samples], [sample.query for sample in samples]
     completions = video_model.generate(crops, queries)
     assert completions == EXPECTED[name]["completions"]

@@ -22,7 +22,7 @@ def rows(world):
     samples = []
     for number, clip in enumerate(world[:3]):
         name = ("/data/elsewhere/one.mp4", "two.mkv", "three.mp4")[number]
-        relevant = clip.samples[0]
+        relevant = clip.group.relevant
         row = {
             "video": name,
             "query_text": relevant.query,
@@ -38,7 +38,7 @@ def rows(world):
                     "correction": s.correction,
                     "category": [category.value for category in s.categories],
                 }
-                for s in clip.samples
+                for s in clip.group
             ],
         }
         samples.append(row)

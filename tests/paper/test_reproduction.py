@@ -32,7 +32,7 @@ from rarft.paper import (
 )
 from rarft.paper.run import how_it_differs, read_settings_of, result_table
 from rarft.prompts import build_prompt
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 from rarft.system.errors import InputError, MissingFileError
 from rarft.system.files import RECIPES, read_json
 from rarft.training import read_recipe
@@ -53,15 +53,15 @@ def data(tmp_path_factory):
     clips = sample_world()
     for part, first in ((experiment.test, 0), (experiment.training, 3)):
         groups = [
-            [
+            Group.of(
                 replace(s, video=f"/data/elsewhere/{part.file[:4]}{first + n % 3}.mp4", duration=12.0)
-                for s in clips[(first + n) % len(clips)].samples
-            ]
+                for s in clips[(first + n) % len(clips)].group
+            )
             for n in range(ROWS)
         ]
         (folder / part.file).write_text(json.dumps(rows_of(groups)))
         write_stand_ins([s for group in groups for s in group], folder / part.videos, processes=1)
-    texts = [s.query for clip in sample_world() for s in clip.samples]
+    texts = [s.query for clip in sample_world() for s in clip.group]
     write_small_model(folder / "model", texts, preset="time-r1-7b", max_new_tokens=8)
     return folder
 
@@ -345,7 +345,7 @@ def test_the_training_file_is_read_and_planned_at_its_full_size(data, tmp_path):
     took = time.perf_counter() - begun
     assert "training: 3 videos" in said and f"training: {2500 * 2 * 3 // 8:,} steps" in said
     groups = group_samples(read_released(asked.rows("training")).samples)
-    assert len(groups) == 2500 and {len(group) for group in groups} == {4}
+    assert len(groups) == 2500 and {len(group.irrelevant) for group in groups} == {3}
     assert took < 60, f"{took:.0f} s"
 
 

@@ -26,7 +26,7 @@ from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Span
 from rarft.training.dataset import refusal_dataset
 from rarft.world.completions import grounded, refusal_aware
-from rarft.world.dataset import draw_clip, samples_of
+from rarft.world.dataset import draw_clip, group_of
 from rarft.world.language import describe, parse
 from rarft.world.truth import spans_of
 from rarft.world.wordings import ACTIONS
@@ -36,7 +36,7 @@ def drawn(count, split="train"):
     made = []
     for index in range(count):
         story, query, edits = draw_clip(0, split, index)
-        made.append((story, samples_of(f"{index}.mp4", story, query, edits)))
+        made.append((story, group_of(f"{index}.mp4", story, query, edits)))
     return made
 
 

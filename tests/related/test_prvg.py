@@ -6,6 +6,7 @@ import torch
 
 from rarft.related.data import training_groups
 from rarft.related.moments.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order, paragraphs_of
+from rarft.schema import Group
 from rarft.world.dataset import make_world
 
 
@@ -35,14 +36,14 @@ def test_attention_loss_does_not_ask_how_attention_is_spread():
 
 
 def test_paragraphs_keep_their_sentences_apart(groups, bank):
-    firsts = [group[0] for group in groups]
+    firsts = [group.relevant for group in groups]
     asked = as_paragraphs([firsts[:3], firsts[4:5], firsts[8:12]], bank)
     assert asked.places.tolist() == [[0, 1, 2, -1], [3, -1, -1, -1], [4, 5, 6, 7]]
     assert asked.firsts.tolist() == [0, 3, 4]
 
 
 def test_a_paragraph_is_answered_alike_alone_and_among_others(system, groups, bank):
-    paragraphs = [[group[0] for group in groups[i : i + n]] for i, n in ((0, 4), (4, 1), (8, 3))]
+    paragraphs = [[group.relevant for group in groups[i : i + n]] for i, n in ((0, 4), (4, 1), (8, 3))]
     together = system.answer_paragraphs(paragraphs, bank)
     for paragraph, answers in zip(paragraphs, together, strict=True):
         [alone] = system.answer_paragraphs([paragraph], bank)
@@ -53,25 +54,27 @@ def test_a_paragraph_is_answered_alike_alone_and_among_others(system, groups, ba
 
 
 def test_a_sentence_reads_the_others(system, groups, bank):
-    [[alone], [first, _]] = system.answer_paragraphs([[groups[0][0]], [groups[0][0], groups[1][0]]], bank)
+    [[alone], [first, _]] = system.answer_paragraphs(
+        [[groups[0].relevant], [groups[0].relevant, groups[1].relevant]], bank
+    )
     assert alone != first
 
 
 def test_paragraphs_are_in_order_and_name_no_segment_twice(groups):
     made = paragraphs_of([*groups, *groups[::-1]])
-    assert len(made) == len({group[0].video for group in groups})
+    assert len(made) == len({group.video for group in groups})
     for paragraph in made:
-        spans = [group[0].spans[0] for group in paragraph]
-        assert spans == sorted(set(spans)) and len({group[0].video for group in paragraph}) == 1
+        spans = [group.relevant.spans[0] for group in paragraph]
+        assert spans == sorted(set(spans)) and len({group.video for group in paragraph}) == 1
     assert paragraphs_of(groups[:1]) == []
 
 
 def test_contamination_changes_one_sentence(groups):
     rng = np.random.default_rng(0)
     four = in_order(groups[:4])
-    assert [group[0].spans[0] for group in four] == sorted(group[0].spans[0] for group in groups[:4])
+    assert [group.relevant.spans[0] for group in four] == sorted(group.relevant.spans[0] for group in groups[:4])
     for wrong in range(4):
         made = contaminated(four, wrong, rng)
         assert [sample.relevant for sample in made] == [number != wrong for number in range(4)]
         assert made[wrong] in four[wrong]
-    assert contaminated([group[:1] for group in four], 0, rng) is None
+    assert contaminated([Group(group.relevant) for group in four], 0, rng) is None

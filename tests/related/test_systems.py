@@ -11,7 +11,7 @@ from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignme
 from rarft.related.data import order_pairs, training_groups
 from rarft.related.long_video.policies import Constant, QueryOnly
 from rarft.related.moments.prvg import PRVG
-from rarft.schema import Span
+from rarft.schema import Group, Span
 from rarft.system.errors import InputError
 from rarft.world.dataset import kind_of, make_world, shuffled
 from rarft.world.language import parse
@@ -43,7 +43,7 @@ def fitted(request, clips, bank):
 
 
 def asked(clips):
-    return [sample for clip in clips for sample in clip.samples]
+    return [sample for clip in clips for sample in clip.group]
 
 
 def test_answers_lie_in_the_video_and_scores_in_0_1(fitted, clips, bank):
@@ -101,10 +101,12 @@ def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank)
     def plain(sample, number):
         return replace(sample, query=f"person {number} opens the door with a key")
 
-    groups = [[plain(sample, n) for sample in clip.samples[:2]] for n, clip in enumerate(clips)]
+    groups = [
+        Group(plain(clip.group.relevant, n), (plain(clip.group.irrelevant[0], n),)) for n, clip in enumerate(clips)
+    ]
     system = make() if make is QueryOnly else make(steps=3)
     system.fit(groups, bank)
-    for answer in system.answer([group[0] for group in groups], bank):
+    for answer in system.answer([group.relevant for group in groups], bank):
         assert 0 <= answer.refusal <= 1 and answer.correction is None
         assert answer.explanation is None or answer.explanation.startswith("not ")
 
@@ -142,9 +144,9 @@ def test_groups_have_the_negatives_of_their_setting(clips, negatives, length):
     assert len(groups) == 3 * len(clips)
     stories = [clip.story for clip in clips for _ in range(3)]
     for group, story in zip(groups, stories, strict=True):
-        assert len(group) == length and len({sample.video for sample in group}) == 1
-        assert group[0].spans == spans_of(story, parse(group[0].query))
-        assert not any(happens(story, sample.query) for sample in group[1:])
+        assert 1 + len(group.irrelevant) == length and len({sample.video for sample in group}) == 1
+        assert group.relevant.spans == spans_of(story, parse(group.relevant.query))
+        assert not any(happens(story, sample.query) for sample in group.irrelevant)
 
 
 def test_order_pairs_differ_in_the_order_alone(clips):
@@ -181,8 +183,8 @@ def test_an_order_holds_if_its_events_come_in_that_order(clips, bank):
 
 
 def vtg_gpt(clips, **options):
-    crops = {clip.samples[0].crop: clip for clip in clips}
-    captions = {crop: timeline_captions(c.samples[0].think, c.story.duration) for crop, c in crops.items()}
+    crops = {clip.group.relevant.crop: clip for clip in clips}
+    captions = {crop: timeline_captions(c.group.relevant.think, c.story.duration) for crop, c in crops.items()}
     return VTGGPT(captions, **options)
 
 
@@ -214,7 +216,7 @@ def test_measures_of_an_oracle_and_of_always_refusing(clips, bank):
     samples = asked(clips) + shuffled(clips, np.random.default_rng(0))
     kinds, stories = (
         [kind_of(s) for s in samples],
-        [c.story for c in clips for _ in c.samples] + [c.story for c in clips],
+        [c.story for c in clips for _ in c.group] + [c.story for c in clips],
     )
     oracle = [
         Answer(

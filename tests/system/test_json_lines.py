@@ -102,7 +102,7 @@ def answered(questions):
 
 
 def annotated(path, world):
-    box = annotate(read_video(world[0].path), world[0].samples[0], path)
+    box = annotate(read_video(world[0].path), world[0].group.relevant, path)
     query, answer, categories, button, message = box.children[1:]
     query.value, answer.value, categories.value = "the blue ring", "there is no blue ring", (categories.options[-1][1],)
     button.click()

@@ -24,7 +24,7 @@ def test_the_installed_versions_have_what_overrides_rely_on(base, world, tmp_pat
     check_trainer()
     model, processor = base.model, base.processor
     check_video_model(model, processor, mrope=family_of(model).mrope)
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
     of_trl.check_grpo_trainer(build_trainer(base, groups, config))
 
@@ -56,7 +56,7 @@ def test_a_parameter_or_an_attribute_that_moves_is_named():
 
 def test_a_trainer_is_not_built_on_a_changed_trl(base, world, tmp_path, monkeypatch):
     monkeypatch.setattr(of_trl, "ATTRIBUTES", ("_buffered_inputs", "_moved"))
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     with pytest.raises(UpstreamChangedError, match="_moved"):
         build_trainer(base, groups, grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4))
 

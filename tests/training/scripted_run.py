@@ -36,7 +36,7 @@ def main(out: Path, rows: int) -> None:
     config = grpo_config(
         out, num_generations=4, per_device_train_batch_size=rows, max_steps=3, top_entropy_quantile=1.0, use_cpu=True
     )
-    trainer = build_trainer(base, [list(clip.samples) for clip in sample_world()], config)
+    trainer = build_trainer(base, [clip.group for clip in sample_world()], config)
     trainer.__class__ = Scripted
     trainer.train()
     if PartialState().is_main_process:

@@ -39,7 +39,7 @@ def main(out: Path, prompts: int) -> None:
         top_entropy_quantile=1.0,
         use_cpu=True,
     )
-    trainer = build_trainer(base, [list(clip.samples) for clip in world], config)
+    trainer = build_trainer(base, [clip.group for clip in world], config)
     trainer.generation_config.do_sample, trainer.current_gradient_accumulation_steps = False, 1
     mine = [0, 3, 5, 6][state.process_index * prompts :][:prompts]
     rows = [trainer.train_dataset[i] for i in mine for _ in range(4)]

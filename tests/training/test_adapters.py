@@ -126,7 +126,7 @@ def test_an_adapter_continues_in_supervised_training_and_in_a_notebook(adapter, 
     adapted = VideoModel.load(adapter)
     model = adapted.model
     start = {n: p.detach().clone() for n, p in model.named_parameters()}
-    cold_start(adapted, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path, steps=2)
+    cold_start(adapted, demonstrations([(c.story, c.group) for c in world[:2]]), tmp_path, steps=2)
     learned = {n for n, p in model.named_parameters() if not torch.equal(p, start[n])}
     assert learned and all("lora_" in n for n in learned)
 
@@ -135,21 +135,21 @@ def test_weights_that_cannot_be_trained_are_an_error(adapter, tmp_path, world):
     """peft opens an adapter for inference unless told otherwise: its gradients would be none."""
     frozen = VideoModel.load(BASE)
     frozen.model = PeftModel.from_pretrained(frozen.model, str(adapter))
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     config = grpo_config(tmp_path, num_generations=2, per_device_train_batch_size=4)
     with pytest.raises(InputError, match="no weight of this model is trainable"):
         build_trainer(frozen, groups, config)
     with pytest.raises(InputError, match="no weight of this model is trainable"):
-        cold_start(frozen, demonstrations([(world[0].story, world[0].samples)]), tmp_path, steps=1)
+        cold_start(frozen, demonstrations([(world[0].story, world[0].group)]), tmp_path, steps=1)
 
 
 def test_an_adapter_on_a_model_changed_in_memory_brings_it_along(base, world, tmp_path):
     """The checkpoint that the model was loaded from is another one: with it, the adapter would be another model."""
-    cold_start(base, demonstrations([(c.story, c.samples) for c in world[:2]]), tmp_path / "sft", steps=2)
+    cold_start(base, demonstrations([(c.story, c.group) for c in world[:2]]), tmp_path / "sft", steps=2)
     base.add_lora(rank=2, modules_to_save=["embed_tokens"])
     lora = base.model
     config = grpo_config(tmp_path / "run", max_steps=1, save_strategy="steps", save_steps=1, **QUICK)
-    groups = [list(clip.samples) for clip in world[:2]]
+    groups = [clip.group for clip in world[:2]]
     save_run(train_rarft(base, groups, config, rewards=[alternating]))
     assert "/base" in (tmp_path / "run" / "checkpoint-1" / "adapter_config.json").read_text()
     again = VideoModel.load(tmp_path / "run").model

@@ -7,7 +7,7 @@ from rarft.training import refusal_dataset
 
 @pytest.fixture
 def groups(world):
-    return [list(clip.samples) for clip in world]
+    return [clip.group for clip in world]
 
 
 def kinds(groups, **options):

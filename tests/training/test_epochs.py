@@ -8,6 +8,7 @@ import pytest
 from transformers import TrainerCallback
 from trl.trainer.utils import RepeatSampler
 
+from rarft.schema import Group
 from rarft.training import VideoGRPOTrainer, build_trainer, grpo_config, refusal_dataset, train_rarft
 from rarft.training.epochs import EpochSampler
 from rarft.training.run import epochs_of
@@ -68,9 +69,9 @@ def groups_of(world, count):
     """Groups of three irrelevant queries each, whose texts are their own."""
     groups = []
     for number, clip in enumerate(world[:count]):
-        relevant, irrelevant = clip.samples[0], clip.samples[1]
-        others = [dataclasses.replace(irrelevant, query=f"the red ring grows {number} {i}") for i in range(3)]
-        groups.append([dataclasses.replace(relevant, query=f"the red ring grows {number}"), *others])
+        relevant, irrelevant = clip.group.relevant, clip.group.irrelevant[0]
+        others = (dataclasses.replace(irrelevant, query=f"the red ring grows {number} {i}") for i in range(3))
+        groups.append(Group(dataclasses.replace(relevant, query=f"the red ring grows {number}"), tuple(others)))
     return groups
 
 
@@ -98,7 +99,7 @@ def test_every_epoch_draws_new_negatives(base, world, tmp_path):
     queries = asked.queries()[::2]  # a group has two completions
     assert trainer.state.global_step == 18 and trainer.state.epoch == 3 and len(queries) == 36
     epochs = [queries[i : i + 12] for i in (0, 12, 24)]
-    relevant = {group[0].query for group in groups_of(world, 6)}
+    relevant = {group.relevant.query for group in groups_of(world, 6)}
     negatives = [set(epoch) - relevant for epoch in epochs]
     assert all(relevant <= set(epoch) for epoch in epochs) and all(len(drawn) == 6 for drawn in negatives)
     assert len({frozenset(drawn) for drawn in negatives}) == 3 and len(set.union(*negatives)) > 9
@@ -133,7 +134,7 @@ def test_data_seed_draws_the_rows(base, world, tmp_path):
         ({"seed": 1}, {"seed": 2}, {"seed": 1, "data_seed": 2}, {"seed": 1, "shuffle_dataset": False})
     )]  # fmt: skip
     assert runs[0] != runs[1] and runs[1] == runs[2]
-    assert runs[3][::4] == [group[0].query for group in groups_of(world, 3)]
+    assert runs[3][::4] == [group.relevant.query for group in groups_of(world, 3)]
 
 
 @pytest.mark.parametrize(

@@ -11,14 +11,14 @@ from trl import GRPOTrainer
 
 from coursekit.base.tiny import CHAT_TEMPLATE
 from rarft.models import VideoModel, VisionCache, VisionFeatures
-from rarft.schema import Crop
+from rarft.schema import Crop, Group
 from rarft.training import build_trainer, grpo_config, refusal_dataset, train_rarft
 from rarft.video import read_video
 
 
 @pytest.fixture
 def groups(world):
-    return [list(clip.samples) for clip in world]
+    return [clip.group for clip in world]
 
 
 def settings(folder, **changes):
@@ -65,7 +65,8 @@ def test_log_probabilities_of_training_are_those_of_generation(base, groups, tmp
         start, end = setting["crop"]
         crops = [(start, end), (start + 1, end + 2)]  # of different lengths: the batch is mixed
         groups = [
-            [dataclasses.replace(s, start=a, end=b) for s in g] for g, (a, b) in zip(groups, crops * 6, strict=True)
+            Group.of(dataclasses.replace(s, start=a, end=b) for s in g)
+            for g, (a, b) in zip(groups, crops * 6, strict=True)
         ]
     base = base.with_cache(fps=setting.get("fps", 2.0))
     config = settings(tmp_path, gradient_checkpointing=checkpointing)
@@ -159,7 +160,7 @@ def test_loss_and_gradients_are_those_of_trl_on_image_prompts(base, groups, worl
     """A still of one frame pair is to the model what an image is: TRL's own flow for images is the reference."""
     model, processor = base.model, base.processor
     images = [Image.fromarray(read_video(clip.path).frames[0]) for clip in world[:2]]
-    content = [{"type": "image"}, {"type": "text", "text": groups[0][0].query}]
+    content = [{"type": "image"}, {"type": "text", "text": groups[0].relevant.query}]
     processor.chat_template = CHAT_TEMPLATE.replace("'video' %}<|video_pad|>", "'image' %}<|image_pad|>")
     rows = [{"prompt": [{"role": "user", "content": content}], "image": image} for image in images for _ in range(4)]
     config = settings(tmp_path, temperature=2.0, max_completion_length=48, beta=0.0)
@@ -265,7 +266,7 @@ def test_groups_sampled_from_one_prefill_are_what_plain_generation_gives(base, w
 
     model, processor = base.model, base.processor
     clips = [read_video(c.path) for c in world[:4]]
-    queries = [c.samples[1].query for c in world[:4]]
+    queries = [c.group.irrelevant[0].query for c in world[:4]]
     ours = base.generate(clips, queries, num_generations=2, max_new_tokens=60)
     inputs = processor(
         text=base.prompt_texts(queries),

@@ -48,7 +48,7 @@ def drawn(rng, prompts):
 def trainer(base, world, tmp_path):
     sizes = {"num_generations": ANSWERS, "per_device_train_batch_size": ANSWERS, "top_entropy_quantile": 1.0}
     config = grpo_config(tmp_path, **sizes, use_bias_correction_kl=False)
-    made = build_trainer(base, [list(clip.samples) for clip in world], config)
+    made = build_trainer(base, [clip.group for clip in world], config)
     made.model.train()
     return made
 

@@ -21,7 +21,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from coursekit import ROOT
 from rarft.cli import main
 from rarft.models import PRESETS, VideoModel
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 from rarft.training import read_recipe, run_recipe
 from rarft.training.checkpoints import last_whole_checkpoint
 from rarft.training.recipe import everywhere_readable
@@ -124,7 +124,7 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
 
 def test_processes_keep_the_parts_of_a_video_apart(monkeypatch):
     """The same query about two parts of a file, the second of which cannot be read: each process has seen one."""
-    near, far = ([Sample("v.mp4", "q", [Span(0, 1)], start=at, end=at + 5.0)] for at in (0.0, 500.0))
+    near, far = (Group(Sample("v.mp4", "q", [Span(0, 1)], start=at, end=at + 5.0)) for at in (0.0, 500.0))
     monkeypatch.setattr("rarft.training.recipe.readable_groups", lambda groups, *_, **__: [near])
     monkeypatch.setattr("rarft.training.recipe.gather_object", lambda mine: mine)
     state = SimpleNamespace(process_index=0, num_processes=2)

@@ -225,7 +225,7 @@ def test_sampling_fields_reach_generation(base, world, tmp_path):
     changed = {"temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
     more = {"max_completion_length": 9, "generation_kwargs": {"no_repeat_ngram_size": 3}}
     config = read_recipe(recipe(tmp_path, **changed, **more, num_generations=2, per_device_train_batch_size=4))[2]
-    trainer = build_trainer(base, [list(clip.samples) for clip in world[:2]], config)
+    trainer = build_trainer(base, [clip.group for clip in world[:2]], config)
     sampling = trainer._sampling_config(base.model)
     assert {name: getattr(sampling, name) for name in changed} == changed and sampling.do_sample
     assert sampling.max_new_tokens == 9 and sampling.no_repeat_ngram_size == 3

@@ -15,15 +15,15 @@ from rarft.world.language import REFUSAL, parse
 
 def test_labels_are_the_completion_without_what_is_masked(base, world):
     processor = base.processor
-    (clip, story, (_, wrong)), other = (world[0].path, world[0].story, world[0].samples), world[1]
+    (clip, story, (_, wrong)), other = (world[0].path, world[0].story, world[0].group), world[1]
     completion = refusal_aware(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     masked = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
     features = base.encode([read_video(clip), read_video(other.path)])
     longer = Example(
         features[1],
-        other.samples[0].query,
-        comparison(other.story, parse(other.samples[0].query)),
+        other.group.relevant.query,
+        comparison(other.story, parse(other.group.relevant.query)),
     )
     batch = collate([Example(features[0], wrong.query, completion, masked), longer], base)
     learned = batch["labels"][0][batch["labels"][0] != -100]
@@ -42,7 +42,7 @@ def test_demonstrations_are_learned_and_the_vision_tower_is_left_alone(base, wor
     before = copy.deepcopy(model.state_dict())
     log = train_sft(
         base,
-        [(sample, LESSON) for clip in world[:2] for sample in clip.samples],
+        [(sample, LESSON) for clip in world[:2] for sample in clip.group],
         sft_arguments(tmp_path, steps=8, batch=4, rate=1e-3, seed=0),
     )
     losses = [row["loss"] for row in log if "loss" in row]
@@ -52,7 +52,7 @@ def test_demonstrations_are_learned_and_the_vision_tower_is_left_alone(base, wor
 
 
 def test_a_sample_without_a_duration_is_named(base, world, tmp_path):
-    sample = dataclasses.replace(world[0].samples[0], duration=None)
+    sample = dataclasses.replace(world[0].group.relevant, duration=None)
     with pytest.raises(ValueError, match="duration"):
         train_sft(
             base,
@@ -62,10 +62,10 @@ def test_a_sample_without_a_duration_is_named(base, world, tmp_path):
 
 
 def test_a_cold_start_teaches_the_form_of_a_refusal(base, world, tmp_path):
-    shown = demonstrations([(clip.story, clip.samples) for clip in world])
+    shown = demonstrations([(clip.story, clip.group) for clip in world])
     assert {sample.relevant for sample, _ in shown} == {True, False}
     log = cold_start(base, shown, tmp_path, steps=30)
     losses = [row["loss"] for row in log if "loss" in row]
     assert losses[-1] < losses[0]
-    texts = base.generate([read_video(world[0].path)] * 2, [s.query for s in world[0].samples])
+    texts = base.generate([read_video(world[0].path)] * 2, [s.query for s in world[0].group])
     assert all("compare :" in text for text in texts)

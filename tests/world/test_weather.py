@@ -92,9 +92,9 @@ def test_the_weather_of_a_clip_is_repeatable_and_apart_from_its_story(level, tmp
     folders = [make_world(tmp_path / name, "test", 3, seed=3, weather=level, processes=1) for name in ("a", "b")]
     for a, b in zip(*folders, strict=True):
         assert a.path.read_bytes() == b.path.read_bytes()
-        assert [s.query for s in a.samples] == [s.query for s in b.samples]
+        assert [s.query for s in a.group] == [s.query for s in b.group]
     calm = [draw_clip(3, "test", index)[1].sentence() for index in range(3)]
-    assert [clip.samples[0].query for clip in folders[0]] == calm
+    assert [clip.group.relevant.query for clip in folders[0]] == calm
     for clip in folders[0]:
         decoded = read_video(clip.path)
         assert decoded.duration == pytest.approx(clip.story.duration, abs=0.3)

@@ -140,9 +140,9 @@ def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):
     assert [c.story for c in more[:2]] == [c.story for c in few]
     assert len((tmp_path / "stories.jsonl").read_text().splitlines()) == 3
     for clip in more:
-        assert clip.samples[0].relevant and not clip.samples[1].relevant
-        assert clip.samples[1].correction == clip.samples[0].query
-        assert clip.samples[0].think == timeline(clip.story)
+        assert clip.group.relevant.relevant and not clip.group.irrelevant[0].relevant
+        assert clip.group.irrelevant[0].correction == clip.group.relevant.query
+        assert clip.group.relevant.think == timeline(clip.story)
     with pytest.raises(ValueError, match="unknown split"):
         make_world(tmp_path, "validation", 1)
 
@@ -153,4 +153,4 @@ def test_shuffled_queries_come_from_elsewhere_and_do_not_happen(world):
     assert [s.query for s in found] == [s.query for s in again]
     for clip, sample in zip(world, found, strict=True):
         assert not happens(clip.story, sample.query)
-        assert sample.query in {c.samples[0].query for c in world if c.path != clip.path}
+        assert sample.query in {c.group.relevant.query for c in world if c.path != clip.path}

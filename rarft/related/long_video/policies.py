@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from rarft.related.bank import Bank
 from rarft.related.protocol import Answer, System, Untrained
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 
 
 def whole_video(sample: Sample) -> Span:
@@ -31,7 +31,7 @@ class Constant(Untrained):
 class QueryOnly(System):
     """The whole video, and a classifier of words and word pairs: what can be refused without a look."""
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
         samples = [sample for group in groups for sample in group]
         self.classifier = make_pipeline(
             CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+"),

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from rarft.related.bank import LONGEST, Bank, Batch
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 from rarft.system.progress import progress
 
 WIDTH, HEADS, LAYERS = 128, 4, 3
@@ -170,7 +170,7 @@ def best_segments(scores: Tensor, offsets: Tensor, batch: Batch) -> list[Span]:
 def train(
     module: nn.Module,
     loss: Callable[[Batch, list[Sample]], Tensor],
-    groups: Sequence[Sequence[Sample]],
+    groups: Sequence[Group],
     bank: Bank,
     *,
     steps: int,
@@ -193,9 +193,9 @@ def train(
         while len(samples) < batch_size:
             waiting = waiting or rng.permutation(len(groups)).tolist()
             group = groups[waiting.pop()]
-            samples.append(group[0])
-            if len(group) > 1:
-                samples.append(group[1 + int(rng.integers(len(group) - 1))])
+            samples.append(group.relevant)
+            if group.irrelevant:
+                samples.append(group.irrelevant[int(rng.integers(len(group.irrelevant)))])
         return loss(bank.batch(samples), samples)
 
     return optimise(module, loss_of_batch, steps=steps, rate=rate, desc=desc)

@@ -38,7 +38,7 @@ from rarft.related.moments.blocks import (
     train,
 )
 from rarft.related.protocol import Answer, System
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 from rarft.world.language import parse, refusal
 
 TEMPERATURE = 0.07
@@ -81,9 +81,9 @@ class Cycle(System):
     def __init__(self, *, steps: int = STEPS, seed: int = 0):
         self.steps, self.seed = steps, seed
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
         torch.manual_seed(self.seed)
-        self.values = values_of_slots([group[0].query for group in groups])
+        self.values = values_of_slots([group.relevant.query for group in groups])
         sizes = bank.video_size, bank.grid, bank.word_size
         self.network = _Network(*sizes, self.values)
         self.parameters = parameters_of(self.network)

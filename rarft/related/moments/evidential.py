@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from rarft.related.bank import Bank, Batch
 from rarft.related.moments.blocks import STEPS, WIDTH, Fusion, in_batches, parameters_of, train
 from rarft.related.protocol import Answer, System
-from rarft.schema import Sample, Span
+from rarft.schema import Group, Sample, Span
 from rarft.system.errors import InputError
 
 REGULARISERS = ("original", "geom")
@@ -114,7 +114,7 @@ class Evidential(System):
             raise InputError(f"unknown regulariser {regulariser!r}; choose one of {', '.join(REGULARISERS)}")
         self.regulariser, self.refuse_by, self.steps, self.seed = regulariser, refuse_by, steps, seed
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
         torch.manual_seed(self.seed)
         self.network = _Network(bank.video_size * bank.grid, bank.word_size)
         self.parameters = parameters_of(self.network)

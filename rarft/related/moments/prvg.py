@@ -38,7 +38,7 @@ from rarft.related.moments.blocks import (
     parameters_of,
 )
 from rarft.related.protocol import Answer, System
-from rarft.schema import Crop, Sample, Span
+from rarft.schema import Crop, Group, Sample, Span
 
 MOST = 4  # sentences of a paragraph in training
 Paragraph = Sequence[Sample]
@@ -118,16 +118,16 @@ class PRVG(System):
         """ordered: sentences of a training paragraph come in the order of their segments; else in any order."""
         self.ordered, self.steps, self.seed = ordered, steps, seed
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank, batch_size: int = 12) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank, batch_size: int = 12) -> None:
         """Paragraphs are made of the groups that are about the same video: their relevant queries; where they have
         irrelevant ones, half of the paragraphs have one of these in the place of a sentence."""
         torch.manual_seed(self.seed)
         rng = np.random.default_rng(self.seed)
         self.network = _Network(bank.video_size, bank.word_size)
         self.parameters = parameters_of(self.network)
-        by_video: dict[Crop, list[Sequence[Sample]]] = {}
+        by_video: dict[Crop, list[Group]] = {}
         for group in groups:
-            by_video.setdefault(group[0].crop, []).append(group)
+            by_video.setdefault(group.crop, []).append(group)
         videos = list(by_video.values())
 
         def loss_of_batch() -> Tensor:
@@ -136,12 +136,12 @@ class PRVG(System):
 
         self.losses = optimise(self.network, loss_of_batch, steps=self.steps, desc="PRVG")
 
-    def _paragraph(self, groups: Sequence[Sequence[Sample]], rng: np.random.Generator) -> list[Sample]:
+    def _paragraph(self, groups: Sequence[Group], rng: np.random.Generator) -> list[Sample]:
         count = int(rng.integers(1, min(MOST, len(groups)) + 1))
         chosen = [groups[i] for i in rng.permutation(len(groups))[:count]]
         if self.ordered:
             chosen = in_order(chosen)
-        sentences = [group[0] for group in chosen]
+        sentences = [group.relevant for group in chosen]
         if rng.random() < 0.5:
             sentences = contaminated(chosen, int(rng.integers(count)), rng) or sentences
         return sentences
@@ -175,24 +175,24 @@ class PRVG(System):
         return [answers[0] for answers in self.answer_paragraphs([[sample] for sample in samples], bank)]
 
 
-def in_order(groups: Sequence[Sequence[Sample]]) -> list[Sequence[Sample]]:
+def in_order(groups: Sequence[Group]) -> list[Group]:
     """Groups about one video, by the start of their relevant query's segment: the order in which a paragraph tells."""
-    return sorted(groups, key=lambda group: group[0].spans[0])
+    return sorted(groups, key=lambda group: group.relevant.spans[0])
 
 
-def paragraphs_of(groups: Sequence[Sequence[Sample]]) -> list[list[Sequence[Sample]]]:
+def paragraphs_of(groups: Sequence[Group]) -> list[list[Group]]:
     """The groups about each video in order, at most `MOST`, no two of them about the same segment; none for a video of
     which only one is left."""
-    by_video: dict[Crop, dict[Span, Sequence[Sample]]] = {}
+    by_video: dict[Crop, dict[Span, Group]] = {}
     for group in groups:
-        by_video.setdefault(group[0].crop, {}).setdefault(group[0].spans[0], group)
+        by_video.setdefault(group.crop, {}).setdefault(group.relevant.spans[0], group)
     return [in_order(list(found.values())[:MOST]) for found in by_video.values() if len(found) > 1]
 
 
-def contaminated(groups: Sequence[Sequence[Sample]], wrong: int, rng: np.random.Generator) -> list[Sample] | None:
+def contaminated(groups: Sequence[Group], wrong: int, rng: np.random.Generator) -> list[Sample] | None:
     """The paragraph of these groups' relevant queries, with an irrelevant one of group `wrong` in the place of its own;
     None if that group has none."""
-    sentences, others = [group[0] for group in groups], groups[wrong][1:]
+    sentences, others = [group.relevant for group in groups], groups[wrong].irrelevant
     if not others:
         return None
     sentences[wrong] = others[int(rng.integers(len(others)))]

@@ -37,7 +37,7 @@ from rarft.related.moments.blocks import (
     train,
 )
 from rarft.related.protocol import Answer, System
-from rarft.schema import Sample
+from rarft.schema import Group, Sample
 
 TEMPERATURE = 0.07  # of the contrast
 
@@ -82,7 +82,7 @@ class UniVTG(System):
     def __init__(self, *, refuse_by: str = "foreground", steps: int = STEPS, seed: int = 0):
         self.refuse_by, self.steps, self.seed = refuse_by, steps, seed
 
-    def fit(self, groups: Sequence[Sequence[Sample]], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
         torch.manual_seed(self.seed)
         self.network = _Network(bank.video_size * bank.grid, bank.word_size)
         self.parameters = parameters_of(self.network)

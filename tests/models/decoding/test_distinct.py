@@ -15,7 +15,7 @@ def one_by_one(monkeypatch):
 
 def completions(base, world, **options):
     clips = [read_video(c.path) for c in world[:3]]  # of different lengths, so prompts are padded
-    queries = [c.samples[0].query for c in world[:3]]
+    queries = [c.group.relevant.query for c in world[:3]]
     torch.manual_seed(0)
     return base.generate(clips, queries, **{"num_generations": 4, "max_new_tokens": 80, **options})
 

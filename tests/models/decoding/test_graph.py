@@ -25,7 +25,7 @@ def on_cpu(monkeypatch):
 
 def completions(base, world, **options):
     clips = [read_video(c.path) for c in world[:3]]
-    queries = [c.samples[0].query for c in world[:3]]
+    queries = [c.group.relevant.query for c in world[:3]]
     torch.manual_seed(0)
     settings = {"num_generations": 3, "temperature": 1.5, "max_new_tokens": 60, **options}
     return base.generate(clips, queries, **settings)

@@ -18,7 +18,7 @@ from rarft.video import read_video
 
 def test_it_is_the_probability_of_the_real_next_token(base, world):
     model, processor = base.model, base.processor
-    clips, queries = [read_video(c.path) for c in world[:3]], [c.samples[1].query for c in world[:3]]
+    clips, queries = [read_video(c.path) for c in world[:3]], [c.group.irrelevant[0].query for c in world[:3]]
     texts = base.generate(clips, queries)
     found = base.refusal_scores(base.encode(clips), queries, texts)
     for clip, query, text, probability in zip(clips, queries, texts, found, strict=True):
@@ -34,7 +34,7 @@ def test_it_is_the_probability_of_the_real_next_token(base, world):
 def test_completions_without_an_answer_have_none(base, world):
     processor = base.processor
     features = base.encode([read_video(world[0].path)])
-    query = [world[0].samples[0].query]
+    query = [world[0].group.relevant.query]
     assert np.isnan(base.refusal_scores(features, query, ["<think> nothing"]))
     assert set(processor.tokenizer.convert_ids_to_tokens(span_tokens(processor.tokenizer))) == {
         str(n) for n in range(25)
@@ -42,7 +42,7 @@ def test_completions_without_an_answer_have_none(base, world):
 
 
 def test_predictions_keep_it_and_reports_use_it(base, world, tmp_path):
-    samples = [s for c in world[:3] for s in c.samples]
+    samples = [s for c in world[:3] for s in c.group]
     found = predict(base, samples, output=tmp_path / "p.jsonl")
     again = read_predictions(tmp_path / "p.jsonl", samples)
     assert [p.refusal_probability for p in again] == [p.refusal_probability for p in found]
@@ -50,7 +50,7 @@ def test_predictions_keep_it_and_reports_use_it(base, world, tmp_path):
 
 
 def test_auroc_and_selective_risk_by_hand(world):
-    samples = [s for c in world[:2] for s in c.samples]  # relevant, irrelevant, relevant, irrelevant
+    samples = [s for c in world[:2] for s in c.group]  # relevant, irrelevant, relevant, irrelevant
     oracle = reference_predictions(samples, "never refuse")
     sure = [0.1, 0.4, 0.2, None]
     values = scores(

@@ -12,7 +12,7 @@ from rarft.video import read_video
 
 @pytest.fixture
 def groups(world):
-    return [list(clip.samples) for clip in world]
+    return [clip.group for clip in world]
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_the_reference_model_and_lora_share_too(base, groups, tmp_path, unshared
 
 def test_another_attention_goes_without_sharing(base, world):
     model = base.model
-    clips, queries = [read_video(c.path) for c in world[:2]], [c.samples[0].query for c in world[:2]]
+    clips, queries = [read_video(c.path) for c in world[:2]], [c.group.relevant.query for c in world[:2]]
     shared = base.generate(clips, queries, num_generations=2, max_new_tokens=40)
     model.set_attn_implementation("eager")
     assert not share_prefixes(model)
