@@ -204,7 +204,7 @@ def test_training_changes_the_language_model_only_and_encodes_each_video_once(ba
     trainer = train_rarft(base, groups[:3], settings(tmp_path, max_steps=4, temperature=1.5))
     changed = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert changed and not any("visual" in name for name in changed)
-    assert trainer.vision_cache.encoded == 3
+    assert base.cache.encoded == 3
     rows = [r for r in trainer.state.log_history if "reward" in r]
     assert len(rows) == 4 and all(
         f"rewards/{n}/mean" in rows[0] for n in ("format", "refuse_iou", "explain", "correction")
@@ -218,7 +218,7 @@ def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
     keep = {"save_strategy": "steps", "save_steps": 2, "seed": 1, "max_steps": 4}
     config = settings(tmp_path / "b", **keep)
     first = copy.deepcopy(other)
-    trainer = build_trainer(first, processor, groups, config)
+    trainer = build_trainer(first, groups, config)
     from transformers import TrainerCallback
 
     class Stop(TrainerCallback):
@@ -228,7 +228,7 @@ def test_a_killed_run_resumes_with_the_same_losses(base, groups, tmp_path):
 
     trainer.add_callback(Stop())
     trainer.train()
-    resumed = train_rarft(other, processor, groups, settings(tmp_path / "b", **keep), resume=True)
+    resumed = train_rarft(other, groups, settings(tmp_path / "b", **keep), resume=True)
     losses = [[r["reward"] for r in t.state.log_history if "reward" in r] for t in (whole, resumed)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6) and len(set(losses[0])) > 1
 
@@ -243,19 +243,20 @@ def test_a_trainable_tower_and_a_prompt_without_video_are_refused(base, groups, 
     vision_tower(model).requires_grad_(True)
     with pytest.raises(ValueError, match="freeze"):
         VisionCache(base)
+    VideoModel(model, base.processor)
     assert not any(p.requires_grad for p in vision_tower(model).parameters())
 
 
 def test_the_disk_cache_is_keyed_by_content_and_weights(base, world, tmp_path):
     model = base.model
     video = Crop(str(world[0].path))
-    first = base.with_cache(folder=tmp_path)
-    second = base.with_cache(folder=tmp_path)
+    first = base.with_cache(folder=tmp_path).cache
+    second = base.with_cache(folder=tmp_path).cache
     assert torch.equal(first.get([video])[0].embeds, second.get([video, video])[0].embeds)
     assert (first.encoded, second.encoded) == (1, 0)
     with torch.no_grad():
         next(model.model.visual.parameters()).add_(0.1)
-    third = base.with_cache(folder=tmp_path)
+    third = base.with_cache(folder=tmp_path).cache
     third.get([video])
     assert third.encoded == 1
 
