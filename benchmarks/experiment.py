@@ -17,11 +17,10 @@ import torch
 from experiment_arms import ARMS, STEPS, Bench
 from experiment_tables import tables
 from resume import digest, resumed
-from transformers import PreTrainedModel, ProcessorMixin
 
 from coursekit import BUILD, ROOT
 from rarft.evaluation import claimed_categories, predict, scores, world_judge
-from rarft.models import VisionCache, freeze_vision, generate, load_model
+from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.schema import Sample
 from rarft.system.files import write_json
@@ -41,13 +40,11 @@ def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:
     return pairs + list(zip(shuffled(world, np.random.default_rng(0)), world, strict=True))
 
 
-def said(
-    model: PreTrainedModel, processor: ProcessorMixin, asked: list[tuple[Sample, WorldClip]], cache: VisionCache
-) -> dict:
+def said(video_model: VideoModel, asked: list[tuple[Sample, WorldClip]]) -> dict:
     """What a model says to each query, in the order asked: verdict (its first letter), IoU, its own probability of
     refusing, RT-IoU, and for refusals of irrelevant queries whether explanation and correction are true."""
     samples, stories = [sample for sample, _ in asked], [clip.story for _, clip in asked]
-    predictions = world_judge(predict(model, processor, samples, vision_cache=cache), stories)
+    predictions = world_judge(predict(video_model, samples), stories)
     values = scores(predictions, categories={"exact": claimed_categories})
 
     def digits(name: str, places: int) -> list[float | None]:
@@ -63,16 +60,14 @@ def said(
     }
 
 
-def votes(
-    model: PreTrainedModel, processor: ProcessorMixin, asked: list[tuple[Sample, WorldClip]], cache: VisionCache
-) -> list[float]:
+def votes(video_model: VideoModel, asked: list[tuple[Sample, WorldClip]]) -> list[float]:
     """Share of refusals among eight sampled answers to each query."""
     torch.manual_seed(0)
     shares: list[float] = []
     for start in range(0, len(asked), 8):
         samples = [sample for sample, _ in asked[start : start + 8]]
-        features = cache.get([sample.crop for sample in samples])
-        texts = generate(model, processor, features, [s.query for s in samples], num_generations=VOTES, temperature=1.0)
+        crops, queries = [sample.crop for sample in samples], [sample.query for sample in samples]
+        texts = video_model.generate(crops, queries, num_generations=VOTES, temperature=1.0)
         refused = [parse_response(text).refused for text in texts]
         shares += np.reshape(refused, (-1, VOTES)).mean(1).tolist()
     return shares
@@ -101,20 +96,17 @@ def main() -> None:
         name: [{"kind": kind_of(s), "unseen": bool(s.extra.get("unseen"))} for s, _ in pairs]
         for name, pairs in asked.items()
     }
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    cache = VisionCache(model, processor, folder=folder / "features")
-    bench = Bench(train, folder, cache, options.steps)
+    bench = Bench(train, folder, options.steps)
     done = {(run["arm"], run["seed"]) for run in stored["runs"]}
     for seed in options.seeds:
         for arm in options.arms:
             if (arm, seed) in done or (arm == "base" and any(run == "base" for run, _ in done)):  # it has no seed
                 continue
             trained = ARMS[arm](bench, seed)
-            answers = {name: said(trained, processor, pairs, cache) for name, pairs in asked.items()}
+            answers = {name: said(trained, pairs) for name, pairs in asked.items()}
             run = {"arm": arm, "seed": seed, "said": answers}
             if arm in VOTING:
-                run["votes"] = {n: votes(trained, processor, asked[n], cache) for n in ("validation_rough", "rough")}
+                run["votes"] = {n: votes(trained, asked[n]) for n in ("validation_rough", "rough")}
             stored["runs"].append(run)
             write_json(options.out, {**stored, "tables": tables(stored)})
             rough = answers["rough"]["verdict"]

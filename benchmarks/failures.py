@@ -16,13 +16,11 @@ import numpy as np
 import torch
 from experiment_arms import Bench, short_start
 from resume import digest, resumed
-from transformers import PreTrainedModel
 
 from coursekit import BUILD, ROOT
 from rarft.evaluation import predict, scores, summary, world_judge
 from rarft.evaluation.probes import ChangingReader, frames_shuffled
-from rarft.models import VisionCache, freeze_vision, generate, load_model
-from rarft.models.load import prompt_style
+from rarft.models import VideoModel
 from rarft.rewards import NAMES, Reward, make_rewards
 from rarft.schema import Group
 from rarft.system.files import write_json
@@ -65,33 +63,31 @@ DRAWN = 320  # clips that the filter of prompts looks at
 FIGURES = ("f1", "miou", "refused", "over_refusal", "explanation_true", "correction_true", "auroc")
 
 
-def trained_with(changes: dict[str, Any], bench: Bench, options: argparse.Namespace) -> tuple[PreTrainedModel, list]:
+def trained_with(changes: dict[str, Any], bench: Bench, options: argparse.Namespace) -> tuple[VideoModel, list]:
     """The model after one run, and the entries of its log."""
-    model = short_start(bench, options.seed)
+    video_model = short_start(bench, options.seed)
     settings = {"max_steps": options.steps, "seed": options.seed, **changes}
     share, variant = settings.pop("share", 0.5), settings.pop("variant", "robust")
     rewards = make_rewards(variant, settings.pop("names", NAMES))
     groups = [clip.group for clip in bench.train]
     if settings.pop("differing", False):
-        groups = differing(model, bench, rewards, options.seed)
+        groups = differing(video_model, bench, rewards, options.seed)
     if settings["max_steps"] == 0:
-        return model, []
+        return video_model, []
     trainer = train_rarft(
-        model,
-        bench.model()[1],
+        video_model,
         groups,
         grpo_config(bench.folder / "grpo", **settings),
         rewards=rewards,
         irrelevant_share=share,
-        vision_cache=bench.cache,
     )
-    return model, [entry for entry in trainer.state.log_history if "reward" in entry]
+    return video_model, [entry for entry in trainer.state.log_history if "reward" in entry]
 
 
-def differing(model: PreTrainedModel, bench: Bench, rewards: list[Reward], seed: int) -> list[Group]:
+def differing(video_model: VideoModel, bench: Bench, rewards: list[Reward], seed: int) -> list[Group]:
     """Pairs of a relevant and an irrelevant query whose groups of eight sampled answers both differ in reward before
     training: a filter on prompts, as an offline stand-in for drawing new ones during the run."""
-    rng, (_, processor) = np.random.default_rng(seed), bench.model()
+    rng = np.random.default_rng(seed)
     pairs = [
         Group(clip.group.relevant, (clip.group.irrelevant[rng.integers(len(clip.group.irrelevant))],))
         for clip in bench.train
@@ -101,9 +97,9 @@ def differing(model: PreTrainedModel, bench: Bench, rewards: list[Reward], seed:
     for start in range(0, DRAWN, 8):
         chunk = pairs[start : start + 8]
         asked = [sample for pair in chunk for sample in pair]
-        features = bench.cache.get([sample.crop for sample in asked])
-        texts = generate(model, processor, features, [s.query for s in asked], num_generations=8, temperature=1.0)
-        rows = [row_of(*couple, prompt_style(model)) for pair in chunk for couple in (tuple(pair), tuple(pair)[::-1])]
+        crops, queries = [sample.crop for sample in asked], [sample.query for sample in asked]
+        texts = video_model.generate(crops, queries, num_generations=8, temperature=1.0)
+        rows = [row_of(*couple, video_model.style) for pair in chunk for couple in (tuple(pair), tuple(pair)[::-1])]
         columns = {name: [row[name] for row in rows for _ in range(8)] for name in rows[0] if name != "prompt"}
         sums = np.sum([reward(texts, **columns) for reward in rewards], axis=0).reshape(len(chunk), 2, 8)
         kept += [pair for pair, spread in zip(chunk, sums.std(-1), strict=True) if (spread > 1e-6).all()]
@@ -126,12 +122,8 @@ def main() -> None:
     test = make_world(folder / "failures", "test", options.clips, seed=13)
     samples = [sample for clip in test for sample in clip.group]
     stories = [clip.story for clip in test for _ in clip.group]
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    benches = {
-        False: Bench(train, folder, VisionCache(model, processor, folder=folder / "features")),
-        True: Bench(train, folder, VisionCache(model, processor, reader=ChangingReader(read_video, frames_shuffled))),
-    }
+    scrambled = {"reader": ChangingReader(read_video, frames_shuffled)}
+    benches = {False: Bench(train, folder), True: Bench(train, folder, reading=scrambled)}
     setting = {"base": digest(), "steps": options.steps, "clips": options.clips, "seed": options.seed}
     stored = {**resumed(options.out, setting, {"runs": {}}), "machine": machine()}
     for name in options.runs:
@@ -140,7 +132,7 @@ def main() -> None:
         changes = dict(RUNS[name])
         bench = benches[changes.pop("scrambled", False)]
         trained, history = trained_with(changes, bench, options)
-        row = summary(scores(world_judge(predict(trained, processor, samples, vision_cache=bench.cache), stories)))
+        row = summary(scores(world_judge(predict(trained, samples), stories)))
         stored["runs"][name] = {
             "figures": {figure: row.get(figure) for figure in FIGURES},
             "curves": {curve: [round(entry[curve], 4) for entry in history] for curve in CURVES},

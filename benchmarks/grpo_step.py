@@ -33,11 +33,11 @@ from trl import GRPOTrainer
 
 from coursekit import ROOT, sample_world
 from coursekit.base.tiny import tiny_model, tiny_processor
-from rarft.models import VisionCache, freeze_vision, load_model, video_kwargs, vision_tower
+from rarft.models import Settings, VideoModel, video_kwargs, vision_tower
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import build_trainer, grpo_config
-from rarft.training.grpo import video_part
+from rarft.training.grpo import VideoGRPOTrainer, video_part
 from rarft.video import read_video
 
 BASE, STARTED = ROOT / "data" / "base", ROOT / "build" / "cold_start" / "model"
@@ -96,11 +96,11 @@ def alternating(completions: list, **_) -> list[float]:
     return [float(i % 2) for i in range(len(completions))]
 
 
-def model_of(name: str):
+def model_of(name: str) -> VideoModel:
     """A setting's model; for the paper's proportions one with fresh weights, 64 tokens a frame pair and no end of
     turn."""
     if SETTINGS[name]["model"]:
-        return load_model(SETTINGS[name]["model"], dtype="float32")
+        return VideoModel.load(SETTINGS[name]["model"])
     set_seed(0)
     processor = tiny_processor()
     for part in (processor.image_processor, processor.video_processor):
@@ -115,14 +115,13 @@ def model_of(name: str):
     suppressed = [*model.generation_config.suppress_tokens, processor.tokenizer.eos_token_id]
     model = type(model)(config)
     model.generation_config.suppress_tokens = suppressed
-    return model.eval(), processor
+    return VideoModel(model.eval(), processor, Settings(style="plain"))
 
 
 def make_trainer(way: str, name: str):
     """A trainer of one way, the rows of its one batch, and a list that counts the clips that go through its tower."""
     setting = SETTINGS[name]
-    model, processor = model_of(name)
-    freeze_vision(model)
+    video_model = model_of(name).with_cache(fps=setting["fps"])
     longest_first = sorted(sample_world(), key=lambda clip: -clip.group.relevant.duration)
     groups = [clip.group for clip in longest_first[: setting["prompts"]]]
     config = grpo_config(
@@ -132,12 +131,16 @@ def make_trainer(way: str, name: str):
         max_completion_length=setting["tokens"],
         max_steps=1,
     )
-    cache = VisionCache(model, processor, fps=setting["fps"])
-    trainer = build_trainer(model, processor, groups, config, rewards=[alternating], vision_cache=cache)
+    trainer = build_trainer(video_model, groups, config, rewards=[alternating])
+    model = video_model.model
     if way == "plain":
         data = trainer.train_dataset
         trainer = PlainTrainer(
-            model=model, reward_funcs=[alternating], args=config, train_dataset=data, processing_class=processor
+            model=model,
+            reward_funcs=[alternating],
+            args=config,
+            train_dataset=data,
+            processing_class=video_model.processor,
         )
         trainer.video = {"fps": setting["fps"]}
         # TRL's own list has the image token only, and a sampled video token ends the training pass
@@ -156,8 +159,8 @@ def make_trainer(way: str, name: str):
 
 def step(trainer: GRPOTrainer, rows: list[dict]) -> dict:
     """Generation, scores, loss and gradients of one batch of new videos."""
-    if hasattr(trainer, "vision_cache"):
-        trainer.vision_cache.forget()
+    if isinstance(trainer, VideoGRPOTrainer):
+        trainer.video_model.cache.forget()
     trainer.model.train()
     batch = trainer._generate_and_score_completions(rows)
     trainer._compute_loss(trainer.model, batch).backward()

@@ -17,7 +17,7 @@ from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean
-from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.models import VideoModel
 from rarft.related import Bank
 from rarft.related.signals.igv import IGV
 from rarft.related.signals.shortcut import Question, questions, without_actor
@@ -68,13 +68,11 @@ def main() -> None:
     test = make_world(folder / "test", "align", TEST_CLIPS, seed=TEST_SEED)
     tests = {name: questions(test, TEST_QUESTIONS, rule=rule, seed=TEST_SEED) for name, rule in TESTS.items()}
     absent = without_actor(test, TEST_QUESTIONS, seed=TEST_SEED)
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    cache = VisionCache(model, processor, folder=folder / "features")
+    video_model = VideoModel.load().with_cache(folder=folder / "features")
     done = {(row["way"], row["features"], row["share"], row["seed"]) for row in stored["rows"]}
     for seed in options.seeds:
         for features in ("regions", "one vector"):
-            bank = Bank(cache, regions=features == "regions")
+            bank = Bank(video_model, regions=features == "regions")
             for share in SHARES:
                 asked = questions(train, TRAIN_QUESTIONS, rule=0, share=share, seed=seed)
                 for way in options.ways:

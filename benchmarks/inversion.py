@@ -22,9 +22,7 @@ from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean, relevance_f1
-from rarft.models import VisionCache, freeze_vision, generate, load_model
-from rarft.models.load import prompt_style
-from rarft.models.settings import read_settings, save_settings
+from rarft.models import VideoModel
 from rarft.related.moments.blocks import in_batches
 from rarft.related.signals.consistency import consistency_reward
 from rarft.related.signals.invert4tvg import (
@@ -78,51 +76,46 @@ class Bench:
             weather: make_world(self.folder / f"test_{weather}", "test", TEST_CLIPS, seed=TEST_SEED, weather=weather)
             for weather in WEATHERS
         }
-        model, self.processor = load_model(dtype="float32")
-        freeze_vision(model)
-        self.cache = VisionCache(model, self.processor, folder=self.folder / "features")
 
-    def started(self, seed: int):
+    def model(self, path: Path = BASE) -> VideoModel:
+        """A model with the features that all models of this benchmark share."""
+        return VideoModel.load(path).with_cache(folder=self.folder / "features")
+
+    def started(self, seed: int) -> VideoModel:
+        """The cold start of a seed, trained once."""
         path = self.folder / f"cold_start_{digest()}_{seed}"
         if not (path / "model.safetensors").exists():
-            model, processor = load_model(dtype="float32")
+            video_model = self.model()
             chosen = [self.train[i] for i in np.random.default_rng(seed).permutation(TRAIN_CLIPS)[:COLD_START_CLIPS]]
             shown = demonstrations([(clip.story, clip.group) for clip in chosen])
             shown += inverse_demonstrations([(clip.story, clip.group.relevant) for clip in chosen])
             torch.manual_seed(seed)
-            cold_start(
-                model, processor, shown, self.folder / "sft", seed=seed, steps=COLD_STEPS, vision_cache=self.cache
-            )
-            model.save_pretrained(path)
-            processor.save_pretrained(path)
-            save_settings(path, read_settings(BASE))
-        return load_model(path, dtype="float32")[0]
+            cold_start(video_model, shown, path, seed=seed, steps=COLD_STEPS)
+        return self.model(path)
 
-    def trained(self, arm: Arm | None, seed: int, steps: int):
-        model = self.started(seed)
+    def trained(self, arm: Arm | None, seed: int, steps: int) -> VideoModel:
+        """The model of one arm and seed; without an arm, its cold start."""
+        video_model = self.started(seed)
         if arm is None:
-            return model
-        freeze_vision(model)
-        style = prompt_style(model)
+            return video_model
+        style = video_model.style
         rows = refusal_dataset([clip.group for clip in self.train], style, seed=seed)
         inverses = [(*made, task) for clip in self.train for task in TASKS if (made := inverse_of(clip, task))]
         torch.manual_seed(seed)
         trainer = VideoGRPOTrainer(
-            model=model,
+            video_model,
             reward_funcs=[*(only_grounding(reward) for reward in arm.rewards()), inverse_reward],
             args=grpo_config(self.folder / "grpo", max_steps=steps, seed=seed),
             train_dataset=mixed_dataset(rows, inverses, style, share=arm.share, seed=seed),
-            processing_class=self.processor,
-            vision_cache=self.cache,
         )
         trainer.train()
-        model.eval()
-        return model
+        video_model.model.eval()
+        return video_model
 
-    def figures(self, model, world: list[WorldClip]) -> dict[str, float]:
+    def figures(self, video_model: VideoModel, world: list[WorldClip]) -> dict[str, float]:
         """Of grounding and refusing, and the mean reward of each inverse task."""
         asked = queries_of(world)
-        told = said(model, self.processor, asked, self.cache)
+        told = said(video_model, asked)
         kinds = np.array([kind_of(sample) for sample, _ in asked])
         relevant, hard = kinds == "relevant", kinds != "shuffled"
         verdicts = np.array([{"g": "grounds", "r": "refuses"}.get(letter, "unreadable") for letter in told["verdict"]])
@@ -142,8 +135,7 @@ class Bench:
             pairs = [made for clip in world if (made := inverse_of(clip, task))]
             texts: list[str] = []
             for part in in_batches(pairs):
-                features = self.cache.get([sample.crop for sample, _ in part])
-                texts += generate(model, self.processor, features, [sample.query for sample, _ in part])
+                texts += video_model.generate([sample.crop for sample, _ in part], [s.query for s, _ in part])
             found[task] = mean(inverse_reward(texts, [task] * len(pairs), [words for _, words in pairs]))
         return {name: round(float(value), 4) for name, value in found.items()}
 
@@ -169,8 +161,8 @@ def main() -> None:
         for name in options.arms:
             if (name, seed) in done:
                 continue
-            model = bench.trained(ARMS[name], seed, options.steps)
-            figures = {weather: bench.figures(model, world) for weather, world in bench.tests.items()}
+            trained = bench.trained(ARMS[name], seed, options.steps)
+            figures = {weather: bench.figures(trained, world) for weather, world in bench.tests.items()}
             stored["rows"].append({"arm": name, "seed": seed, "figures": figures})
             write_json(options.out, stored)
             print(name, seed, figures["rough"], flush=True)

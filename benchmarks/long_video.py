@@ -22,7 +22,7 @@ from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
-from rarft.models import VisionCache, freeze_vision, open_model
+from rarft.models import VideoModel
 from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, timed
 from rarft.related.long_video.clips import (
     PART_SECONDS,
@@ -249,9 +249,7 @@ def routed(train: Set, test: Set, look: Remembering, whole: Grounder) -> list[di
 
 
 def grounder(path: str, **reading: Any) -> Remembering:
-    model, processor, _ = open_model(ROOT / path)
-    freeze_vision(model)
-    return Remembering(model, processor, VisionCache(model, processor, **reading))
+    return Remembering(VideoModel.load(ROOT / path).with_cache(**reading))
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
-from rarft.models import VisionCache, freeze_vision, load_model
+from rarft.models import VideoModel
 from rarft.related import Answer, Bank
 from rarft.related.data import training_groups
 from rarft.related.moments.blocks import STEPS
@@ -78,9 +78,7 @@ def main() -> None:
     folder = BUILD / "related"
     setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "tests": TEST_CLIPS}
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    bank = Bank(VisionCache(model, processor, folder=folder / "features"))
+    bank = Bank(VideoModel.load().with_cache(folder=folder / "features"))
     train = make_world(folder / "train", "train", TRAIN_CLIPS)
     test = make_world(folder / "paragraphs", "train", TEST_CLIPS, seed=TEST_SEED)
     made = paragraphs_of(training_groups(test, negatives="all", queries=MOST, seed=TEST_SEED))

@@ -23,7 +23,7 @@ from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc
-from rarft.models import VisionCache, freeze_vision, load_model, open_model
+from rarft.models import VideoModel
 from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
 from rarft.related.data import order_pairs, training_groups
 from rarft.related.long_video.grounder import Grounder, Remembering
@@ -135,9 +135,7 @@ def _rounded(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float 
 
 def grounder(path: str, folder: Path) -> Remembering:
     """A video language model of the course."""
-    model, processor, _ = open_model(ROOT / path)
-    freeze_vision(model)
-    return Remembering(model, processor, VisionCache(model, processor, folder=folder))
+    return Remembering(VideoModel.load(ROOT / path).with_cache(folder=folder))
 
 
 def combined(first: Answers, second: Answers, known: list[Sample]) -> Answers:
@@ -212,13 +210,11 @@ def main() -> None:
         print("   ", {kind: rough[f"auroc_{kind}"] for kind in kinds}, "F1", rough["f1"], flush=True)
 
     trained = grounder(TRAINED, folder / "features")
-    model, processor = load_model(dtype="float32")
-    freeze_vision(model)
-    cache = VisionCache(model, processor, folder=folder / "features")
+    base = VideoModel.load().with_cache(folder=folder / "features")
     nothing = {"reading": "", "negatives": "none", "parameters": 0, "minutes": 0.0, "seed": 0}
     if ("never refuses", "none", "none", 0) not in done:
         for name, refusal in (("always refuses", 1.0), ("never refuses", 0.0)):
-            row = protocol.row(lambda samples, r=refusal: Constant(r).answer(samples, Bank(cache)), 0.5)
+            row = protocol.row(lambda samples, r=refusal: Constant(r).answer(samples, Bank(base)), 0.5)
             keep({"system": name, "features": "none", **nothing, **row})
     for path in options.models:
         if (path, "none", "tokens", 0) not in done:
@@ -226,7 +222,7 @@ def main() -> None:
             model_row = protocol.row(asked.answer)
             keep({"system": path, "features": "tokens", **nothing, **model_row})
     if ("VTG-GPT", "none", "captions", 0) not in done:
-        rows, bank = [], Bank(cache)
+        rows, bank = [], Bank(base)
         for name, reading, system in of_captions(grounder("data/base", folder / "features"), protocol):
             row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
             rows.append({"system": name, "features": "captions", **nothing, "reading": reading, **row})
@@ -237,7 +233,7 @@ def main() -> None:
             features = "regions" if training.regions else "one vector"
             if (training.name, training.negatives, features, seed) in done:
                 continue
-            bank = Bank(cache, regions=training.regions)
+            bank = Bank(base, regions=training.regions)
             groups = training_groups(world, negatives=training.negatives, queries=QUERIES, seed=seed)
             bank.videos([group.relevant for group in groups])
             system, started = training.make(seed=seed, steps=options.steps), time.perf_counter()

@@ -16,10 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from resume import resumed
 
-from rarft.models import VisionCache, freeze_vision, open_model
+from rarft.models import VideoModel
 from rarft.models.vision_cache import readable_groups
 from rarft.related import Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
 from rarft.related.long_video.policies import QueryOnly
@@ -102,14 +101,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     changes = {"fps": options.fps, "max_pixels": options.max_pixels}
-    model, processor, _ = open_model(options.model, device=device, changes=changes)
-    freeze_vision(model)
-    cache = VisionCache(model, processor, folder=options.out / "features", in_memory=1024)
+    video_model = VideoModel.load(options.model, changes=changes)
+    video_model = video_model.with_cache(folder=options.out / "features", in_memory=1024)
     run = RunArguments(train_data=str(options.file), videos=str(options.videos))
-    groups = readable_groups(recipe_groups(run), cache, on_bad_video="skip")
-    unknown = sum(not group.relevant.duration for group in groups)
+    groups = readable_groups(recipe_groups(run), video_model.cache, on_bad_video="skip")
+    unknown = sum(not group[0].duration for group in groups)
     if unknown:
         print(f"{unknown} groups are left out: their rows have no duration, and steps are counted in seconds of it")
     groups = [group for group in groups if group.relevant.duration]
@@ -129,7 +126,7 @@ def main() -> None:
     stored = {**resumed(options.out / "related.json", setting, {"rows": []}), "machine": machine()}
     stored["groups"] = {part: len(found) for part, found in parts.items()}
     done = {(row["system"], row["negatives"], row["seed"]) for row in stored["rows"]}
-    bank = Bank(cache, regions=not options.one_vector)
+    bank = Bank(video_model, regions=not options.one_vector)
     asked = {part: [sample for group in parts[part] for sample in group] for part in ("validation", "test")}
     kinds = [kind_of(sample) for sample in asked["test"]]
     for seed in options.seeds:

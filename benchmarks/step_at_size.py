@@ -35,7 +35,6 @@ from grpo_step import PlainTrainer, alternating
 from PIL import Image
 from transformers import (
     PreTrainedModel,
-    ProcessorMixin,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
@@ -47,9 +46,9 @@ from trl import GRPOTrainer
 
 from coursekit import BUILD, ROOT
 from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
-from rarft.models import PRESETS, SHAPES, VisionCache, add_lora, freeze_vision, generation, keep_frame_sizes
+from rarft.models import PRESETS, SHAPES, VideoModel
+from rarft.models.decoding import generation
 from rarft.models.families import vision_modules, without_lora
-from rarft.models.load import apply_settings
 from rarft.schema import Group, Sample, Span
 from rarft.system.files import write_json
 from rarft.system.machine import machine
@@ -75,7 +74,7 @@ SMALL = {  # what a rehearsal on a CPU changes
 # -- what is measured --------------------------------------------------------------------------------------------------
 
 
-def random_model(name: str, device: str, rehearse: bool) -> tuple[PreTrainedModel, ProcessorMixin]:
+def random_model(name: str, device: str, rehearse: bool) -> VideoModel:
     """A published model's class and shapes, random weights, the course's tokenizer, and the paper's video budget."""
     shapes = {key: dict(value) if isinstance(value, dict) else value for key, value in SHAPES[name].items()}
     if rehearse:
@@ -108,10 +107,7 @@ def random_model(name: str, device: str, rehearse: bool) -> tuple[PreTrainedMode
     processor = Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(), tokenizer, Qwen2VLVideoProcessor(do_sample_frames=False), chat_template=CHAT_TEMPLATE
     )
-    settings = PRESETS[name].settings
-    keep_frame_sizes(processor, settings.factor)
-    apply_settings(settings, model, processor)
-    return model.eval(), processor
+    return VideoModel(model.eval(), processor, PRESETS[name].settings)
 
 
 def videos(folder: Path, count: int) -> list[Path]:
@@ -129,7 +125,7 @@ def videos(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def make_trainer(model: PreTrainedModel, processor: ProcessorMixin, options: argparse.Namespace):
+def make_trainer(video_model: VideoModel, options: argparse.Namespace):
     """A trainer, and the rows of one batch: `prompts` groups of `group` rows each."""
     paths = videos(BUILD / "step_at_size", options.prompts)
     groups = [
@@ -152,18 +148,17 @@ def make_trainer(model: PreTrainedModel, processor: ProcessorMixin, options: arg
         use_cpu=options.rehearse,
         gradient_checkpointing=False,
     )
-    cache = VisionCache(without_lora(model), processor)
-    trainer = build_trainer(model, processor, groups, config, rewards=[alternating], vision_cache=cache)
+    trainer = build_trainer(video_model, groups, config, rewards=[alternating])
     if options.plain:
         trainer = PlainTrainer(
-            model=model,
+            model=video_model.model,
             reward_funcs=[alternating],
             args=config,
             train_dataset=trainer.train_dataset,
-            processing_class=processor,
+            processing_class=video_model.processor,
         )
-        trainer.video = cache.video
-        trainer.generation_config.suppress_tokens = without_lora(model).generation_config.suppress_tokens
+        trainer.video = video_model.cache.video
+        trainer.generation_config.suppress_tokens = without_lora(video_model.model).generation_config.suppress_tokens
     trainer.current_gradient_accumulation_steps = options.prompts  # `train()` would set it
     rows = [trainer.train_dataset[2 * i] for i in range(options.prompts) for _ in range(options.group)]
     return trainer, rows
@@ -272,7 +267,7 @@ def training_operations(model: PreTrainedModel, options: argparse.Namespace, pro
 
 def measure_vision(trainer: GRPOTrainer, rows: list[dict]) -> dict[str, float]:
     """Decoding and encoding of the batch's videos, which happens once a run, not once a step."""
-    cache, clock = trainer.vision_cache, Clock()
+    cache, clock = trainer.video_model.cache, Clock()
     clock.wrap(cache, "_decode", "decoding")
     clock.wrap(vision_modules(without_lora(trainer.model))[0], "forward", "tower")
     with clock("all"):
@@ -338,11 +333,11 @@ def measure(options: argparse.Namespace) -> Iterator[dict]:
     device = "cpu" if options.rehearse else "cuda"
     set_seed(0)
     reached = limits(device, options.rehearse)
-    model, processor = random_model(options.model, device, options.rehearse)
-    freeze_vision(model)
+    video_model = random_model(options.model, device, options.rehearse)
     if options.lora:
-        model = add_lora(model, rank=64)
-    trainer, rows = make_trainer(model, processor, options)
+        video_model.add_lora(rank=64)
+    model = video_model.model
+    trainer, rows = make_trainer(video_model, options)
     parts: dict[str, dict] = {}
     row: dict[str, Any] = {"limits": reached, "parts": parts}
     if not options.plain:

@@ -17,7 +17,7 @@ from resume import digest, resumed
 
 from coursekit import ROOT
 from rarft.evaluation import predict, scores, summary
-from rarft.models import open_model
+from rarft.models import VideoModel
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import clip_weather, draw_clip, group_of
@@ -57,7 +57,7 @@ def main() -> None:
     models = digest(*(ROOT / name for name in options.models))
     setting = {"models": models, "seed": SEED, "clips": options.clips}
     measured = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}
-    opened = {name: open_model(ROOT / name) for name in options.models}
+    opened = {name: VideoModel.load(ROOT / name) for name in options.models}
     for condition in (*LEVELS, *NUISANCES):
         missing = [name for name in options.models if name not in measured["rows"].get(condition, {})]
         if not missing:
@@ -65,7 +65,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             samples = clips_in(condition, options.clips, Path(folder))
             for name in missing:
-                predictions = predict(*opened[name][:2], samples, desc=f"{condition}, {name}")
+                predictions = predict(opened[name], samples, desc=f"{condition}, {name}")
                 row = summary(scores(predictions))
                 measured["rows"].setdefault(condition, {})[name] = {figure: row[figure] for figure in FIGURES}
         write_json(options.out, measured)

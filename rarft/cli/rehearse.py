@@ -13,6 +13,7 @@ DEFAULT = "qwen2.5-vl-7b"
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """The options of the command."""
     add = command.add_argument
     add("file", type=Path, help="a released HI-VTG file, or any annotations that `rarft evaluate` reads")
     add(
@@ -23,22 +24,22 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--model", type=output_folder, help="folder for a small model with random weights and the settings of --preset")
     add("--preset", default=DEFAULT, help="whose sampling of videos and style of prompts: see rarft/models/presets.py")
-    add("--limit", type=at_least(1), help="the first so many videos; all by default")
+    add("--limit", type=at_least(1), help="only the first N videos; all by default")
     add("--processes", type=at_least(1), help="all cores by default")
 
 
 def run(options: Namespace) -> int:
+    """Write what is missing."""
     from rarft.asking.dataset import read_samples
     from rarft.models.presets import PRESETS
-    from rarft.paper import write_small_model, write_stand_ins
+    from rarft.paper import first_videos, write_small_model, write_stand_ins
 
     if options.preset not in PRESETS:
         raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")
     samples = read_samples(options.file)
-    kept = set(list(dict.fromkeys(sample.video for sample in samples))[: options.limit])
-    chosen = [sample for sample in samples if sample.video in kept]
+    chosen = first_videos(samples, options.limit)
     written = write_stand_ins(chosen, options.videos, processes=options.processes)
-    print(f"{written} stand-ins written for {len(kept)} videos in {options.videos}")
+    print(f"{written} stand-ins written for {len({sample.video for sample in chosen})} videos in {options.videos}")
     if options.model:
         texts = [text for sample in samples for text in (sample.query, sample.answer, sample.think) if text]
         write_small_model(options.model, texts, preset=options.preset)

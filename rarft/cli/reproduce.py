@@ -13,11 +13,14 @@ from rarft.system.files import RECIPES, only_writer
 if TYPE_CHECKING:
     from rarft.paper import Experiment, Plan
 
-HELP = "Run an experiment of the paper from its files to its table, beside the published figures; resumes after a kill."
+HELP = (
+    "Run an experiment of the paper from its files to its table, next to the published figures; resumes after a kill."
+)
 NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-activitynet", "ss-charades", "ss-qvhighlights", "human")
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """The options of the command."""
     add = command.add_argument
     add("name", choices=NAMES, help="the test set; see recipes/paper/experiments.yaml")
     add("--base", default="time-r1-7b", help="a short name of rarft/models/presets.py")
@@ -45,7 +48,7 @@ def add_arguments(command: ArgumentParser) -> None:
         default=RECIPES / "accelerate" / "zero3.yaml",
         help="configuration of `accelerate launch`, for more than one GPU",
     )
-    add("--limit", type=at_least(1), help="the first so many videos of test and training; all by default")
+    add("--limit", type=at_least(1), help="only the first N videos of test and training; all by default")
     add("--batch", type=at_least(1), default=64, help="questions at a time in evaluation")
     add_reader_option(command)
     add("--skip-missing", action="store_true", help="go on without videos that are not there or cannot be read")
@@ -53,45 +56,31 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    if options.data is None:
-        _tell_what_to_get(options)
-        return 0
-    plan = _plan(options)
-    with only_writer(plan.out):
-        return _run(plan, check_only=options.check)
-
-
-def _run(plan: Plan, *, check_only: bool) -> int:
-    from rarft.paper import prepare, result, run_stages, stages
-
-    print(prepare(plan), flush=True)
-    if check_only:
-        print("\nthe commands:")
-        for stage in stages(plan):
-            print("  " + " ".join(stage.command))
-        return 0
-    run_stages(plan)
-    print(f"\n{result(plan)}\n\nwritten to {plan.out / 'result.json'} and table.md")
-    return 0
-
-
-def _experiment(options: Namespace) -> Experiment:
-    from rarft.paper import BASES, experiments
+    """Without --data say what is needed, else run the experiment, or only check it."""
+    from rarft.models.presets import PRESETS
+    from rarft.paper import BASES, experiments, phases, prepare, result, run_phases, what_to_get
 
     if options.base not in BASES:
         raise InputError(f"--base {options.base}: choose one of {', '.join(BASES)}")
-    return experiments()[options.name]
+    experiment = experiments()[options.name]
+    if options.data is None:
+        print(what_to_get(experiment, Path("DATA")))
+        print(f"\nbase: {PRESETS[options.base].repository}, from the hub at the first run")
+        return 0
+    plan = _plan(options, experiment)
+    with only_writer(plan.out):
+        print(prepare(plan), flush=True)
+        if options.check:
+            print("\nthe commands:", *("  " + " ".join(phase.command) for phase in phases(plan)), sep="\n")
+            return 0
+        run_phases(plan)
+        print(f"\n{result(plan)}\n\nwritten to {plan.out / 'result.json'} and table.md")
+    return 0
 
 
-def _tell_what_to_get(options: Namespace) -> None:
-    from rarft.models.presets import PRESETS
-    from rarft.paper import what_to_get
+def _plan(options: Namespace, experiment: Experiment) -> Plan:
+    import torch
 
-    print(what_to_get(_experiment(options), Path("DATA")))
-    print(f"\nbase: {PRESETS[options.base].repository}, from the hub at the first run")
-
-
-def _plan(options: Namespace) -> Plan:
     from rarft.paper import Plan
 
     for option, folder in (("--data", options.data), ("--official-clone", options.official_clone)):
@@ -101,13 +90,13 @@ def _plan(options: Namespace) -> Plan:
         if not path.is_file():
             raise InputError(f"{option} {path}: no such file")
     return Plan(
-        _experiment(options),
+        experiment,
         options.base,
         options.model or options.base,
         options.data,
         options.out or Path("build") / "reproduce" / options.name / options.base,
         options.config,
-        _gpus(options.gpus),
+        torch.cuda.device_count() if options.gpus is None else options.gpus,
         options.launch,
         limit=options.limit,
         skip_missing=options.skip_missing,
@@ -117,9 +106,3 @@ def _plan(options: Namespace) -> Plan:
         max_new_tokens=options.max_new_tokens,
         fields=(*(("--variant", options.variant) if options.variant else ()), *options.recipe_fields),
     )
-
-
-def _gpus(asked: int | None) -> int:
-    import torch
-
-    return torch.cuda.device_count() if asked is None else asked

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rarft.cli.options import at_least, output_folder
 from rarft.system.errors import InputError
-from rarft.system.files import BASE, write_json
+from rarft.system.files import BASE
 from rarft.system.plugins import imported
 
 HELP = (
@@ -25,6 +25,7 @@ RECIPE_FIELDS = {
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """The options of the command."""
     add = command.add_argument
     add("recipe", choices=("base", "cold-start", "rarft"))
     add(
@@ -63,17 +64,10 @@ def run(options: Namespace) -> int:
     if options.config:
         _refuse(options, ("data",), "a recipe's data is --train_data")
         _train_by_recipe(options)
-        return 0
-    if options.out is None:
+    elif options.out is None:
         raise InputError("--out FOLDER is missing")
-    options.data = options.data or Path("build/world")
-    if options.recipe == "base":
-        make_base = imported("coursekit.base.make:make_base", "`train base`, in a clone of the repository:")
-        make_base(options.data, options.out, seed=options.seed or 0)
-    elif options.recipe == "cold-start":
-        _cold_start(options, options.out)
     else:
-        _train_on_world(options)
+        _train_on_world(options, options.data or Path("build/world"), options.seed or 0)
     return 0
 
 
@@ -86,46 +80,20 @@ def _refuse(options: Namespace, names: tuple[str, ...], reason: str) -> None:
 def _train_by_recipe(options: Namespace) -> None:
     from rarft.training import recipe
 
-    fields = ["--config", str(options.config)]
-    for name, field in RECIPE_FIELDS.items():
-        if getattr(options, name) is not None:
-            fields += [f"--{field}", str(getattr(options, name))]
+    given = {"config": options.config, **{field: getattr(options, name) for name, field in RECIPE_FIELDS.items()}}
+    fields = recipe.as_arguments({name: value for name, value in given.items() if value is not None})
     recipe.run_recipe([*fields, *options.recipe_fields], resume=options.resume)
 
 
-def _cold_start(options: Namespace, out: Path) -> None:
-    """Train on the demonstrations of a few clips, and save the model into `out`."""
-    from rarft.models import VideoModel
-    from rarft.training import COLD_START_CLIPS, cold_start
-    from rarft.world.completions import demonstrations
-    from rarft.world.dataset import make_world
+def _train_on_world(options: Namespace, data: Path, seed: int) -> None:
+    if options.recipe == "base":
+        make_base = imported("coursekit.base.make:make_base", "`train base`, in a clone of the repository:")
+        make_base(data, options.out, seed=seed)
+        return
+    from rarft.training.story import cold_start_on_world, train_on_world
 
-    video_model = VideoModel.load(options.model or BASE)
-    world = make_world(options.data / "train", "train", COLD_START_CLIPS)
-    shown = demonstrations([(clip.story, clip.group) for clip in world])
-    steps = options.steps if options.recipe == "cold-start" else None
-    log = cold_start(video_model, shown, out, seed=options.seed or 0, steps=steps)
-    video_model.save(out)
-    write_json(out / "log.json", log)
-
-
-def _train_on_world(options: Namespace) -> None:
-    """RA-RFT, after a cold start of its own where no model is named."""
-    from rarft.models import VideoModel
-    from rarft.rewards import make_rewards
-    from rarft.training.run import grpo_config, save_run, train_rarft
-    from rarft.world.dataset import make_world
-
-    started = options.model or options.out / "cold_start"
-    if options.model is None and not (started / "log.json").exists():
-        _cold_start(options, started)
-    groups = [clip.group for clip in make_world(options.data / "train", "train", 600)]
-    changes = {"seed": options.seed or 0, "save_strategy": "steps"}
-    if options.steps:
-        changes["max_steps"] = options.steps
-    config = grpo_config(options.out, **changes)
-    video_model = VideoModel.load(started, changes={"max_new_tokens": config.max_completion_length})
-    video_model.write_settings(options.out)
-    rewards = make_rewards(options.variant or "robust")
-    trainer = train_rarft(video_model, groups, config, rewards=rewards, resume=options.resume)
-    save_run(trainer)
+    asked = {"model": options.model, "steps": options.steps, "seed": seed}
+    if options.recipe == "cold-start":
+        cold_start_on_world(data, options.out, **{**asked, "model": options.model or BASE})
+    else:
+        train_on_world(data, options.out, variant=options.variant or "robust", resume=options.resume, **asked)

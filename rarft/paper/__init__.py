@@ -4,15 +4,15 @@
 every command runs from its files to its table before anything is downloaded or rented.
 """
 
-from rarft.paper.check import Checked, FoundVideo, check_videos
 from rarft.paper.estimate import estimate, video_tokens
-from rarft.paper.run import Plan, Stage, prepare, result, run_stages, stages
+from rarft.paper.inventory import FoundVideo, Inventory, first_videos, take_inventory
+from rarft.paper.run import Phase, Plan, phases, prepare, result, run_phases
 from rarft.paper.stand_in_model import small_model, write_small_model
 from rarft.paper.stand_in_videos import lengths_of, write_stand_ins
 from rarft.paper.table import BASES, DataSet, Experiment, experiments, what_to_get
 
 __all__ = [
-    "BASES", "Checked", "DataSet", "Experiment", "FoundVideo", "Plan", "Stage", "check_videos", "estimate",
-    "experiments", "lengths_of", "prepare", "result", "run_stages", "small_model", "stages", "video_tokens",
-    "what_to_get", "write_small_model", "write_stand_ins",
+    "BASES", "DataSet", "Experiment", "FoundVideo", "Inventory", "Phase", "Plan", "estimate", "experiments",
+    "first_videos", "lengths_of", "phases", "prepare", "result", "run_phases", "small_model", "take_inventory",
+    "video_tokens", "what_to_get", "write_small_model", "write_stand_ins",
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """What an experiment will cost, before anything is started: tokens, disk, memory and hours, to the first digit.
 
-Tokens are counted from the videos at hand. Hours come from one measurement on one GPU with random weights of the same
-shapes (benchmarks/step_at_size.py), which is scaled by steps and tokens; a machine of another kind takes other times.
+Tokens are counted from the videos that were found. Hours come from one measurement on one GPU with random weights of
+the same shapes (benchmarks/step_at_size.py), which is scaled by steps and tokens; another machine takes other times.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from rarft.models.families import freeze_vision
 from rarft.models.settings import Settings
 from rarft.models.shapes import SHAPES, count, empty_model
-from rarft.paper.check import FoundVideo
+from rarft.paper.inventory import FoundVideo
 from rarft.video import frame_size
 
 BYTES_A_NUMBER = 2  # bfloat16

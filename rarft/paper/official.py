@@ -66,15 +66,6 @@ def differences(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     return {name: (settings[name], ours) for name, ours in SETTINGS.items() if settings[name] != ours}
 
 
-def arguments(fields: dict[str, Any]) -> list[str]:
-    """Fields of a recipe as they are written on a command line."""
-    given = []
-    for name, value in fields.items():
-        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
-        given += [f"--{name}", *values]
-    return given
-
-
 # -- wordings ----------------------------------------------------------------------------------------------------------
 
 TRAINER, INFERENCE = Path("src/time_r1/rl/timer1_trainer_rarft.py"), Path("inference.py")

@@ -85,22 +85,12 @@ def small_model(
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_heads": 2,
-        "patch_size": 14,
-        "spatial_merge_size": 2,
-        "window_size": 112,
         "fullatt_block_indexes": [1],
         "out_hidden_size": HIDDEN,
         "tokens_per_second": 2,
     }
-    ids = {
-        f"{name}_token_id": tokenizer.convert_tokens_to_ids(token)
-        for name, token in (
-            ("image", "<|image_pad|>"),
-            ("video", "<|video_pad|>"),
-            ("vision_start", "<|vision_start|>"),
-            ("vision_end", "<|vision_end|>"),
-        )
-    }
+    names = ("image_pad", "video_pad", "vision_start", "vision_end")
+    ids = {f"{name.removesuffix('_pad')}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
     set_seed(seed)
     config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, **ids)
     return Qwen2_5_VLForConditionalGeneration(config), processor

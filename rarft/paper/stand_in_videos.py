@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,14 @@ from rarft.world.weather import Weather
 
 FPS = 4  # frames a second: lengths are right to a quarter of a second
 SIZE = 112  # pixels, height and width
-SCENE_SECONDS = 20  # a new story begins after each so many
+SCENE_SECONDS = 20  # a new story begins after each
 
 
 def lengths_of(samples: Iterable[Sample]) -> dict[str, float]:
     """Seconds of the file of each video: its duration, or the end of its last crop or segment where that is later or
     the duration is not known.
 
-    Raises InputError for a video of which nothing tells how long it is.
+    Raises InputError for a video whose length no row states.
     """
     lengths: dict[str, float] = {}
     for sample in samples:
@@ -52,13 +53,10 @@ def write_stand_ins(samples: Iterable[Sample], folder: str | Path, *, processes:
     folder.mkdir(parents=True, exist_ok=True)
     missing = [(video, seconds) for video, seconds in lengths_of(samples).items() if not find_video(folder, video)]
     jobs = {stand_in_path(folder, video): seconds for video, seconds in missing}
-    if processes == 1:
-        for job in progress(jobs.items(), total=len(jobs), desc="stand-ins"):
-            _write(job)
-    elif jobs:
-        with worker_pool(processes) as pool:
-            for _ in progress(pool.map(_write, jobs.items()), total=len(jobs), desc="stand-ins"):
-                pass
+    with nullcontext() if processes == 1 else worker_pool(processes) as pool:
+        written = pool.map(_write, jobs.items()) if pool else map(_write, jobs.items())
+        for _ in progress(written, total=len(jobs), desc="stand-ins"):
+            pass
     return len(jobs)
 
 

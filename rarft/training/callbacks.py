@@ -12,17 +12,19 @@ from rarft.schema import Sample
 
 
 class Watch(TrainerCallback):
-    """Asks the model the same queries every so many steps and keeps its greedy answers."""
+    """Asks the model the same queries every N steps, and at the end, and keeps its greedy answers."""
 
     def __init__(self, video_model: VideoModel, samples: Sequence[Sample], every: int = 20):
         self.video_model, self.samples, self.every = video_model, list(samples), every
         self.answers: list[tuple[int, list[str]]] = []  # step, a completion for each sample
 
     def on_step_begin(self, args, state, control, model=None, **_):
+        """Ask before every N-th step, the first one included."""
         if state.global_step % self.every == 0:
             self._ask(model, state.global_step)
 
     def on_train_end(self, args, state, control, model=None, **_):
+        """Ask once more."""
         self._ask(model, state.global_step)
 
     def _ask(self, model, step: int) -> None:
@@ -33,7 +35,7 @@ class Watch(TrainerCallback):
         model.train(training)
 
     def show(self) -> None:
-        """A table in the notebook: a row a step, the thinking left out."""
+        """Draw a table in the notebook: a row a step, without the thinking."""
         from IPython.display import HTML, display
 
         head = "".join(f"<th>{html.escape(sample.query)}</th>" for sample in self.samples)

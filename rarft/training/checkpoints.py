@@ -13,9 +13,9 @@ STATE = "trainer_state.json"
 
 
 def resume_training(trainer: Trainer) -> None:
-    """Train from the last whole checkpoint in the trainer's output_dir; from the beginning where there is none.
+    """Train from the last whole checkpoint in the trainer's output_dir; from the beginning if there is none.
 
-    A checkpoint of the last step is loaded and no more: transformers would train a step beyond the end.
+    A checkpoint of the last step is only loaded: transformers would train a step beyond the end.
     """
     checkpoint = last_whole_checkpoint(trainer.args.output_dir)
     if checkpoint is None:

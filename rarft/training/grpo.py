@@ -1,4 +1,4 @@
-"""GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and as little else as can be.
+"""GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and little else.
 
 What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
 prefill (`_generate_single_turn`), that the video reaches the log-probability pass, once for all completions of a
@@ -42,7 +42,7 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     The dataset's `prompt` is a message list with a part `{"type": "video", "video": PATH}`, optionally with
     `start` and `end` seconds; its other columns reach the rewards by name. The vision tower must be frozen
-    (`rarft.models.freeze_vision`), as in the paper: then each video is encoded once in the whole run.
+    (as `VideoModel` does it), as in the paper: then each video is encoded once in the whole run.
     """
 
     def __init__(

@@ -10,19 +10,20 @@ command line, too. A field that would have no effect is an error that names it (
 
 from __future__ import annotations
 
-import dataclasses
 import logging
-from collections.abc import Sequence
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
 from transformers import set_seed
+from transformers.hf_argparser import HfArg
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.hivtg.official import group_samples, released_samples
@@ -32,12 +33,12 @@ from rarft.models.settings import check_on_bad_video
 from rarft.models.vision_cache import readable_groups
 from rarft.prompts import STYLES, read_style
 from rarft.rewards import NAMES, make_rewards
-from rarft.schema import Group, is_finite_number
+from rarft.schema import Group
 from rarft.system.errors import InputError
-from rarft.system.files import only_writer, read_text
+from rarft.system.files import RECIPES, only_writer, read_text
 from rarft.training.grpo import VideoGRPOTrainer
-from rarft.training.recipe_fields import check_fields, check_yaml
-from rarft.training.run import save_run, train_rarft
+from rarft.training.recipe_fields import check_fields, check_types
+from rarft.training.run import train_and_save
 from rarft.video import GuardedReader
 from rarft.video.find import base_name, find_video
 from rarft.video.readers import PYAV, check_reader
@@ -47,41 +48,31 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class RunArguments:
-    """What a recipe says beside TRL's settings."""
+    """What a recipe says in addition to TRL's settings."""
 
-    train_data: str = field(metadata={"help": "an HI-VTG file, or a folder written by `python -m rarft world`"})
-    videos: str | None = field(default=None, metadata={"help": "folder of the videos; a world folder brings its own"})
-    limit: int | None = field(default=None, metadata={"help": "the first so many videos; all by default"})
-    variant: str = field(default="robust", metadata={"help": "rewards: official, paper or robust"})
-    rewards: list[str] = field(
-        default_factory=lambda: list(NAMES), metadata={"help": "which of the four; module:function for one of your own"}
+    train_data: str = HfArg(help="an HI-VTG file, or a folder written by `python -m rarft world`")
+    videos: str | None = HfArg(default=None, help="folder of the videos; a world folder brings its own")
+    limit: int | None = HfArg(default=None, help="only the first N videos; all by default")
+    variant: str = HfArg(default="robust", help="rewards: official, paper or robust")
+    rewards: list[str] = HfArg(
+        default_factory=lambda: list(NAMES), help="which of the four; module:function for one of your own"
     )
-    features: str | None = field(
-        default=None, metadata={"help": "folder for the encoded videos; OUTPUT_DIR/features by default"}
+    features: str | None = HfArg(default=None, help="folder for the encoded videos; OUTPUT_DIR/features by default")
+    features_in_memory: int = HfArg(default=256, help="encoded videos kept in memory by each process")
+    encode_together: int = HfArg(default=1, help="videos that go through the vision tower at a time")
+    on_bad_video: str = HfArg(default="skip", help="skip (log and leave out) or stop")
+    decode_seconds: float = HfArg(default=120.0, help="a decoder that gives no frame in this time is ended")
+    reader: str = HfArg(default=PYAV, help="the library that decodes: pyav, decord or torchcodec")
+    fps: float | None = HfArg(default=None, help="frames a second; the preset's, or 2")
+    prompt_style: str | None = HfArg(
+        default=None, help="a style of rarft/prompts.py or a JSON file; the preset's by default"
     )
-    features_in_memory: int = field(default=256, metadata={"help": "encoded videos kept in memory by each process"})
-    encode_together: int = field(default=1, metadata={"help": "videos that go through the vision tower at a time"})
-    on_bad_video: str = field(default="skip", metadata={"help": "skip (log and leave out) or stop"})
-    decode_seconds: float = field(
-        default=120.0, metadata={"help": "a decoder that gives no frame for so long is ended"}
-    )
-    reader: str = field(default=PYAV, metadata={"help": "the library that decodes: pyav, decord or torchcodec"})
-    fps: float | None = field(default=None, metadata={"help": "frames a second; the preset's, or 2"})
-    prompt_style: str | None = field(
-        default=None, metadata={"help": "a style of rarft/prompts.py or a JSON file; the preset's by default"}
-    )
-    max_pixels: int | None = field(
-        default=None, metadata={"help": "budget for all frames of a video; the preset's, or none"}
-    )
+    max_pixels: int | None = HfArg(default=None, help="budget for all frames of a video; the preset's, or none")
 
     def __post_init__(self) -> None:
-        """Raises InputError, which names the field, for a value that cannot be used."""
+        """Raises InputError, which names the field, for a text that cannot be used."""
         if isinstance(self.rewards, str):
             self.rewards = [self.rewards]
-        for name in ("limit", "features_in_memory", "encode_together", "decode_seconds", "fps", "max_pixels"):
-            value = getattr(self, name)
-            if value is not None and not (is_finite_number(value) and value > 0):
-                raise InputError(f"{name} is {value}; a number above 0 was expected")
         check_on_bad_video(self.on_bad_video)
         check_reader(self.reader)
         if not all(isinstance(name, str) for name in self.rewards):
@@ -93,110 +84,130 @@ class RunArguments:
             read_style(self.prompt_style)
 
 
-def read_recipe(arguments: Sequence[str]) -> tuple[RunArguments, ModelConfig, GRPOConfig]:
+CLASSES = (RunArguments, ModelConfig, GRPOConfig)
+KNOWN = {field.name for kind in CLASSES for field in fields(kind)}
+
+
+class Recipe(NamedTuple):
+    """A recipe that was read and checked. run: data, rewards, videos. model: its name and LoRA. config: training."""
+
+    run: RunArguments
+    model: ModelConfig
+    config: GRPOConfig
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def read_recipe(arguments: Sequence[str]) -> Recipe:
     """Parse `--config FILE --field value …`. Raises InputError that names the field for one that is unknown or refused,
     or has a value that cannot be used; MissingFileError for a missing file. A value of the wrong type ends the program
     with argparse's message."""
-    arguments = [
-        part for text in arguments for part in (text.split("=", 1) if text.startswith("--config=") else [text])
-    ]
-    classes = (RunArguments, ModelConfig, GRPOConfig)
-    written = _fields_of_file(arguments)
-    given = set(written) | _fields_of_line(arguments)
+    edge = ArgumentParser(add_help=False, allow_abbrev=False)
+    edge.add_argument("--config")
+    options, line = edge.parse_known_args(list(arguments))
+    written = read_fields(options.config) if options.config else {}
+    given = {*written, *_names(line)}
     try:
-        check_yaml(written, classes)
-        parsed = TrlParser(classes).parse_args_and_config(list(arguments))
-        run, model_config, config = parsed
-        check_fields(given, len(run.rewards), model_config, config)
-        return parsed
+        check_types(written, CLASSES)
+        file = ["--config", options.config] if options.config else []
+        recipe = Recipe(*TrlParser(CLASSES).parse_args_and_config([*file, *line]))
+        check_fields(given, *recipe)
+        return recipe
     except Exception as error:  # TRL and transformers check values in ways of their own, and raise whatever comes of it
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
-        raise InputError(f"{_recipe_of(arguments) or 'recipe'}: {kind}{reason}") from error
+        raise InputError(f"{options.config or 'recipe'}: {kind}{reason}") from error
 
 
-def _fields_of_line(arguments: Sequence[str]) -> set[str]:
-    """The names of the fields on the command line. Raises InputError for one that is unknown or abbreviated;
-    argparse would accept an abbreviation."""
-    known = {field.name for kind in (RunArguments, ModelConfig, GRPOConfig) for field in dataclasses.fields(kind)}
-    given = {text[2:].partition("=")[0].replace("-", "_") for text in arguments if text.startswith("--")}
-    given = {name.removeprefix("no_") if name.removeprefix("no_") in known else name for name in given} - {"config"}
-    unknown = sorted(given - known)
-    if unknown:
-        raise InputError(f"--{', --'.join(unknown)}: not a field of a recipe")
+def as_arguments(fields: Mapping[str, Any]) -> list[str]:
+    """Fields as they are written on a command line."""
+    given = []
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
+        given += [f"--{name}", *values]
     return given
 
 
-def _recipe_of(arguments: Sequence[str]) -> str | None:
-    """The file that `--config` names."""
-    places = [i for i, argument in enumerate(arguments[:-1]) if argument == "--config"]
-    return arguments[places[-1] + 1] if places else None
+def _names(line: Sequence[str]) -> set[str]:
+    """The names of the fields on the command line. Raises InputError for one that is unknown or abbreviated; argparse
+    would accept an abbreviation."""
+    names = {text[2:].partition("=")[0].replace("-", "_") for text in line if text.startswith("--")}
+    names = {name.removeprefix("no_") if name.removeprefix("no_") in KNOWN else name for name in names}
+    unknown = sorted(names - KNOWN)
+    if unknown:
+        raise InputError(f"--{', --'.join(unknown)}: not a field of a recipe")
+    return names
 
 
-def _fields_of_file(arguments: Sequence[str]) -> dict[str, Any]:
-    """The fields in the recipe's file. Raises MissingFileError, or InputError that names the file, if
-    it is not a YAML file of fields."""
-    path = _recipe_of(arguments)
-    if path is None:
-        return {}
+def read_fields(path: str | Path) -> dict[str, Any]:
+    """The fields in a recipe's file, as YAML has them.
+
+    Raises MissingFileError, or InputError that names the file, if it is not a YAML file of fields."""
+    text = read_text(path)
     try:
-        fields = yaml.safe_load(read_text(path))
+        written = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: no YAML that can be read ({type(error).__name__}: {error})") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(fields).__name__}")
-    other = next((name for name in fields if not isinstance(name, str)), None)
+    if not isinstance(written, dict):
+        raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(written).__name__}")
+    other = next((name for name in written if not isinstance(name, str)), None)
     if other is not None:
         raise InputError(f"{path}: the name of a field is a text, not {other!r}")
-    return fields
+    return written
+
+
+def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
+    """The settings of the course's live run, recipes/tiny.yaml, without checkpoints; `changes` override any of
+    `trl.GRPOConfig`."""
+    known = {field.name for field in fields(GRPOConfig)}
+    settings = {name: value for name, value in read_fields(RECIPES / "tiny.yaml").items() if name in known}
+    return GRPOConfig(**{**settings, "save_strategy": "no", "seed": 0, **changes, "output_dir": str(output)})
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
 
 
 def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
     """Train as a recipe says, and save the model (or its adapter), the processor and log.json into its output_dir.
 
     Args:
-        resume: continue from the last whole checkpoint; start from the beginning where there is none.
+        arguments: see `read_recipe`.
+        resume: continue from the last whole checkpoint; start from the beginning if there is none.
     """
-    run, model_config, config = read_recipe(arguments)
-    set_seed(config.seed)  # for the random weights of a new adapter
+    recipe = read_recipe(arguments)
+    set_seed(recipe.config.seed)  # for the random weights of a new adapter
     state = PartialState()
-    with only_writer(config.output_dir) if state.is_main_process else nullcontext():
-        return _run(run, model_config, config, state, resume=resume)
+    with only_writer(recipe.config.output_dir) if state.is_main_process else nullcontext():
+        video_model, groups = model_and_groups(recipe, state)
+        rewards = make_rewards(recipe.run.variant, recipe.run.rewards)
+        return train_and_save(video_model, groups, recipe.config, rewards=rewards, resume=resume)
 
 
-def _run(
-    run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState, *, resume: bool
-) -> VideoGRPOTrainer:
-    video_model = open_recipe_model(run, model_config, config, state)
-    if state.is_main_process:
-        video_model.write_settings(config.output_dir)  # now: a checkpoint of a run that was killed has them, too
+def model_and_groups(recipe: Recipe, state: PartialState) -> tuple[VideoModel, list[Group]]:
+    """The model of a recipe, and the samples of its data whose videos can be read, encoded ahead of the training."""
+    run = recipe.run
     with GuardedReader(run.decode_seconds, run.reader) as reader:
-        video_model = video_model.with_cache(
-            folder=run.features or Path(config.output_dir) / "features",
+        video_model = open_model(recipe, state).with_cache(
+            folder=run.features or Path(recipe.config.output_dir) / "features",
             in_memory=run.features_in_memory,
             batch_size=run.encode_together,
             reader=reader,
         )
         groups = everywhere_readable(recipe_groups(run), video_model.cache, run.on_bad_video, state)
-    add_recipe_lora(video_model, model_config)
-    trainer = train_rarft(video_model, groups, config, resume=resume, rewards=make_rewards(run.variant, run.rewards))
-    save_run(trainer)
-    return trainer
+    add_adapter(video_model, recipe.model)
+    return video_model, groups
 
 
-def open_recipe_model(
-    run: RunArguments, model_config: ModelConfig, config: GRPOConfig, state: PartialState
-) -> VideoModel:
+def open_model(recipe: Recipe, state: PartialState) -> VideoModel:
     """The model that a recipe names, with its changes of how it is asked. Raises InputError if it names none."""
-    if not model_config.model_name_or_path:
+    run, model, config = recipe
+    if not model.model_name_or_path:
         raise InputError("the recipe names no model: model_name_or_path is missing")
-    attention = model_config.attn_implementation
     return VideoModel.load(
-        model_config.model_name_or_path,
-        revision=None if model_config.model_revision == "main" else model_config.model_revision,
-        dtype=model_config.dtype or "auto",
+        model.model_name_or_path,
+        revision=None if model.model_revision == "main" else model.model_revision,
+        dtype=model.dtype or "auto",
         device=state.device,
         changes={
             "fps": run.fps,
@@ -204,14 +215,14 @@ def open_recipe_model(
             "style": run.prompt_style,
             "max_new_tokens": config.max_completion_length,
         },
-        **({"attn_implementation": attention} if attention else {}),
+        **({"attn_implementation": model.attn_implementation} if model.attn_implementation else {}),
     )
 
 
 def recipe_groups(run: RunArguments) -> list[Group]:
     """The groups of a recipe's data, with the paths of their videos.
 
-    A video that is not there keeps the path at which it was looked for: what to do about it, `on_bad_video` says.
+    A video that is not there keeps the path at which it was looked for: `on_bad_video` says what to do about it.
     """
     data = Path(run.train_data)
     file, folder = (data / "hi_vtg.json", data) if data.is_dir() else (data, run.videos)
@@ -225,7 +236,7 @@ def recipe_groups(run: RunArguments) -> list[Group]:
     located = []
     for group in groups:
         path = str(find_video(folder, group.video) or Path(folder) / base_name(group.video))
-        located.append(Group.of(dataclasses.replace(sample, video=path) for sample in group))
+        located.append(Group.of(replace(sample, video=path) for sample in group))
     return located
 
 
@@ -234,12 +245,14 @@ def everywhere_readable(groups: list[Group], cache: VisionCache, on_bad_video: s
     mine = readable_groups(
         groups, cache, on_bad_video=on_bad_video, rank=state.process_index, world_size=state.num_processes
     )
-    kept = set(gather_object([group.crop for group in mine])) if state.num_processes > 1 else None
-    return [group for group in groups if group.crop in kept] if kept is not None else mine
+    if state.num_processes == 1:
+        return mine
+    kept = set(gather_object([group.crop for group in mine]))
+    return [group for group in groups if group.crop in kept]
 
 
-def add_recipe_lora(video_model: VideoModel, config: ModelConfig) -> None:
-    """Wrap the model as a recipe's LoRA fields say; one that has an adapter continues it."""
+def add_adapter(video_model: VideoModel, config: ModelConfig) -> None:
+    """Put a LoRA adapter around the model as a recipe's fields say; one that has an adapter continues it."""
     if not config.use_peft or isinstance(video_model.model, PeftModel):
         return
     video_model.add_lora(

@@ -85,6 +85,7 @@ class VideoSFTTrainer(Trainer):
         return LikeLengthSampler(dataset.lengths * dataset.repeat, self.args.train_batch_size, generator)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The mean cross-entropy over all learned tokens of a batch."""
         labels = inputs.pop("labels")
         first = int((labels != -100).any(0).nonzero()[0])
         width = labels.shape[1] - first  # completions end together: what comes before needs no logits
@@ -107,7 +108,7 @@ def sft_arguments(
 ) -> TrainingArguments:
     """AdamW, short warm-up, cosine to a twentieth: what all supervised training of the tiny model shares.
 
-    save_steps: write a checkpoint every so many steps, and keep the last two; None writes none."""
+    save_steps: write a checkpoint after every N steps, and keep the last two; None writes none."""
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,

@@ -8,7 +8,7 @@ import pytest
 from coursekit import sample_world
 from rarft.asking.dataset import read_samples
 from rarft.cli import main
-from rarft.models import open_model
+from rarft.models import VideoModel
 from rarft.models.presets import PRESETS
 from rarft.paper import lengths_of, small_model, write_stand_ins
 from rarft.schema import Sample, Span
@@ -93,7 +93,8 @@ def test_lengths_out_of_crops_and_segments():
 def test_the_small_model_reads_as_many_tokens_as_the_real_one(rehearsed):
     """A step of two frames has a token for every 28 by 28 pixels."""
     folder, _ = rehearsed
-    _, processor, settings = open_model(folder / "model")
+    video_model = VideoModel.load(folder / "model", device="cpu")
+    processor, settings = video_model.processor, video_model.settings
     assert settings.video == PRESETS["qwen2.5-vl-7b"].settings.video
     clip = read_video(folder / "videos" / "one.mp4", **settings.video)
     frames, height, width = clip.frames.shape[:3]

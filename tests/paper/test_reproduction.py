@@ -1,5 +1,6 @@
 """`rarft reproduce` on stand-ins: from the paper's files to its table; what is missing is named, kills are survived."""
 
+import gc
 import json
 import os
 import shutil
@@ -21,11 +22,12 @@ from rarft.paper import (
     BASES,
     FoundVideo,
     Plan,
-    check_videos,
     estimate,
     experiments,
+    phases,
     prepare,
-    stages,
+    run_phases,
+    take_inventory,
     video_tokens,
     write_small_model,
     write_stand_ins,
@@ -33,7 +35,7 @@ from rarft.paper import (
 from rarft.paper.run import how_it_differs, read_settings_of, result_table
 from rarft.prompts import build_prompt
 from rarft.schema import Group, Sample, Span
-from rarft.system.errors import InputError, MissingFileError
+from rarft.system.errors import InputError, MissingFileError, VideoError
 from rarft.system.files import RECIPES, read_json
 from rarft.training import read_recipe
 
@@ -136,6 +138,38 @@ def test_from_the_files_to_the_table_with_a_kill_on_the_way(data, tmp_path, capf
     assert "holds a run with fields" in capfd.readouterr().err
 
 
+def test_a_phase_that_fails_names_itself_and_how_to_go_on(data, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise VideoError("x.mp4: broken")
+
+    monkeypatch.setattr("rarft.paper.run.evaluate_file", fails)
+    with pytest.raises(InputError, match="'base' failed; the same command goes on there: x.mp4: broken"):
+        run_phases(plan(data, tmp_path))
+    phases(plan(data, tmp_path))[0].ends_with.parent.mkdir()
+    phases(plan(data, tmp_path))[0].ends_with.write_text("{}")
+    monkeypatch.setattr("rarft.paper.run.run_recipe", lambda *_, **__: {}["a bug"])
+    with pytest.raises(KeyError):
+        run_phases(plan(data, tmp_path))
+    monkeypatch.setattr("rarft.paper.run.subprocess.run", lambda _: subprocess.CompletedProcess([], 3))
+    (tmp_path / "experiment.json").unlink()
+    with pytest.raises(InputError, match="'training' failed; .*: accelerate launch ended with status 3"):
+        run_phases(plan(data, tmp_path, gpus=8))
+
+
+def test_the_model_of_a_phase_is_released_before_the_next(data, tmp_path, monkeypatch):
+    alive = []
+
+    def evaluate(*_, **__):
+        alive.append(sum(type(o).__name__ == "Qwen2_5_VLForConditionalGeneration" for o in gc.get_objects()))
+
+    monkeypatch.setattr("rarft.paper.run.evaluate_file", evaluate)
+    asked = plan(data, tmp_path, fields=tuple(QUICK.split()[:-2]))
+    gc.collect()
+    prepare(asked)
+    run_phases(asked)
+    assert (tmp_path / "training" / "log.json").exists() and alive == [0, 0]
+
+
 def test_missing_and_broken_videos_are_named_or_left_out(data, tmp_path):
     elsewhere = tmp_path / "data"
     shutil.copytree(data, elsewhere)
@@ -167,7 +201,7 @@ def test_durations_and_crops_that_do_not_fit_are_said(data):
         Sample("hi_v1.mp4", "q", [Span(1, 2)], duration=30.0),
         Sample("hi_v2.mp4", "q", [Span(1, 2)], duration=10.0, start=10.0, end=20.0),
     ]
-    checked = check_videos(samples, videos)
+    checked = take_inventory(samples, videos)
     assert not checked.bad() and [doubt.split(":")[0] for doubt in checked.doubts] == ["hi_v1.mp4", "hi_v2.mp4"]
     assert "its rows say 30.0 s" in checked.doubts[0] and "ends at 20.0 s" in checked.doubts[1]
 
@@ -211,7 +245,7 @@ def test_by_default_the_training_is_that_of_the_release(data, tmp_path):
     official |= {"data_seed": 42, "bf16": True, "gradient_checkpointing": True, "loss_type": "bnpo", "prompts": 8}
     official |= {"scale_rewards": "group", "learning_rate": 1e-6, "beta": 0.0, "warmup_steps": 0, "use_peft": False}
     assert {name: settings[name] for name in official} == official
-    base, _, after = (stage.command for stage in stages(plan(data, tmp_path)))
+    base, _, after = (phase.command for phase in phases(plan(data, tmp_path)))
     for command in (base, after):
         assert " --style ra-rft-inference --max-new-tokens 512 " in " ".join(command)
 
@@ -274,7 +308,7 @@ def test_wordings_come_from_a_clone_without_running_it(data, tmp_path):
     assert system == {"role": "system", "content": "You are an expert."}
     texts = [part.get("text", part["type"]) for part in user["content"]]
     assert texts == ["video", 'Is "a dog" shown?\nSay so, or a dog is not.\n']
-    assert training in asked.recipe_fields() and inference in stages(asked)[2].command
+    assert training in asked.recipe_fields() and inference in phases(asked)[2].command
     mine = replace(asked, fields=("--prompt_style", "plain"))
     assert read_settings_of(mine)["prompt_style"] == "plain" and "plain, not the release's" in plan_of(mine)
     prepare(asked)
@@ -355,6 +389,6 @@ def test_a_step_has_eight_prompts_on_any_number_of_gpus(data, tmp_path, gpus):
     _, _, config = read_recipe([*fields, "--bf16", "false", "--report_to", "none", "--use_cpu", "true"])
     assert config.generation_batch_size // config.num_generations * max(1, gpus) == 8
     assert f"training: {-(-2 * ROWS * 3 // 8)} steps" in prepare(plan(data, tmp_path, gpus=gpus))
-    training = stages(plan(data, tmp_path, gpus=gpus))[1].command
+    training = phases(plan(data, tmp_path, gpus=gpus))[1].command
     assert ("accelerate.commands.launch" in training) == (gpus > 1)
     assert yaml.safe_load((RECIPES / "qwen2_5_vl_7b.yaml").read_text())["num_generations"] == config.num_generations

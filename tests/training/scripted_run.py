@@ -32,11 +32,11 @@ class Scripted(VideoGRPOTrainer):
 
 def main(out: Path, rows: int) -> None:
     torch.set_num_threads(1)
-    base = VideoModel.load(device="cpu")
     config = grpo_config(
         out, num_generations=4, per_device_train_batch_size=rows, max_steps=3, top_entropy_quantile=1.0, use_cpu=True
     )
-    trainer = build_trainer(base, [clip.group for clip in sample_world()], config)
+    groups = [clip.group for clip in sample_world()]
+    trainer = build_trainer(VideoModel.load(device="cpu"), groups, config)
     trainer.__class__ = Scripted
     trainer.train()
     if PartialState().is_main_process:

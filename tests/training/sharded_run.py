@@ -23,10 +23,11 @@ from rarft.training import build_trainer, grpo_config
 def main(out: Path, prompts: int) -> None:
     torch.set_num_threads(1)
     state = PartialState(cpu=True)
-    base = VideoModel.load(device="cpu")
-    model = base.model
-    world = sample_world()
-    base.cache.fill([Crop(str(clip.path)) for clip in world])  # before the weights are shared out, as a recipe does it
+    video_model = VideoModel.load(device="cpu")
+    model, world = video_model.model, sample_world()
+    video_model.cache.fill(
+        [Crop(str(clip.path)) for clip in world]
+    )  # before the weights are shared out, as a recipe does it
     if state.num_processes > 1:
         for layer in model.model.language_model.layers:
             fully_shard(layer)
@@ -39,7 +40,7 @@ def main(out: Path, prompts: int) -> None:
         top_entropy_quantile=1.0,
         use_cpu=True,
     )
-    trainer = build_trainer(base, [clip.group for clip in world], config)
+    trainer = build_trainer(video_model, [clip.group for clip in world], config)
     trainer.generation_config.do_sample, trainer.current_gradient_accumulation_steps = False, 1
     mine = [0, 3, 5, 6][state.process_index * prompts :][:prompts]
     rows = [trainer.train_dataset[i] for i in mine for _ in range(4)]
@@ -49,7 +50,7 @@ def main(out: Path, prompts: int) -> None:
     loss.backward()
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     norms = {name: float((g.full_tensor() if hasattr(g, "full_tensor") else g).norm()) for name, g in gradients.items()}
-    completions = gather_object(base.processor.batch_decode(greedy))
+    completions = gather_object(video_model.processor.batch_decode(greedy))
     losses = gather_object([loss.item()])
     if state.is_main_process:
         out.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from rarft.system.errors import InputError
 from rarft.system.files import BASE
 from rarft.training import build_trainer, cold_start, grpo_config, read_recipe, run_recipe, train_rarft
 from rarft.training.grpo import VideoGRPOTrainer
-from rarft.training.recipe import add_recipe_lora
+from rarft.training.recipe import add_adapter
 from rarft.training.run import save_run
 from rarft.world.completions import demonstrations
 
@@ -87,7 +87,7 @@ def test_a_run_from_an_adapter_continues_it(adapter, tmp_path, more):
     "field, value", [("lora_r", "8"), ("lora_alpha", "32"), ("use_rslora", "true"), ("lora_target_modules", "q_proj")]
 )
 def test_another_kind_of_adapter_is_refused_before_anything_is_loaded(adapter, tmp_path, field, value, monkeypatch):
-    monkeypatch.setattr("rarft.models.VideoModel.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("rarft.training.recipe.open_model", lambda *_, **__: pytest.fail("a model was loaded"))
     fields = recipe(tmp_path / "run", "--model_name_or_path", adapter, "--use_peft", "true", f"--{field}", value)
     with pytest.raises(InputError, match=r"this adapter has .* was asked for; .*merge") as error:
         run_recipe(fields)
@@ -224,7 +224,7 @@ def test_lora_fields_reach_the_adapter(tmp_path, fields, is_so):
 
     arguments = [*recipe(tmp_path, *LORA), *fields.split()]
     base = VideoModel.load(BASE)
-    add_recipe_lora(base, read_recipe(arguments)[1])
+    add_adapter(base, read_recipe(arguments)[1])
     wrapped = base.model
     config = wrapped.peft_config["default"]
     assert is_so(config) and config.r == 4 and not any("visual" in name for name in config.target_modules)

@@ -94,7 +94,7 @@ UNREAD = {"parallelism_config"}  # the parser itself takes no value for it
 
 @pytest.fixture
 def nothing_starts(monkeypatch):
-    for name in ("VideoModel.load", "train_rarft"):
+    for name in ("VideoModel", "VisionCache", "train_and_save"):
         monkeypatch.setattr(f"rarft.training.recipe.{name}", lambda *_, **__: pytest.fail("work began"))
 
 

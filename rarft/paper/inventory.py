@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 from rarft.schema import Sample
@@ -27,7 +29,7 @@ class FoundVideo:
 
 
 @dataclass
-class Checked:
+class Inventory:
     """What was found of the videos of some samples, each by the name that the annotations have for it.
 
     missing: are not in the folder. unreadable: why. doubts: what differs between a file and its rows; the run can go
@@ -44,42 +46,38 @@ class Checked:
         return {*self.missing, *self.unreadable}
 
 
-def check_videos(
+def take_inventory(
     samples: Sequence[Sample], folder: Path, *, readers: int = 2, decode_seconds: float = 60, reader: str = PYAV
-) -> Checked:
+) -> Inventory:
     """Look at every video that samples name: two frames of each are decoded.
 
     Args:
         folder: where they should be.
-        readers: processes that decode, side by side.
-        decode_seconds: a decoder that gives no frame for so long is ended, and the video counts as unreadable.
+        readers: processes that decode at the same time.
+        decode_seconds: a decoder that gives no frame in this time is ended, and the video counts as unreadable.
         reader: the library that decodes.
     """
-    checked = Checked()
     rows: dict[str, list[Sample]] = {}
     for sample in samples:
         rows.setdefault(sample.video, []).append(sample)
-    paths = {video: find_video(folder, video) for video in rows}
-    checked.missing = [video for video, path in paths.items() if path is None]
-    present = [(video, path) for video, path in paths.items() if path is not None]
-    if not present:
-        return checked
-    guarded = [GuardedReader(decode_seconds, reader) for _ in range(min(readers, len(present)))]
-    try:
-        with ThreadPoolExecutor(len(guarded)) as pool:
-            looks = pool.map(
-                lambda job: _look(guarded[job[0] % len(guarded)], job[1][1]), enumerate(present), chunksize=1
-            )
-            for (video, _), found in zip(present, progress(looks, total=len(present), desc="check"), strict=True):
-                if isinstance(found, FoundVideo):
-                    checked.found[video] = found
-                    checked.doubts += _doubts(rows[video], found.seconds)
-                else:
-                    checked.unreadable[video] = str(found)
-    finally:
-        for process in guarded:
-            process.close()
-    return checked
+    present = {video: path for video in rows if (path := find_video(folder, video))}
+    inventory = Inventory(missing=[video for video in rows if video not in present])
+    with ExitStack() as stack, ThreadPoolExecutor(readers) as pool:
+        guarded = [stack.enter_context(GuardedReader(decode_seconds, reader)) for _ in range(readers)]
+        looks = pool.map(_look, cycle(guarded), present.values())
+        for video, found in zip(present, progress(looks, total=len(present), desc="check"), strict=True):
+            if isinstance(found, FoundVideo):
+                inventory.found[video] = found
+                inventory.doubts += _doubts(rows[video], found.seconds)
+            else:
+                inventory.unreadable[video] = str(found)
+    return inventory
+
+
+def first_videos(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """The samples of the first `limit` videos; all if that is None."""
+    kept = set(list(dict.fromkeys(sample.video for sample in samples))[:limit])
+    return [sample for sample in samples if sample.video in kept]
 
 
 def _look(reader: GuardedReader, path: Path) -> FoundVideo | VideoError:
