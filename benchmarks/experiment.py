@@ -19,13 +19,14 @@ from experiment_tables import tables
 from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
-from rarft.evaluation import claimed_categories, predict, scores, world_judge
+from rarft.evaluation import predict, scores
 from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.schema import Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
+from rarft.world.judge import claimed_categories, world_judge
 
 RESULTS = ROOT / "data" / "results" / "experiment.json"
 TRAIN_CLIPS, TEST_SEED, VALIDATION_SEED = 800, 11, 12

@@ -18,8 +18,9 @@ from experiment_arms import Bench, short_start
 from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
-from rarft.evaluation import predict, scores, summary, world_judge
-from rarft.evaluation.probes import ChangingReader, frames_shuffled
+from rarft.asking.asker import ChangingReader
+from rarft.evaluation import predict, scores, summary
+from rarft.evaluation.probes import frames_shuffled
 from rarft.models import VideoModel
 from rarft.rewards import NAMES, Reward, make_rewards
 from rarft.schema import Group
@@ -29,6 +30,7 @@ from rarft.training import grpo_config, train_rarft
 from rarft.training.dataset import row_of
 from rarft.video import read_video
 from rarft.world.dataset import make_world
+from rarft.world.judge import world_judge
 
 RESULTS = ROOT / "data" / "results" / "failures.json"
 WITHOUT_EXPLAIN = {"variant": "official", "names": ["format", "refuse_iou", "correction"]}

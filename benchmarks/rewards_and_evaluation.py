@@ -18,7 +18,7 @@ import torch
 from tqdm.auto import tqdm
 
 from coursekit import ROOT
-from rarft.evaluation import REFERENCE_ROWS, Prediction, claimed_categories, report
+from rarft.evaluation import REFERENCE_ROWS, Answer, Prediction, report
 from rarft.rewards import make_rewards
 from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Group, Sample
@@ -26,6 +26,7 @@ from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import refusal_dataset
 from rarft.world.dataset import draw_clip, group_of
+from rarft.world.judge import claimed_categories
 
 COMPLETIONS = 1024
 
@@ -66,7 +67,7 @@ def time_evaluation(samples: list[Sample], count: int, encoder: SentenceEncoder)
     rng = np.random.default_rng(0)
     names = list(REFERENCE_ROWS)
     predictions = [
-        Prediction(sample, REFERENCE_ROWS[names[rng.integers(len(names))]](sample))
+        Prediction(sample, Answer(REFERENCE_ROWS[names[rng.integers(len(names))]](sample)))
         for sample in (samples[i % len(samples)] for i in range(count))
     ]
     return seconds(lambda: report({"model": predictions}, encoder=encoder, categories={"exact": claimed_categories}))

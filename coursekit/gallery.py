@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from coursekit.diagrams import BLUE, GREEN, GREY, ORANGE, RED, WIDTH
+from rarft.evaluation import Prediction
 from rarft.evaluation.figures import png
-from rarft.evaluation.predictions import Prediction
 from rarft.metrics import best_iou
 from rarft.reading.completion import parse_response
 from rarft.reading.segments import Verdict

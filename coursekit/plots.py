@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from rarft.evaluation.figures import COLOURS, bars, data_uri, frame_strip, risk_coverage
+from rarft.evaluation.figures import COLOURS, bars, data_uri, frame_strip, risk_curves
 from rarft.schema import Span
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "described",
     "frame_strip",
     "places",
-    "risk_coverage",
+    "risk_curves",
     "show",
     "surface",
     "timelines",

@@ -91,6 +91,8 @@ TEXTS = [
     (["evaluate", "--data", SAMPLES], "--out", ("file", "pipe", "file/x")),
     (ASKED, "--model", ("x/y", "folder")),
     (ASKED, "--features", ("file", "pipe")),
+    (ASKED, "--server", ("x", "ftp://x/v1", NOBODY)),
+    ([*ASKED, "--server", NOBODY], "--settings", ("x/y", "folder")),
     (ASKED, "--style", ("x",)),
     (ASKED, "--device", ("x",)),
     (ASKED, "--dtype", ("x",)),
@@ -159,7 +161,7 @@ def test_texts_that_are_none(before, option, values, capsys, tmp_path, monkeypat
         assert f"an empty argument: {option}" in failed([*before, *given], capsys)
     assert (tmp_path / "file").read_text() == "mine\n" and not list((tmp_path / "folder").iterdir())
     assert not (tmp_path / "out" / "report.json").exists()
-    if option not in ("--judge", "--judge-url"):  # whether a server answers shows when it is asked
+    if option not in ("--judge", "--judge-url", "--server"):  # whether a server answers shows when it is asked
         assert not (tmp_path / "out" / "predictions.jsonl").exists(), "nothing is asked in vain"
 
 

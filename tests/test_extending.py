@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from coursekit import ROOT, sample_world
+from rarft.asking import LocalAsker
+from rarft.asking.dataset import open_dataset
 from rarft.evaluation.reporting import Scoring
 from rarft.evaluation.run import evaluate_file
 from rarft.hivtg import annotations
@@ -16,6 +18,7 @@ from rarft.models import FAMILIES, Family
 from rarft.models.families import encode_patches
 from rarft.rewards import make_rewards
 from rarft.schema import Sample, Span
+from rarft.system.files import BASE
 from rarft.system.plugins import imported
 from rarft.training import build_trainer, grpo_config
 from rarft.video import read_video
@@ -51,16 +54,14 @@ def test_a_reward(own_module, base, world, tmp_path):
             make_rewards("robust", [name])
 
 
-def test_a_judge(own_module, tmp_path):
+def test_a_judge(own_module, base, tmp_path):
+    asker, test_set = LocalAsker(base), open_dataset(ROOT / "data" / "samples", limit=4)
     scoring = Scoring(judges=[imported("own:politeness", "judge")])
-    table = evaluate_file(
-        str(ROOT / "data" / "base"), ROOT / "data" / "samples", tmp_path / "out", limit=4, scoring=scoring
-    )
+    table = evaluate_file(asker, test_set, tmp_path / "out", scoring)
     rows = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
-    assert "polite" in table.splitlines()[0] and rows[str(ROOT / "data" / "base")]["polite"] == 0.0
-    short = Scoring(judges=[lambda predictions: []])
+    assert "polite" in table.splitlines()[0] and rows[str(BASE)]["polite"] == 0.0
     with pytest.raises(ValueError, match="0 figures for 4 predictions"):
-        evaluate_file(str(ROOT / "data" / "base"), ROOT / "data" / "samples", tmp_path / "out", limit=4, scoring=short)
+        evaluate_file(asker, test_set, tmp_path / "out", Scoring(judges=[lambda predictions: []]))
 
 
 def test_a_data_format(tmp_path, monkeypatch):
@@ -80,7 +81,7 @@ def test_a_data_format(tmp_path, monkeypatch):
 
 
 def test_a_model_family(base, monkeypatch):
-    """A family whose features are those of Qwen3-VL, turned round in time: its own encoder is what `generate` uses."""
+    """A family whose features are those of Qwen3-VL in reversed order: `generate` uses its own encoder."""
 
     def reversed_in_time(video_model, clips):
         features = encode_patches(video_model, clips)

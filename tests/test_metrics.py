@@ -5,9 +5,9 @@ import pytest
 
 from rarft import metrics
 from rarft.evaluation import (
+    Answer,
     Prediction,
     by_group,
-    claimed_categories,
     intervals,
     markdown,
     read_predictions,
@@ -15,11 +15,10 @@ from rarft.evaluation import (
     report,
     scores,
     summary,
-    world_judge,
 )
-from rarft.evaluation.judges.exact import timeline_accuracy
 from rarft.schema import Span
 from rarft.system.errors import InputError
+from rarft.world.judge import claimed_categories, timeline_accuracy, world_judge
 
 
 def test_temporal_iou():
@@ -48,9 +47,8 @@ def test_what_cannot_be_read_is_never_right():
 )
 def test_a_model_that_says_nothing_readable_gets_nothing(text, world, encoder):
     samples = [s for clip in world for s in clip.group]
-    row = summary(
-        scores([Prediction(s, text) for s in samples], encoder=encoder, categories={"exact": claimed_categories})
-    )
+    predictions = [Prediction(s, Answer(text)) for s in samples]
+    row = summary(scores(predictions, encoder=encoder, categories={"exact": claimed_categories}))
     zero = (
         "f1",
         "accuracy",
@@ -69,9 +67,7 @@ def test_nothing_is_scored_against_an_empty_reference(world, encoder):
     wrong = next(s for clip in world for s in clip.group if not s.relevant)
     bare = dataclasses.replace(wrong, answer="", correction="", categories=[])
     [prediction] = reference_predictions([wrong], "oracle")
-    values = scores(
-        [Prediction(bare, prediction.completion)], encoder=encoder, categories={"exact": claimed_categories}
-    )
+    values = scores([Prediction(bare, prediction.answer)], encoder=encoder, categories={"exact": claimed_categories})
     for name in ("explanation_similarity", "correction_similarity", "rt_iou_exact"):
         assert np.isnan(values[name][0])
 
@@ -160,7 +156,7 @@ def test_the_exact_judge(world, encoder):
 def test_groups_and_intervals(world):
     samples = [s for clip in world for s in clip.group]
     half = reference_predictions(samples, "oracle")
-    half[1] = Prediction(samples[1], reference_predictions(samples, "never refuse")[1].completion)
+    half[1] = Prediction(samples[1], reference_predictions(samples, "never refuse")[1].answer)
     values = scores(half)
     groups = by_group(half, values)
     assert sum(g["n"] for g in groups["difficulty"].values()) == 12

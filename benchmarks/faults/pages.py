@@ -39,7 +39,7 @@ from coursekit.site.glance import SYSTEMS, write_glance
 from coursekit.site.policy import set_policy
 from coursekit.site.slides import write_slides
 from coursekit.widgets import annotate, clip_player
-from rarft.evaluation.predictions import Prediction
+from rarft.evaluation import Answer, Judges, Prediction
 from rarft.evaluation.reporting import Scoring, write_report
 from rarft.schema import Sample
 from rarft.system.files import write_json, write_text
@@ -103,15 +103,15 @@ def predictions() -> list[Prediction]:
         video = f"{attack.replace('/', '-')}.mp4"
         irrelevant = Sample(video, attack, duration=9.0, answer=attack, correction=attack)
         refusal = f"<think>{attack}</think><answer>no : {attack}</answer><correction>{attack}</correction>"
-        found += [Prediction(irrelevant, refusal), Prediction(irrelevant, "<answer>1 to 2</answer>")]
-        found.append(Prediction(replace(sample_world()[0].group.relevant, query=attack), attack))
+        found += [Prediction(irrelevant, Answer(text)) for text in (refusal, "<answer>1 to 2</answer>")]
+        found.append(Prediction(replace(sample_world()[0].samples[0], query=attack), Answer(attack)))
     return found
 
 
 def report(folder: Path) -> Path:
     about = {"model": " ".join(ATTACKS), "data": " ".join(ATTACKS)}
     systems = {name: predictions() for name in (about["model"], *ATTACKS)}
-    write_report(systems, folder, about=about, categories=({}, " ".join(ATTACKS)), scoring=Scoring())
+    write_report(systems, folder, about=about, judges=Judges(about=" ".join(ATTACKS)), scoring=Scoring())
     return folder / "report.html"
 
 

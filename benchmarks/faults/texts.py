@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 from table import keep
 
-from rarft.evaluation.predictions import Prediction
-from rarft.evaluation.scoring import scores, summary
+from rarft.evaluation import Answer, Prediction, scores, summary
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released, write_released
@@ -230,7 +229,7 @@ def completions(count: int, seed: int, faults: dict[str, str]) -> int:
             odd += through_the_rewards(texts, rng, tuple(NAMES[:2]))
             if number % (200 * batch) == 0:
                 odd += through_the_rewards(texts, rng, tuple(NAMES))
-            summary(scores([Prediction(sample, text) for sample, text in zip(samples, texts, strict=True)]))
+            summary(scores([Prediction(sample, Answer(text)) for sample, text in zip(samples, texts, strict=True)]))
         except Exception as error:
             complain(faults, "rewards and metrics", texts, error)
     return odd

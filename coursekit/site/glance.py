@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 
 from coursekit.gallery import answer_of, right_answer
 from coursekit.notebook import BUILD, results
-from rarft.asking.dataset import read_test_set
+from rarft.asking.dataset import open_dataset
 from rarft.reading.completion import parse_response
 from rarft.schema import Sample
 from rarft.system.files import TEXT, json_lines, write_text
@@ -39,7 +39,7 @@ def write_glance(path: Path, build: Path = BUILD) -> Path | None:
     files = {name: build / "predictions" / f"{name}.jsonl" for name in SYSTEMS}
     if live is None or not data.exists() or not all(file.exists() for file in files.values()):
         return None
-    samples = read_test_set(data).samples
+    samples = open_dataset(data).samples
     said = {
         name: {
             (row["video"], row["query"]): row["completion"]

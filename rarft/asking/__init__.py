@@ -1,5 +1,7 @@
-"""Questions about many videos, to a model in this process or behind a server (`rarft.asking.server`)."""
+"""Questions to a model in this process, in several, or behind a server, by one interface (`rarft.asking.asker`)."""
 
-from rarft.asking.batch import LocalModel, answer_of, infer_all, read_questions
+from rarft.asking.answer import Answer, Prediction
+from rarft.asking.asker import Asker, LocalAsker, WorkersAsker, load_asker
+from rarft.asking.questions import infer_all, read_questions
 
-__all__ = ["LocalModel", "answer_of", "infer_all", "read_questions"]
+__all__ = ["Answer", "Asker", "LocalAsker", "Prediction", "WorkersAsker", "infer_all", "load_asker", "read_questions"]

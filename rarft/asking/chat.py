@@ -53,7 +53,7 @@ class ChatServer:
         read them as control tokens of its chat template.
 
         Raises ServerError if no other question would be answered either: no server, no such model, a wrong key, a
-        redirect; BadReplyError for a reply that is none.
+        redirect; BadReplyError for a reply that is not a chat completion.
         """
         try:
             reply = self._client.chat.completions.create(

@@ -1,76 +1,138 @@
-"""What an evaluation asks: the samples of a world folder, a released file or grounding annotations, with their
-videos."""
+"""A path → the samples to ask or to train on, their videos, and who judges the answers.
+
+The path is a folder of `rarft world`, a released file, RaTSG's Charades-STA (`rarft.hivtg.ratsg`), or ordinary
+grounding annotations (`rarft.hivtg.annotations`), whose queries are all relevant.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from rarft.hivtg.official import iter_rows, read_released
+from rarft.asking.answer import Prediction
+from rarft.hivtg.official import group_samples, iter_rows, read_released
 from rarft.hivtg.ratsg import read_ratsg_or_annotations
-from rarft.schema import Sample
+from rarft.reading.completion import Response
+from rarft.schema import Group, Sample
 from rarft.system.errors import InputError, MissingFileError
 from rarft.video.find import base_name, find_video
 from rarft.world.dataset import stories_of
-from rarft.world.scenes import Story
+from rarft.world.judge import claimed_categories, exact_judge
+
+log = logging.getLogger(__name__)
+
+Figures = dict[str, float]
+Judge = Callable[[Sequence[Prediction]], Sequence[Figures]]  # figures by name for each prediction
+CategoryJudge = Callable[[Response], set[str]]  # the mismatch categories that a refusal names
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """references: all samples of the data, from which the offline judge of categories learns; samples: those that are
-    asked.
+class Judges:
+    """Who judges the refusals to a data set, without a language model.
 
-    stories: of the samples, where the data is a world folder.
+    categories: judges of mismatch categories by name; each has columns of its own in a report.
+    about: what a report says of them.
+    figures: judges of anything else.
     """
 
-    __test__ = False  # not a test, whatever pytest thinks of its name
+    categories: Mapping[str, CategoryJudge] = field(default_factory=dict)
+    about: str = ""
+    figures: Sequence[Judge] = ()
 
+
+@dataclass(frozen=True)
+class SampleSet:
+    """The samples of a data set.
+
+    references: all of them as the data names them; a judge of categories can learn from them.
+    samples: those that are asked, with the paths of their videos.
+    """
+
+    path: Path
     references: list[Sample]
     samples: list[Sample]
-    stories: list[Story] | None = None
+
+    @property
+    def judges(self) -> Judges | None:
+        """The judges that the data set brings; None if it has no truth beyond its references."""
+        return None
+
+    def groups(self) -> list[Group]:
+        """The relevant and the irrelevant samples of each row of a released file that has both.
+
+        Raises InputError if there is no such row, as in grounding annotations."""
+        rows = group_samples([sample for sample in self.samples if isinstance(sample.extra.get("row"), int)])
+        if not rows:
+            raise InputError(f"{self.path}: no row has both a relevant and an irrelevant query")
+        return rows
 
 
-def read_test_set(
-    data: Path, videos: Path | None = None, limit: int | None = None, *, on_bad_video: str | None = None
-) -> TestSet:
-    """What `data` asks.
+class WorldSet(SampleSet):
+    """The samples of a world folder, where the truth is known."""
+
+    @cached_property
+    def judges(self) -> Judges:
+        """The exact judges. Raises InputError or MissingFileError if the folder's stories cannot be read."""
+        stories = stories_of(self.samples, self.path)
+        by_video = {sample.video: story for sample, story in zip(self.samples, stories, strict=True)}
+        return Judges({"exact": claimed_categories}, "exact: the world's truth", [exact_judge(by_video)])
+
+
+def open_dataset(
+    path: str | Path, videos: str | Path | None = None, limit: int | None = None, *, on_bad_video: str | None = None
+) -> SampleSet:
+    """What a path holds, and where its videos are.
 
     Args:
-        data: a folder written by `rarft world`, whose truth is then used for exact judgements; a released file; RaTSG's
-            Charades-STA (`rarft.hivtg.ratsg`); or ordinary grounding annotations (`rarft.hivtg.annotations`), whose
-            queries are all relevant.
-        videos: where the videos of a file are; they are found by base name.
-        limit: the first so many samples.
+        videos: the folder of a file's videos, which are found by base name. A world folder has its own.
+        limit: only the first N samples.
         on_bad_video: "skip" keeps samples whose video is missing, with the path at which it was looked for; "stop"
             has the error name that choice.
 
     Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is
     missing."""
-    world = data.is_dir()
-    folder = data if world else videos
+    path = Path(path)
+    folder = path if path.is_dir() else videos
     if folder is None:
-        raise InputError(f"{data}: a file needs the folder of its videos (--videos)")
-    references = read_samples(data)
-    samples = [locate(sample, folder, on_bad_video) for sample in references[:limit]]
-    return TestSet(references, samples, stories_of(samples, data) if world else None)
+        raise InputError(
+            f"{path}: a file needs the folder of its videos (--videos FOLDER; in a recipe, videos: FOLDER)"
+        )
+    if path.is_dir() and videos:
+        log.warning("videos: %s is not used; the folder %s has its own", videos, path)
+    references = read_samples(path)
+    paths: dict[str, str] = {}
+    for sample in references[:limit]:
+        if sample.video not in paths:
+            paths[sample.video] = _path_of(sample, Path(folder), on_bad_video)
+    samples = [replace(sample, video=paths[sample.video]) for sample in references[:limit]]
+    return (WorldSet if path.is_dir() else SampleSet)(path, references, samples)
 
 
-def read_samples(data: Path) -> list[Sample]:
-    """The samples of a world folder, a released file, RaTSG's file, or grounding annotations. What cannot be used is
-    printed."""
-    if data.is_dir() or _is_released(data):
-        released = read_released(data / "hi_vtg.json" if data.is_dir() else data)
+def read_samples(path: Path) -> list[Sample]:
+    """The samples that a path holds, their videos named as in the data. What cannot be used is logged as a warning.
+
+    Raises InputError if no query can be used."""
+    if path.is_dir() or _is_released(path):
+        released = read_released(path / "hi_vtg.json" if path.is_dir() else path)
         samples, problems = released.samples, released.problems
     else:
         problems = []
-        samples = list(read_ratsg_or_annotations(data, problems.append))
+        samples = list(read_ratsg_or_annotations(path, problems.append))
     for problem in problems:
-        print(f"left out: {problem}")
+        log.warning("left out: %s", problem)
     if not samples:
-        raise InputError(f"{data}: no query that can be used")
+        raise InputError(f"{path}: no query that can be used")
     return samples
+
+
+def first_videos(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
+    """The samples about the first N videos; all by default."""
+    kept = set(list(dict.fromkeys(sample.video for sample in samples))[:limit])
+    return [sample for sample in samples if sample.video in kept]
 
 
 def _is_released(path: Path) -> bool:
@@ -80,10 +142,9 @@ def _is_released(path: Path) -> bool:
         return False  # text, or an object of videos: annotations
 
 
-def locate(sample: Sample, folder: Path, on_bad_video: str | None = None) -> Sample:
-    """The sample with its video's path in `folder`. Raises MissingFileError if it is missing, unless `missing_ok`."""
+def _path_of(sample: Sample, folder: Path, on_bad_video: str | None) -> str:
     path, missing = find_video(folder, sample.video), folder / base_name(sample.video)
     if path is None and on_bad_video != "skip":
         hint = "; --on-bad-video skip leaves it out" if on_bad_video == "stop" else ""
         raise MissingFileError(f"{missing}: the video of the query {sample.query!r} is not there{hint}")
-    return dataclasses.replace(sample, video=str(path or missing))
+    return str(path or missing)

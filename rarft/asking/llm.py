@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from jsonschema import Draft202012Validator
 from openai.types.chat import ChatCompletionMessageParam
@@ -25,17 +26,14 @@ from rarft.system.progress import progress
 KEPT = {"key": TEXT, "reply": Field("an object", lambda value: isinstance(value, dict))}  # a row of the cache
 
 
-class LLM:
-    """A chat model at `base_url`.
+class LLM(ChatServer):
+    """A chat model that is asked for JSON.
 
     Args:
-        model: the name that the server knows it by.
-        base_url: e.g. `http://localhost:8000/v1`.
-        api_key: what the server asks for; local servers take anything.
         cache: a JSON Lines file of the replies so far, see `rarft.system.files.json_lines`.
         attempts: questions until a reply fits the schema. A reply that does not is shown to the model with its error.
-        timeout: seconds for one reply; the client repeats lost connections twice, with pauses that grow.
         max_tokens: of one reply, so that a model that does not stop costs no more.
+        server: `api_key` and `timeout` of `ChatServer`.
 
     `usage` counts questions asked and cached, failures and tokens.
     """
@@ -45,15 +43,14 @@ class LLM:
         model: str,
         base_url: str,
         *,
-        api_key: str = "none",
         cache: str | Path | None = None,
         attempts: int = 3,
-        timeout: float = 60.0,
         max_tokens: int = 1024,
+        **server: Any,
     ):
-        self.model, self.base_url, self.attempts, self.max_tokens = model, base_url, attempts, max_tokens
+        super().__init__(model, base_url, **server)
+        self.attempts, self.max_tokens = attempts, max_tokens
         self.usage: Counter[str] = Counter()
-        self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
         self._cache_path = Path(cache) if cache else None
         kept = json_lines(cache, KEPT, resume=True) if cache else ()
         self._replies = {row["key"]: row["reply"] for _, row in kept}
@@ -109,7 +106,7 @@ class LLM:
 
     def _complete(self, messages: list[ChatCompletionMessageParam]) -> str:
         try:
-            text, tokens = self._server.complete(messages, temperature=0.0, max_tokens=self.max_tokens)
+            text, tokens = self.complete(messages, temperature=0.0, max_tokens=self.max_tokens)
         except BadReplyError:
             self._count(failed=1)
             raise

@@ -2,18 +2,22 @@
 answers come back.
 
 The frames are those that every other part of the library sees: sampled, cropped and scaled by `read_video`, then sent
-as JPEGs in one data URL with the frame rate beside them, the form that vLLM documents for Qwen2.5-VL."""
+as JPEGs in one data URL together with the frame rate, the form that vLLM documents for Qwen2.5-VL."""
 
 from __future__ import annotations
 
 import base64
+import copy
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
+import numpy as np
 from PIL import Image
 
-from rarft.asking.batch import answer_of
+from rarft.asking.answer import Answer
+from rarft.asking.asker import Change, ChangingReader, about_model
 from rarft.asking.chat import ChatServer
 from rarft.models.settings import Settings
 from rarft.prompts import build_prompt
@@ -24,66 +28,75 @@ from rarft.video import Clip, read_video
 JPEG_QUALITY = 95
 
 
-class RemoteModel:
-    """A video model at `base_url`, asked greedily, several questions at a time.
+class ServerAsker:
+    """A video model at `base_url`, asked greedily. Its answers have no refusal score.
 
     Args:
         model: the name that the server knows it by.
-        style: of its prompts, see `rarft.prompts`.
+        settings: how videos are sampled and prompts are written.
+        batch_size: queries that are sent at a time.
         timeout: seconds for one answer; the client repeats lost connections twice, with pauses that grow.
-        reader: `read_video`, or `rarft.video.guarded.GuardedReader()`; `sampling` are its options.
+        reader: `read_video`, or a `rarft.video.GuardedReader`.
     """
 
     def __init__(
         self,
         model: str,
         base_url: str,
+        settings: Settings | None = None,
         *,
         api_key: str = "none",
-        style: str = "instruct",
+        batch_size: int = 16,
         timeout: float = 300.0,
-        max_new_tokens: int = Settings.max_new_tokens,
         reader: Callable[..., Clip] = read_video,
-        **sampling,
     ):
-        self.style, self.max_new_tokens = style, max_new_tokens
-        self.reader, self.sampling = reader, sampling
+        self.settings, self.batch_size, self.reader = settings or Settings(), batch_size, reader
+        self.about = {**about_model(model, self.settings, reader), "server": base_url}
         self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
 
-    def __call__(self, questions: list[dict]) -> Iterator[dict]:
-        """Answer a batch, as `rarft.asking.batch.infer_all` asks for it. Raises ServerError if no question can be
-        answered: no server, no such model, a wrong key."""
-        clips = [self._read(question) for question in questions]  # a guarded reader is one process: not from threads
-        with ThreadPoolExecutor(max(1, len(questions))) as pool:
-            yield from pool.map(self._answer, questions, clips)
+    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
+        """See `rarft.asking.asker.Asker`. A query that the server fails to answer gives an answer with an error, too.
 
-    def _read(self, question: dict) -> Clip | VideoError:
-        video, start, end = Crop.of(question)
+        Raises ServerError if no query can be answered: no server, no such model, a wrong key."""
+        with ThreadPoolExecutor(self.batch_size) as pool:
+            for begin in range(0, len(crops), self.batch_size):
+                part = slice(begin, begin + self.batch_size)
+                clips = [self._read(crop) for crop in crops[part]]  # a guarded reader is one process: not from threads
+                yield from pool.map(self._answer, queries[part], clips)
+
+    def shown(self, change: Change) -> Self:
+        """See `rarft.asking.asker.Asker`."""
+        other = copy.copy(self)
+        other.reader = ChangingReader(self.reader, change)
+        return other
+
+    def _read(self, crop: Crop) -> Clip | VideoError:
         try:
-            return self.reader(video, start=start, end=end, **self.sampling)
+            return self.reader(crop.video, start=crop.start, end=crop.end, **self.settings.video)
         except VideoError as error:
             return error
 
-    def _answer(self, question: dict, clip: Clip | VideoError) -> dict:
+    def _answer(self, query: str, clip: Clip | VideoError) -> Answer:
         if isinstance(clip, VideoError):
-            return {**question, "error": str(clip)}
-        messages = build_prompt(question["query"], self.style)
+            return Answer(error=str(clip))
+        messages = build_prompt(query, self.settings.style or "instruct")
         video = {"type": "video_url", "video_url": {"url": frames_url(clip)}}
         messages[-1]["content"] = [video if part["type"] == "video" else part for part in messages[-1]["content"]]
+        options = {"max_tokens": self.settings.max_new_tokens, "temperature": 0.0}
         rate = {"mm_processor_kwargs": {"fps": clip.fps}}
         try:
-            text, _ = self._server.complete(messages, temperature=0.0, max_tokens=self.max_new_tokens, extra_body=rate)
+            text, _ = self._server.complete(messages, extra_body=rate, **options)
         except BadReplyError as error:
-            return {**question, "error": str(error)}
-        return {**question, **answer_of(text.strip())}
+            return Answer(error=str(error))
+        return Answer(text.strip())
 
 
 def frames_url(clip: Clip) -> str:
     """The frames of a clip as a data URL of JPEGs with commas between them."""
+    return "data:video/jpeg;base64," + ",".join(map(_jpeg, clip.frames))
 
-    def jpeg(frame) -> str:
-        file = io.BytesIO()
-        Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
-        return base64.b64encode(file.getvalue()).decode()
 
-    return "data:video/jpeg;base64," + ",".join(map(jpeg, clip.frames))
+def _jpeg(frame: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
+    return base64.b64encode(file.getvalue()).decode()

@@ -36,13 +36,14 @@ def run(options: Namespace) -> int:
         from rarft.asking.demo.app import make_app
     except ImportError as error:
         raise InputError(f"the demo needs the package {error.name}: pip install 'rarft[serve]'") from error
-    from rarft.asking.demo.answers import Model
-    from rarft.asking.demo.clips import videos_of
+    from rarft.asking import load_asker
+    from rarft.asking.demo.offer import Model, videos_of
     from rarft.video import GuardedReader
 
     videos = videos_of(options.data, options.videos)
     with GuardedReader(reader=options.reader) as reader:
-        models = [Model(name, path, reader, options.device) for name, path in chosen_models(options.model)]
+        chosen = chosen_models(options.model)
+        models = [Model(name, load_asker(path, reader, device=options.device)) for name, path in chosen]
         app = make_app(models, videos, reader, hosts=sorted({"127.0.0.1", "localhost", options.host}))
         print(f"asking {', '.join(model.name for model in models)}; stop with Ctrl+C", file=sys.stderr)
         uvicorn.run(app, host=options.host, port=options.port, log_level="info", access_log=False)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
-from rarft.cli.options import KEY_VARIABLE, add_model_options, at_least, chat_model, output_folder, settings_changes
+from rarft.cli.options import (
+    KEY_VARIABLE,
+    add_model_options,
+    add_server_options,
+    asker_of,
+    at_least,
+    chat_model,
+    output_folder,
+)
 from rarft.models.settings import ON_BAD_VIDEO
 from rarft.reading.completion import READINGS
-from rarft.system.errors import InputError, VideoError
+from rarft.system.errors import InputError
 from rarft.system.files import BASE
 from rarft.system.plugins import imported
 
@@ -38,7 +47,7 @@ def add_arguments(command: ArgumentParser) -> None:
         "its queries and name the video in the report; stop by default, as figures on fewer queries cannot be compared",
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
-    add("--limit", type=at_least(1), help="the first so many queries; all by default")
+    add("--limit", type=at_least(1), help="only the first N queries; all by default")
     add("--processes", type=at_least(1), help="1 by default")
     add("--batch", type=at_least(1), help="questions at a time; 64 by default")
     add(
@@ -47,6 +56,7 @@ def add_arguments(command: ArgumentParser) -> None:
         help="folder that keeps the encoded videos for other runs with the same vision tower",
     )
     add_model_options(command)
+    add_server_options(command)
     add(
         "--reading",
         choices=READINGS,
@@ -78,23 +88,28 @@ def add_arguments(command: ArgumentParser) -> None:
     )
 
 
-# Options of how a model is asked.
-ASKING = ("model", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels", "max_new_tokens", "style")
-ASKING += ("device", "dtype", "reader", "against", "probes", "on_bad_video")
+ASKING = ("model", "server", "settings", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels")
+ASKING += ("max_new_tokens", "style", "device", "dtype", "reader", "against", "probes", "on_bad_video")
+LOADING = ("processes", "features", "device", "dtype")  # of a model in this process
 DEFAULTS = (None, False, "auto", "pyav")
 
 
 def run(options: Namespace) -> int:
     if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions of a model that has answered already")
-    asked_for = [f"--{name.replace('_', '-')}" for name in ASKING if getattr(options, name) not in DEFAULTS]
-    if options.predictions and asked_for:
-        raise InputError(f"{', '.join(asked_for)}: not with --predictions, whose answers are there already")
-    if options.predictions and options.reading == "strict":
-        raise InputError("--reading strict: --predictions are read as the released evaluator reads them")
+    if options.predictions:
+        _refuse(options, ASKING, "not with --predictions, whose answers are there already")
+        if options.reading == "strict":
+            raise InputError("--reading strict: --predictions are read as the released evaluator reads them")
+    elif options.server:
+        _refuse(options, LOADING, "not with --server, which has loaded the model already")
+    elif options.settings:
+        raise InputError("--settings goes with --server; a model in this process has its own")
+    from rarft.asking.dataset import open_dataset
     from rarft.evaluation.reporting import Scoring
     from rarft.evaluation.run import evaluate_file, evaluate_predictions
     from rarft.rewards.encoder import MINILM
+    from rarft.video import GuardedReader
 
     scoring = Scoring(
         reading=options.reading or "strict",
@@ -103,18 +118,20 @@ def run(options: Namespace) -> int:
         judges=[imported(name, "judge") for name in options.judge_function],
     )
     if options.predictions:
-        print(evaluate_predictions(options.predictions, options.out, data=options.data, scoring=scoring))
+        print(evaluate_predictions(options.predictions, options.out, scoring, data=options.data))
     else:
-        names = ("videos", "limit", "processes", "device", "dtype", "features", "against", "reader", "on_bad_video")
-        chosen = {name: value for name in names if (value := getattr(options, name)) is not None}
-        chosen |= {"batch_size": options.batch or 64, "changes": settings_changes(options), "scoring": scoring}
-        chosen["probes"] = options.probes
-        try:
-            print(evaluate_file(options.model or str(BASE), options.data, options.out, **chosen))
-        except VideoError as error:
-            if options.on_bad_video == "skip":
-                raise
-            more = "the answers so far are kept; --on-bad-video skip leaves out the queries of this video"
-            raise VideoError(f"{error}; {more}") from error
+        options.model, options.batch = options.model or str(BASE), options.batch or 64
+        chosen = {"on_bad_video": options.on_bad_video or "stop"}
+        test_set = open_dataset(options.data, options.videos, options.limit, **chosen)
+        with GuardedReader(reader=options.reader) as reader:
+            asker = asker_of(options, reader, processes=options.processes or 1, features=options.features)
+            chosen |= {"against": options.against, "probes": options.probes}
+            print(evaluate_file(asker, test_set, options.out, scoring, **chosen))
     print(f"page: {options.out / 'report.html'}")
     return 0
+
+
+def _refuse(options: Namespace, names: Sequence[str], reason: str) -> None:
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in DEFAULTS]
+    if given:
+        raise InputError(f"{', '.join(given)}: {reason}")

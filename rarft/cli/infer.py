@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rarft.cli.options import (
-    KEY_VARIABLE,
     above_zero,
     add_model_options,
-    api_key,
+    add_server_options,
+    asker_of,
     at_least,
     not_negative,
     output_file,
-    settings_changes,
 )
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
@@ -35,23 +33,8 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--retry", action="store_true", help="with --questions: ask again where --out has an error")
     add("--batch", type=at_least(1), default=16, help="with --questions: how many at a time")
     add_model_options(command)
-    add(
-        "--server",
-        help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name "
-        f"there, the key is read from {KEY_VARIABLE}",
-    )
-    add(
-        "--settings",
-        help="with --server: the model folder or preset whose settings to ask with; --model by default",
-    )
+    add_server_options(command)
     add("--json", action="store_true", help="print one JSON object")
-
-
-def _question(options: Namespace) -> dict:
-    from rarft.asking.batch import checked_question
-
-    part = {name: value for name in ("start", "end") if (value := getattr(options, name)) is not None}
-    return checked_question({"video": str(options.video), "query": options.query, **part}, f"--video {options.video}")
 
 
 def run(options: Namespace) -> int:
@@ -61,58 +44,28 @@ def run(options: Namespace) -> int:
     if many and (options.start is not None or options.end is not None):
         raise InputError("--start and --end go with --video; in --questions each line has its own start and end")
     from rarft.asking import infer_all, read_questions
+    from rarft.asking.questions import checked_question
+    from rarft.schema import Crop
     from rarft.video import GuardedReader
 
-    questions = read_questions(options.questions) if many else [_question(options)]
+    part = {name: value for name in ("start", "end") if (value := getattr(options, name)) is not None}
+    one = {"video": str(options.video), "query": options.query, **part}
+    questions = read_questions(options.questions) if many else [checked_question(one, f"--video {options.video}")]
     with GuardedReader(reader=options.reader) as reader:
-        answer = _answerer(options, reader)
+        asker = asker_of(options, reader, scored=False, in_memory=options.batch)
         if many:
-            counts = infer_all(answer, questions, options.out, batch_size=options.batch, retry=options.retry)
-            print(json.dumps(counts))
+            print(json.dumps(infer_all(asker, questions, options.out, retry=options.retry)))
             return 0
-        [row] = answer(questions)
-    if "error" in row:
-        raise InputError(row["error"])
-    _show(row, as_json=options.json)
-    return 0
-
-
-def _answerer(options: Namespace, reader) -> Callable[[list[dict]], Iterable[dict]]:
-    """The model that is asked: a server's, or one in this process."""
-    from rarft.models import VideoModel
-    from rarft.models.load import settings_of
-    from rarft.models.settings import Settings
-
-    if options.server:
-        from rarft.asking.server import RemoteModel
-
-        settings = settings_of(options.settings or options.model)
-        if settings is None and options.settings:
-            raise InputError(f"--settings {options.settings}: neither a preset nor a folder with rarft_settings.json")
-        settings = (settings or Settings()).changed(**settings_changes(options))
-        return RemoteModel(
-            options.model,
-            options.server,
-            api_key=api_key(),
-            style=settings.style or "instruct",
-            max_new_tokens=settings.max_new_tokens,
-            reader=reader,
-            **settings.video,
-        )
-    from rarft.asking import LocalModel
-
-    changes = settings_changes(options)
-    video_model = VideoModel.load(options.model, device=options.device, dtype=options.dtype, changes=changes)
-    return LocalModel(video_model.with_cache(reader=reader, batch_size=options.batch))
-
-
-def _show(row: dict, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(row, ensure_ascii=False))
-        return
-    if row["verdict"] == "grounds":
-        print(f"found: {', '.join(f'{start:g} to {end:g} s' for start, end in row['spans'])}")
-    elif row["verdict"] == "refuses":
-        print(f"refused: {row['answer']}\ncorrection: {row['correction']}")
+        [answer] = asker.ask([Crop.of(one)], [options.query])
+    if answer.error is not None:
+        raise InputError(answer.error)
+    response = answer.response()
+    if options.json:
+        print(json.dumps({**one, **answer.to_json()}, ensure_ascii=False))
+    elif response.spans:
+        print(f"found: {', '.join(f'{start:g} to {end:g} s' for start, end in response.spans)}")
+    elif response.refused:
+        print(f"refused: {response.answer}\ncorrection: {response.correction}")
     else:
-        print(f"unreadable: the model gave neither a segment nor a refusal: {row['completion']!r}")
+        print(f"unreadable: the model gave neither a segment nor a refusal: {answer.completion!r}")
+    return 0

@@ -13,8 +13,10 @@ from rarft.prompts import STYLES, read_style
 from rarft.system.errors import InputError
 
 if TYPE_CHECKING:
+    from rarft.asking import Asker
     from rarft.asking.llm import LLM
     from rarft.schema import Sample
+    from rarft.video import GuardedReader
 
 KEY_VARIABLE = "OPENAI_API_KEY"
 LARGEST = 2**31 - 1  # of a number: what every library below takes
@@ -118,9 +120,37 @@ def add_model_options(command: ArgumentParser) -> None:
     )
 
 
-def settings_changes(options: Namespace) -> dict[str, Any]:
-    """What the command line says of how a model is asked; see `rarft.models.settings.Settings`."""
-    return {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
+def add_server_options(command: ArgumentParser) -> None:
+    """A server that is asked instead of a model in this process."""
+    add = command.add_argument
+    add(
+        "--server",
+        help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name "
+        f"there, the key is read from {KEY_VARIABLE}",
+    )
+    add("--settings", help="with --server: the model folder or preset whose settings to ask with; --model by default")
+
+
+def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
+    """What the model options and the server options name: a model in this process, in several, or behind a server.
+
+    Args:
+        loading: further arguments of `rarft.asking.load_asker`.
+    """
+    from rarft.asking.asker import open_asker, settings_to_ask
+    from rarft.models.load import settings_of
+
+    changes = {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
+    if options.server:
+        from rarft.asking.server import ServerAsker
+
+        if options.settings and settings_of(options.settings) is None:
+            raise InputError(f"--settings {options.settings}: neither a preset nor a folder with rarft_settings.json")
+        settings = settings_to_ask(options.settings or options.model, changes)
+        sending = {"api_key": api_key(), "batch_size": options.batch, "reader": reader}
+        return ServerAsker(options.model, options.server, settings, **sending)
+    loading |= {"batch_size": options.batch, "device": options.device, "dtype": options.dtype, "changes": changes}
+    return open_asker(options.model, reader, processes=processes, **loading)
 
 
 def api_key() -> str:

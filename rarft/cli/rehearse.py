@@ -29,10 +29,9 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Write what is missing."""
-    from rarft.asking.dataset import read_samples
+    from rarft.asking.dataset import first_videos, read_samples
     from rarft.models.presets import PRESETS
-    from rarft.paper import first_videos, write_small_model, write_stand_ins
+    from rarft.paper import write_small_model, write_stand_ins
 
     if options.preset not in PRESETS:
         raise InputError(f"--preset {options.preset}: choose one of {', '.join(PRESETS)}")

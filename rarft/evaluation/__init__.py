@@ -1,20 +1,20 @@
 """Evaluation: predictions of a model, judges of them, figures, tables and a report."""
 
-from rarft.evaluation.judges import judged
+from rarft.asking.answer import Answer, Prediction
+from rarft.evaluation.judges import Judges, judged
 from rarft.evaluation.judges.categories import CategoryClassifier
-from rarft.evaluation.judges.exact import agreement_by_category, claimed_categories, world_judge
 from rarft.evaluation.official_predictions import read_official_predictions
-from rarft.evaluation.predictions import Prediction, predict, read_predictions, write_predictions
+from rarft.evaluation.predictions import predict, read_predictions, write_predictions
 from rarft.evaluation.scoring import by_group, intervals, scores, selective_risk, summary
 from rarft.evaluation.tables import REFERENCE_ROWS, markdown, reference_predictions, report
 
 __all__ = [
     "REFERENCE_ROWS",
+    "Answer",
     "CategoryClassifier",
+    "Judges",
     "Prediction",
-    "agreement_by_category",
     "by_group",
-    "claimed_categories",
     "intervals",
     "judged",
     "markdown",
@@ -26,6 +26,5 @@ __all__ = [
     "scores",
     "selective_risk",
     "summary",
-    "world_judge",
     "write_predictions",
 ]

@@ -48,8 +48,8 @@ def frame_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:
     return figure
 
 
-def risk_coverage(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
-    """Risk over coverage, a line a system; see `rarft.evaluation.scoring.selective_risk`."""
+def risk_curves(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> Figure:
+    """Risk over coverage, a line for each system; see `rarft.evaluation.scoring.selective_risk`."""
     figure = Figure(figsize=(5, 3))
     axis = figure.subplots()
     for colour, (name, (coverage, risk)) in zip(COLOURS * 3, systems.items(), strict=False):
@@ -76,5 +76,5 @@ def bars(
         axis.bar(np.arange(len(labels)) + k * width, heights, width, label=name, color=COLOURS[k % len(COLOURS)])
     axis.set_xticks(np.arange(len(labels)) + 0.4 - width / 2, labels, rotation=25, ha="right", fontsize=8)
     axis.set(ylabel=ylabel, title=title, ylim=(low, high))
-    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # beside the bars, not on them
+    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))  # next to the bars, not on them
     return figure

@@ -2,67 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rarft.evaluation.predictions import Prediction
+from rarft.asking.answer import Answer, Prediction
 from rarft.hivtg.official import LEVELS, span_of, split_answer
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.schema import Category, Difficulty, Sample
 from rarft.system.errors import InputError
-from rarft.system.files import read_json
+from rarft.system.files import TEXT, Field, checked_row, read_json, shown
 from rarft.video.find import video_id
 
+log = logging.getLogger(__name__)
+ROW = {
+    **dict.fromkeys(("video", "query", "model_output"), TEXT),
+    "gt_relevant": Field("true or false", lambda value: isinstance(value, bool)),
+    "gt_categories": Field("a list", lambda value: not value or isinstance(value, list)),
+}
 
-def read_official_predictions(path: str | Path, report: Callable[[str], None] = print) -> list[Prediction]:
+
+def read_official_predictions(path: str | Path) -> list[Prediction]:
     """The predictions of the released evaluator, an array of `video`, `query`, `model_output`, `gt_relevant`,
     `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`, to be read as it reads them.
 
     The released inference always writes an empty level. The difficulty of such a row is UNKNOWN; see `with_truth_of`.
-    Categories other than the eleven known ones are left out and reported.
+    Categories other than the eleven known ones are left out with a warning.
 
     Raises InputError that names the row and the field if one is missing or of the wrong kind.
     """
     rows = read_json(path)
     if not isinstance(rows, list):
         raise InputError(f"{path}: an array of predictions was expected, got {type(rows).__name__}")
-    return [_official_prediction(row, f"{path}, row {number}", report) for number, row in enumerate(rows)]
+    return [_official_prediction(row, f"{path}, row {number}") for number, row in enumerate(rows)]
 
 
-def _official_prediction(row: Any, place: str, report: Callable[[str], None]) -> Prediction:
-    kinds = {"video": str, "query": str, "model_output": str, "gt_relevant": bool}
-    for name, kind in kinds.items():
-        if not isinstance(row, dict) or not isinstance(row.get(name), kind):
-            raise InputError(f"{place}: the field {name!r} ({kind.__name__}) is missing")
+def _official_prediction(row: Any, place: str) -> Prediction:
+    checked_row(row, ROW, place)
     relevant, span = row["gt_relevant"], span_of(row.get("gt_timestamp"))
     if relevant and span is None:
-        raise InputError(
-            f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {row.get('gt_timestamp')!r}"
-        )
+        found = shown(row.get("gt_timestamp"))
+        raise InputError(f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {found}")
     answer, correction = split_answer(str(row.get("gt_output") or ""))
+    named, known = row.get("gt_categories") or [], {category.value for category in Category}
+    for name in named:
+        if name not in known:
+            log.warning("%s, gt_categories: unknown category %r is left out", place, name)
     sample = Sample(
         row["video"],
         row["query"],
         [span] if relevant and span else [],
         answer=answer,
         correction="" if relevant else correction,
-        categories=_categories(row, place, report),
+        categories=[category for category in Category if category.value in named],
         difficulty=Difficulty.ORIGINAL if relevant else _level(row, place),
     )
-    return Prediction(sample, row["model_output"], reading="official")
-
-
-def _categories(row: dict, place: str, report: Callable[[str], None]) -> list[Category]:
-    named = row.get("gt_categories") or []
-    if not isinstance(named, list):
-        raise InputError(f"{place}: the field 'gt_categories' should be a list, got {named!r}")
-    known = {category.value for category in Category}
-    for name in named:
-        if name not in known:
-            report(f"{place}, gt_categories: unknown category {name!r} is left out")
-    return [category for category in Category if category.value in named]
+    return Prediction(sample, Answer(row["model_output"]), reading="official")
 
 
 def _level(row: dict, place: str) -> Difficulty:
@@ -79,33 +77,28 @@ def _level(row: dict, place: str) -> Difficulty:
     return level
 
 
-def with_truth_of(
-    predictions: Sequence[Prediction], samples: Iterable[Sample], files: str, report: Callable[[str], None] = print
-) -> list[Prediction]:
+def with_truth_of(predictions: Sequence[Prediction], samples: Iterable[Sample], files: str) -> list[Prediction]:
     """Predictions with the fields that their own file lacks, from the data file: difficulty, duration, correction,
     categories.
 
-    Queries are matched by the video's base name and the text. `report` gets the number of queries without a match, and
-    of those whose difficulty stays unknown. files: names of both, for messages.
+    Queries are matched by the video's base name and the text. The number of queries without a match is logged as a
+    warning, as is that of queries whose difficulty stays unknown. files: names of both, for messages.
 
     Raises InputError if no query matches, or if a query is relevant in one file and irrelevant in the other.
     """
-    truth: dict[tuple[str, str], list[Sample]] = {}
+    truth: dict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
-        truth.setdefault(_key(sample), []).append(sample)
+        truth[_key(sample)].append(sample)
     unmatched = [number for number, p in enumerate(predictions) if _key(p.sample) not in truth]
     if len(unmatched) == len(predictions):
         raise InputError(f"{files}: none of the queries of the predictions is in the data file")
-    completed = [
-        _completed(f"{files}: row {number}", p, truth.get(_key(p.sample), [])) for number, p in enumerate(predictions)
-    ]
+    completed = [_completed(p, truth[_key(p.sample)], f"{files}: row {number}") for number, p in enumerate(predictions)]
     if unmatched:
-        report(
-            f"{len(unmatched)} of {len(predictions)} predictions, such as row {unmatched[0]}, are not in the data file"
-        )
+        counts = f"{len(unmatched)} of {len(predictions)}"
+        log.warning("%s predictions, such as row %d, are not in the data file", counts, unmatched[0])
     unknown = sum(p.sample.difficulty is Difficulty.UNKNOWN for p in completed)
     if unknown:
-        report(f"{unknown} irrelevant queries have no stated difficulty; it is set to unknown")
+        log.warning("%d irrelevant queries have no stated difficulty; it is set to unknown", unknown)
     return completed
 
 
@@ -113,19 +106,17 @@ def _key(sample: Sample) -> tuple[str, str]:
     return video_id(sample.video), sample.query.strip()
 
 
-def _completed(place: str, prediction: Prediction, matches: Sequence[Sample]) -> Prediction:
-    if not matches:
-        return prediction
+def _completed(prediction: Prediction, matches: Sequence[Sample], place: str) -> Prediction:
     own = prediction.sample
     agreeing = [match for match in matches if match.relevant is own.relevant]
-    if not agreeing:
+    if matches and not agreeing:
         raise InputError(f"{place}: {own.query!r} is relevant in one of the two files and irrelevant in the other")
     agreeing = [match for match in agreeing if match.spans == own.spans] or agreeing
 
     def stated(name: str) -> Any:
         """What all rows of the data say, which may ask the same query about several parts of a video."""
-        first, *others = (getattr(match, name) for match in agreeing)
-        return first if all(other == first for other in others) else None
+        values = [getattr(match, name) for match in agreeing]
+        return values[0] if values and all(value == values[0] for value in values) else None
 
     level = stated("difficulty") if own.difficulty is Difficulty.UNKNOWN else None
     sample = replace(

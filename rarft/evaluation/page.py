@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs no other: the table, plots, and the worst cases beside their frames.
+"""An evaluation as one HTML file that needs no other: the table, plots, and the frames of the worst cases.
 
 Every text of data or model is escaped by the template.
 """
@@ -6,17 +6,18 @@ Every text of data or model is escaped by the template.
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
 
-from rarft.evaluation.figures import bars, data_uri, frame_strip, risk_coverage
-from rarft.evaluation.predictions import Prediction
+from rarft.asking.answer import Prediction
+from rarft.evaluation.figures import bars, data_uri, frame_strip, risk_curves
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores, selective_risk
-from rarft.rewards.encoder import MINILM
+from rarft.evaluation.tables import cells
 from rarft.system.files import write_text
 from rarft.video import GuardedReader
 
@@ -28,63 +29,43 @@ PLOTTED = {
     "over_refusal": "over-refusal",
     "unreadable": "unreadable",
 }
-STRIP = {"max_frames": 10, "max_pixels": 10 * 256 * 256}  # of the frames beside a case, shown an inch wide
+STRIP = {"max_frames": 10, "max_pixels": 10 * 256 * 256}  # of the frames of a case, shown an inch wide
 
 
 def write_page(
     path: Path,
-    *,
-    model: str,
-    data: str,
-    machine: str,
-    rows: dict[str, dict],
-    table: str,
+    contents: Mapping[str, Any],
     predictions: Sequence[Prediction],
-    judge: dict | None = None,
-    offline_judge: str = "",
-    reading: str = "strict",
-    similarity: str = MINILM,
-    probes: dict[str, dict[str, float]] | None = None,
+    *,
+    columns: Sequence[str],
+    notes: Sequence[str] = (),
     cases: int = 12,
 ) -> Path:
     """Write the page.
 
     Args:
-        rows: `rarft.evaluation.tables.report`, whose first row is the model's.
-        table: the same as Markdown; lines below the table are shown as notes.
-        judge: `about` of a `rarft.evaluation.judges.llm.LLMJudge`, if one was asked.
-        offline_judge: who judged the categories, in words.
-        reading, similarity: how completions were read, and the sentence encoder; see `how_read`.
-        probes: see `rarft.evaluation.probes.probe`.
+        contents: of report.json, see `rarft.evaluation.reporting.write_report`; at least `model`, `data`, `machine`
+            and `rows`.
+        predictions: of the model, whose row is the first.
+        columns: figures of the table.
+        notes: lines of Markdown below the table.
         cases: how many worst cases, half of each relevance.
     """
     # The template ends in .html; escaping is stated, not left to that.
     template = Environment(loader=PackageLoader("rarft.evaluation", "."), autoescape=True).get_template("page.html")
-    lines = [line for line in table.splitlines() if line.startswith("|") and not line.startswith("|---")]
     with GuardedReader() as reader:
         shown = [_case(p, value, reader) for p, value in worst(predictions, cases)]
     page = template.render(
-        model=model,
-        data=data,
-        machine=machine,
+        **contents,
         samples=len(predictions),
         irrelevant=sum(not p.sample.relevant for p in predictions),
-        table=[[html.unescape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines],
-        figures=FIGURES,
-        probes=probes,
-        plots=[*_plots(rows, model), *_risk(predictions, model)],
-        judge=judge,
-        offline_judge=offline_judge,
-        how_read=how_read(reading, similarity),
-        notes=[html.unescape(line) for line in table.splitlines() if line and not line.startswith("|")],
+        table=cells(contents["rows"], columns),
+        looks=cells(contents.get("probes") or {}, FIGURES, "video"),
+        plots=_plots(contents["rows"], predictions, contents["model"]),
+        notes=[html.unescape(line) for line in notes],
         cases=shown,
     )
     return write_text(path, page)
-
-
-def how_read(reading: str, similarity: str) -> str:
-    """What a report says of how completions became figures."""
-    return f"Completions are read by the {reading} reading; texts are compared by {similarity}."
 
 
 def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Prediction, float]]:
@@ -98,28 +79,21 @@ def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Predictio
     return [(predictions[i], float(values[i])) for i in chosen]
 
 
-def _plots(rows: dict[str, dict], model: str) -> list[tuple[str, str, str]]:
+def _plots(rows: dict[str, dict], predictions: Sequence[Prediction], model: str) -> list[tuple[str, str, str]]:
+    """Title, image and text of each plot: figures of all systems, refusals by group, risk over coverage."""
     shown = {name: {label: row[key] for key, label in PLOTTED.items() if key in row} for name, row in rows.items()}
-    plots = [("All systems", shown)]
+    compared = [("All systems", shown)]
     for kind, groups in rows[model]["groups"].items():
         if groups:
             shares = {name: group["refused"] for name, group in groups.items()}
-            plots.append((f"Irrelevant queries refused, by {kind}", {model: shares}))
-    return [(title, data_uri(bars(values, "share")), f"Bars: {values}") for title, values in plots]
-
-
-def _risk(predictions: Sequence[Prediction], model: str) -> list[tuple[str, str, str]]:
+            compared.append((f"Irrelevant queries refused, by {kind}", {model: shares}))
+    plots = [(title, data_uri(bars(values, "share")), f"Bars: {values}") for title, values in compared]
     coverage, risk = selective_risk(scores(predictions))
-    if not len(coverage):
-        return []
-    alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the surer half"
-    return [
-        (
-            "Risk and coverage by the model's own refusal probability",
-            data_uri(risk_coverage({model: (coverage, risk)})),
-            alt,
-        )
-    ]
+    if len(coverage):
+        title = "Risk and coverage by the model's own refusal probability"
+        alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the surer half"
+        plots.append((title, data_uri(risk_curves({model: (coverage, risk)})), alt))
+    return plots
 
 
 def _case(prediction: Prediction, value: float, reader: GuardedReader) -> dict:

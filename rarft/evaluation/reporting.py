@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
+from rarft.asking.answer import Prediction
+from rarft.asking.dataset import Judge, Judges
 from rarft.asking.llm import LLM
-from rarft.evaluation.judges import CategoryJudges, Judge, judged
+from rarft.evaluation.judges import judged
 from rarft.evaluation.judges.llm import LLMJudge
-from rarft.evaluation.page import how_read, write_page
-from rarft.evaluation.predictions import Prediction
+from rarft.evaluation.page import write_page
 from rarft.evaluation.probes import FIGURES
 from rarft.evaluation.scoring import scores
 from rarft.evaluation.tables import markdown, plain, report
@@ -64,24 +63,24 @@ class Scoring:
 class LeftOut:
     """Queries without figures. queries: their number. of: that of all queries. videos: the unreadable ones, and why."""
 
-    queries: int
-    of: int
-    videos: Mapping[str, str]
+    queries: int = 0
+    of: int = 0
+    videos: Mapping[str, str] = field(default_factory=dict)
 
-    def in_words(self) -> str:
-        """A line with the counts, and one for each video; "" if nothing was left out."""
+    def in_words(self) -> list[str]:
+        """Lines of Markdown: the counts, and one line for each video; none if nothing was left out."""
         if not self.queries:
-            return ""
-        counts = f"left out of all figures: {self.queries} of {self.of} queries, of videos that cannot be read:"
-        return "\n".join([counts, *(f"- {plain(reason)}" for reason in self.videos.values())])
+            return []
+        counts = f"left out of all figures: {self.queries} of {self.of} queries, which have no answer:"
+        return [counts, *(f"- {plain(reason)}" for reason in self.videos.values())]
 
 
 def write_report(
     systems: Mapping[str, Sequence[Prediction]],
     out: Path,
     *,
-    about: dict[str, str],
-    categories: tuple[CategoryJudges, str],
+    about: Mapping[str, str],
+    judges: Judges,
     scoring: Scoring,
     probes: dict[str, dict[str, float]] | None = None,
     left_out: LeftOut | None = None,
@@ -89,59 +88,51 @@ def write_report(
     """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the
     table.
 
-    All judges judge all systems, but for the language model, which costs: it judges the first.
+    All judges judge all systems, except the language model, which costs: it judges the first.
 
     Args:
         about: `model` and `data`, for the reader.
-        categories: the judges of mismatch categories by name, see `rarft.evaluation.scoring.scores`, and what a report
-            says of them. A language model is not one of them.
+        judges: those of the data set, which are asked before those of `scoring`.
         probes: see `rarft.evaluation.probes.probe`.
         left_out: named below the table.
     """
-    systems = {name: _read_and_judged(given, scoring) for name, given in systems.items()}
+    systems = {name: [replace(p, reading=scoring.reading) for p in given] for name, given in systems.items()}
+    for judge in (*judges.figures, *scoring.judges):
+        systems = {name: judged(given, judge) for name, given in systems.items()}
     first, *others = systems
-    llm_judge = LLMJudge(scoring.llm, offline=next(iter(categories[0].values()), None)) if scoring.llm else None
+    llm_judge = LLMJudge(scoring.llm, offline=next(iter(judges.categories.values()), None)) if scoring.llm else None
     if llm_judge:
         systems[first] = judged(systems[first], llm_judge)
-    rows = report(systems, encoder=default_encoder(scoring.similarity), categories=categories[0])
+    rows = report(systems, encoder=default_encoder(scoring.similarity), categories=judges.categories)
     paired = {name: paired_comparison(systems[name], systems[first]) for name in others}
-    said = left_out.in_words() if left_out else ""
-    table = "\n\n".join(filter(None, (_table(rows, paired, systems[first]), said)))
-    contents: dict[str, Any] = {
+    notes = [_sentence(name, *item) for name, figures in paired.items() for item in figures.items()]
+    notes += left_out.in_words() if left_out else []
+    how_read = f"Completions are read by the {scoring.reading} reading; texts are compared by {scoring.similarity}."
+    contents = {
         **about,
         "reading": scoring.reading,
         "similarity": scoring.similarity,
         "machine": machine(),
         "rows": rows,
         "judge": llm_judge.about if llm_judge else None,
-        "offline_judge": categories[1],
+        "offline_judge": judges.about,
         "probes": probes,
+        "paired": paired[others[0]] if others else None,
+        "left_out": left_out and asdict(left_out),
     }
-    more = {"paired": paired[others[0]] if others else None, "left_out": left_out and dataclasses.asdict(left_out)}
-    write_json(out / "report.json", nan_as_null({**contents, **more}))
-    probed = f"\n\nDoes it look?\n\n{markdown(probes, FIGURES)}" if probes else ""
-    write_text(out / "report.md", f"{table}{probed}\n\n{how_read(scoring.reading, scoring.similarity)}\n")
-    write_page(out / "report.html", table=table, predictions=systems[first], **contents)
+    columns = _columns(rows, systems[first])
+    table = "\n\n".join(filter(None, (markdown(rows, columns), "\n".join(notes))))
+    looks = f"\n\nDoes it look?\n\n{markdown(probes, FIGURES)}" if probes else ""
+    write_json(out / "report.json", nan_as_null(contents))
+    write_text(out / "report.md", f"{table}{looks}\n\n{how_read}\n")
+    write_page(out / "report.html", contents, systems[first], columns=columns, notes=[*notes, how_read])
     return table
 
 
-def _table(rows: dict[str, dict], paired: Mapping[str, dict], predictions: Sequence[Prediction]) -> str:
-    """The Markdown table of all figures that any system has, and a sentence for each comparison."""
+def _columns(rows: Mapping[str, Mapping], predictions: Sequence[Prediction]) -> list[str]:
+    """The figures that any system has, those of one's own judges last."""
     known = dict.fromkeys((*COLUMNS, *(name for p in predictions for name in p.judged)))
-    table = markdown(rows, [column for column in known if any(column in row for row in rows.values())])
-    sentences = [
-        _sentence(figure, difference, name)
-        for name, figures in paired.items()
-        for figure, difference in figures.items()
-    ]
-    return "\n\n".join(filter(None, (table, "\n".join(sentences))))
-
-
-def _read_and_judged(predictions: Sequence[Prediction], scoring: Scoring) -> list[Prediction]:
-    predictions = [dataclasses.replace(p, reading=scoring.reading) for p in predictions]
-    for judge in scoring.judges:
-        predictions = judged(predictions, judge)
-    return predictions
+    return [column for column in known if any(column in row for row in rows.values())]
 
 
 def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
@@ -151,6 +142,6 @@ def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -
     return {"accuracy": paired_difference(*accuracy), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}
 
 
-def _sentence(name: str, difference: Mapping[str, float], other: str) -> str:
+def _sentence(other: str, figure: str, difference: Mapping[str, float]) -> str:
     interval = f"{difference['difference']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    return f"{name}: {interval} against {plain(other)}, sample by sample"
+    return f"{figure}: {interval} against {plain(other)}, sample by sample"

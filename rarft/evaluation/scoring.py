@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from rarft import metrics
-from rarft.evaluation.predictions import Prediction
+from rarft.asking.answer import Prediction
+from rarft.asking.dataset import CategoryJudge
 from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Category, Difficulty, Sample, Verdict
 from rarft.system.errors import InputError
@@ -25,7 +26,7 @@ def scores(
     predictions: Sequence[Prediction],
     *,
     encoder: SentenceEncoder | None = None,
-    categories: Mapping[str, Callable[[Prediction], set[str]]] | None = None,
+    categories: Mapping[str, CategoryJudge] | None = None,
 ) -> dict[str, np.ndarray]:
     """Per-sample values, NaN where one does not apply; all arrays (n,). `verdict` is a `Verdict` as text.
 
@@ -63,7 +64,9 @@ def scores(
             known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
             values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)
     for judge, named in (categories or {}).items():
-        figures = [{} if p.sample.relevant else category_figures(judge, p.sample, named(p)) for p in predictions]
+        figures = [
+            {} if p.sample.relevant else category_figures(judge, p.sample, named(p.response)) for p in predictions
+        ]
         for name in (f"rt_iou_{judge}", f"{OFFICIAL_RT_IOU}{judge}"):
             values[name] = np.array([figure.get(name, np.nan) for figure in figures])
     if any(p.refusal_probability is not None for p in predictions):

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from rarft.evaluation.predictions import Prediction
+from rarft.asking.answer import Answer, Prediction
 from rarft.evaluation.scoring import by_group, intervals, scores, summary
+from rarft.reading.completion import NIL, format_completion
 from rarft.schema import Sample, Span
 
 
 def always_refuse(sample: Sample) -> str:
-    return "<think> - </think><answer> the video does not show this at all </answer><correction> - </correction>"
+    """Refuses without a look at the sample."""
+    return format_completion("-", "the video does not show this at all", "-")
 
 
 def never_refuse(sample: Sample) -> str:
     """Answers the whole video."""
-    return f"<think> - </think><answer> {Span(0.0, sample.duration or 0.0)} </answer><correction> NIL </correction>"
+    return format_completion("-", str(Span(0.0, sample.duration or 0.0)), NIL)
 
 
 def oracle(sample: Sample) -> str:
+    """The right answer, as far as the data set states it."""
     if sample.relevant:
-        return f"<think> - </think><answer> {sample.spans[0]} </answer><correction> NIL </correction>"
-    if not sample.answer:  # the data set does not say why
-        return always_refuse(sample)
-    return f"<think> - </think><answer> {sample.answer} </answer><correction> {sample.correction} </correction>"
+        return format_completion("-", str(sample.spans[0]), NIL)
+    return format_completion("-", sample.answer, sample.correction) if sample.answer else always_refuse(sample)
 
 
 REFERENCE_ROWS: dict[str, Callable[[Sample], str]] = {
@@ -40,7 +40,7 @@ REFERENCE_ROWS: dict[str, Callable[[Sample], str]] = {
 
 def reference_predictions(samples: Sequence[Sample], name: str) -> list[Prediction]:
     """What a trivial policy ("always refuse", "never refuse") or a perfect one ("oracle") would say."""
-    return [Prediction(sample, REFERENCE_ROWS[name](sample)) for sample in samples]
+    return [Prediction(sample, Answer(REFERENCE_ROWS[name](sample))) for sample in samples]
 
 
 def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> dict[str, dict]:
@@ -59,26 +59,30 @@ def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> d
     return rows
 
 
+def cells(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], head: str = "system") -> list[list[str]]:
+    """The texts of a table of systems by figures, its head first; a figure with an interval is written with it."""
+    return [[head, *columns], *([name, *(_cell(row, column) for column in columns)] for name, row in rows.items())]
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    value, around = row.get(column), row.get("intervals", {}).get(column)
+    if value is None or math.isnan(value):
+        return "–"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.3f}" + (f" [{around[0]:.3f}, {around[1]:.3f}]" if around else "")
+
+
+def markdown(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """The same table as Markdown."""
+    head, *body = cells(rows, columns)
+    lines = [head, ["---"] * len(head), *([plain(name), *figures] for name, *figures in body)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 _MARKUP = re.compile(r"[\\`*\[\]|!]")
 
 
 def plain(text: str) -> str:
     """A text that stays what it is in a cell of a Markdown table."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", html.escape(" ".join(text.split()), quote=False))
-
-
-def markdown(rows: dict[str, dict], columns: Sequence[str]) -> str:
-    """A table of systems by figures; a figure with an interval is written with it."""
-
-    def cell(row: dict, column: str) -> str:
-        value = row.get(column)
-        if value is None or (isinstance(value, float) and np.isnan(value)):
-            return "–"
-        if isinstance(value, int):
-            return str(value)
-        around = row.get("intervals", {}).get(column)
-        return f"{value:.3f}" + (f" [{around[0]:.3f}, {around[1]:.3f}]" if around else "")
-
-    lines = ["| system | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [f"| {plain(name)} | " + " | ".join(cell(row, c) for c in columns) + " |" for name, row in rows.items()]
-    return "\n".join(lines)

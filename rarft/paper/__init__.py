@@ -5,7 +5,7 @@ every command runs from its files to its table before anything is downloaded or 
 """
 
 from rarft.paper.estimate import estimate, video_tokens
-from rarft.paper.inventory import FoundVideo, Inventory, first_videos, take_inventory
+from rarft.paper.inventory import FoundVideo, Inventory, take_inventory
 from rarft.paper.run import Phase, Plan, phases, prepare, result, run_phases
 from rarft.paper.stand_in_model import small_model, write_small_model
 from rarft.paper.stand_in_videos import lengths_of, write_stand_ins
@@ -13,6 +13,6 @@ from rarft.paper.table import BASES, DataSet, Experiment, experiments, what_to_g
 
 __all__ = [
     "BASES", "DataSet", "Experiment", "FoundVideo", "Inventory", "Phase", "Plan", "estimate", "experiments",
-    "first_videos", "lengths_of", "phases", "prepare", "result", "run_phases", "small_model", "take_inventory",
+    "lengths_of", "phases", "prepare", "result", "run_phases", "small_model", "take_inventory",
     "video_tokens", "what_to_get", "write_small_model", "write_stand_ins",
 ]  # fmt: skip

@@ -74,12 +74,6 @@ def take_inventory(
     return inventory
 
 
-def first_videos(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """The samples of the first `limit` videos; all if that is None."""
-    kept = set(list(dict.fromkeys(sample.video for sample in samples))[:limit])
-    return [sample for sample in samples if sample.video in kept]
-
-
 def _look(reader: GuardedReader, path: Path) -> FoundVideo | VideoError:
     try:
         clip = reader(path, max_frames=2)

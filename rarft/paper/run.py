@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from rarft.asking.dataset import read_samples
+from rarft.asking.asker import open_asker
+from rarft.asking.dataset import first_videos, open_dataset, read_samples
 from rarft.evaluation.run import evaluate_file
 from rarft.evaluation.scoring import OFFICIAL_RT_IOU
 from rarft.hivtg.official import group_samples, iter_rows, write_released
@@ -31,7 +32,7 @@ from rarft.metrics import OFFICIAL_SPLITS
 from rarft.models.load import settings_of
 from rarft.models.settings import Settings
 from rarft.paper.estimate import estimate, in_words
-from rarft.paper.inventory import Inventory, first_videos, take_inventory
+from rarft.paper.inventory import Inventory, take_inventory
 from rarft.paper.official import (
     ALWAYS_DIFFERENT,
     INFERENCE_TOKENS,
@@ -47,6 +48,7 @@ from rarft.system.errors import InputError, RarftError
 from rarft.system.files import RECIPES, read_json, write_json, write_text
 from rarft.system.machine import machine
 from rarft.training.recipe import as_arguments, read_fields, read_recipe, run_recipe
+from rarft.video import GuardedReader
 from rarft.video.find import base_name
 from rarft.video.readers import PYAV
 
@@ -290,9 +292,25 @@ def _measuring(plan: Plan, name: str, model: str, **more: Path) -> Phase:
     return Phase(name, plan.out / name / "report.json", command, partial(_evaluate, model, **asking))
 
 
-def _evaluate(model: str, data: Path, out: Path, *, batch: int, style: str, **options: Any) -> None:
-    changes = {"style": style, "max_new_tokens": options.pop("max-new-tokens")}
-    print(evaluate_file(model, data, out, batch_size=batch, changes=changes, **options))
+def _evaluate(
+    model: str,
+    data: Path,
+    videos: Path,
+    out: Path,
+    *,
+    processes: int,
+    reader: str,
+    batch: int,
+    features: Path,
+    style: str,
+    against: Path | None = None,
+    **length: int,
+) -> None:
+    changes = {"style": style, "max_new_tokens": length["max-new-tokens"]}
+    test_set = open_dataset(data, videos)
+    with GuardedReader(reader=reader) as guarded:
+        asker = open_asker(model, guarded, processes=processes, batch_size=batch, features=features, changes=changes)
+        print(evaluate_file(asker, test_set, out, against=against))
     print(f"page: {out / 'report.html'}")
 
 

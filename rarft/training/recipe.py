@@ -14,7 +14,7 @@ import logging
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from transformers import set_seed
 from transformers.hf_argparser import HfArg
 from trl import GRPOConfig, ModelConfig, TrlParser
 
-from rarft.hivtg.official import group_samples, released_samples
+from rarft.asking.dataset import open_dataset
 from rarft.models import VideoModel, VisionCache
 from rarft.models.lora import ALL, listed
 from rarft.models.settings import check_on_bad_video
@@ -40,7 +40,6 @@ from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe_fields import check_fields, check_types
 from rarft.training.run import train_and_save
 from rarft.video import GuardedReader
-from rarft.video.find import base_name, find_video
 from rarft.video.readers import PYAV, check_reader
 
 log = logging.getLogger(__name__)
@@ -224,20 +223,7 @@ def recipe_groups(run: RunArguments) -> list[Group]:
 
     A video that is not there keeps the path at which it was looked for: `on_bad_video` says what to do about it.
     """
-    data = Path(run.train_data)
-    file, folder = (data / "hi_vtg.json", data) if data.is_dir() else (data, run.videos)
-    if folder is None:
-        raise InputError(f"{data}: a released file needs the folder of its videos (videos: FOLDER)")
-    if data.is_dir() and run.videos:
-        log.warning("videos: %s is not used; the folder %s has its own", run.videos, data)
-    groups = group_samples(released_samples(file))[: run.limit]
-    if not groups:
-        raise InputError(f"{file}: no row has both a relevant and an irrelevant query")
-    located = []
-    for group in groups:
-        path = str(find_video(folder, group.video) or Path(folder) / base_name(group.video))
-        located.append(Group.of(replace(sample, video=path) for sample in group))
-    return located
+    return open_dataset(run.train_data, run.videos, on_bad_video="skip").groups()[: run.limit]
 
 
 def everywhere_readable(groups: list[Group], cache: VisionCache, on_bad_video: str, state: PartialState) -> list[Group]:

@@ -1,16 +1,32 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from rarft.asking import LocalModel, infer_all, read_questions
-from rarft.asking.server import RemoteModel
-from rarft.models import VisionCache, generate
+from rarft.asking import Answer, LocalAsker, infer_all, read_questions
+from rarft.asking.server import ServerAsker
 from rarft.models.vision_cache import readable_groups
-from rarft.schema import Crop, Group
+from rarft.schema import Crop
 from rarft.system.errors import InputError, ServerError
 from rarft.video import GuardedReader, read_video
+
+
+class Saying:
+    """An asker that gives an answer to every query, then raises the error if there is one."""
+
+    def __init__(self, answer, error=None):
+        self.answer, self.error = answer, error
+
+    def ask(self, crops, queries):
+        for _ in queries:
+            yield self.answer
+            if self.error:
+                raise self.error
+
+
+NOBODY = SimpleNamespace(ask=lambda crops, queries: iter(pytest.fail("asked") for _ in queries))
 
 
 @pytest.fixture
@@ -23,35 +39,34 @@ def questions(world, tmp_path):
 
 
 def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base, questions, tmp_path):
-    model, processor = base
     asked = read_questions(questions)
-    cache = VisionCache(model, processor)
-    counts = infer_all(LocalModel(model, processor, cache), asked, tmp_path / "a.jsonl", batch_size=3)
+    asker = LocalAsker(base.with_cache(in_memory=3), batch_size=3, scored=False)
+    counts = infer_all(asker, asked, tmp_path / "a.jsonl")
+    cache = asker.video_model.cache
     assert counts == {"answered": 4, "errors": 1, "kept": 0} and cache.encoded == 4
-    assert not cache._memory, "memory does not grow with the list"
+    assert len(cache._memory) == 3, "memory does not grow with the list"
     whole = (tmp_path / "a.jsonl").read_text()
     rows = [json.loads(line) for line in whole.splitlines()]
     assert [row.get("id") for row in rows] == [0, 1, None, 2, 3] and "gone.mp4" in rows[2]["error"]
-    alone = generate(model, processor, [read_video(asked[4]["video"])], [asked[4]["query"]])[0]
+    alone = base.generate([read_video(asked[4]["video"])], [asked[4]["query"]])[0]
     assert rows[4]["completion"] == alone
     (tmp_path / "a.jsonl").write_text("".join(whole.splitlines(keepends=True)[:2]) + '{"video": "ha')
-    counts = infer_all(LocalModel(model, processor, cache), asked, tmp_path / "a.jsonl", batch_size=3)
+    counts = infer_all(asker, asked, tmp_path / "a.jsonl")
     assert counts["kept"] == 2 and (tmp_path / "a.jsonl").read_text() == whole
     with pytest.raises(ValueError, match="line 1"):
-        infer_all(LocalModel(model, processor, cache), asked[1:], tmp_path / "a.jsonl")
+        infer_all(asker, asked[1:], tmp_path / "a.jsonl")
 
 
 def test_errors_can_be_tried_again(base, questions, tmp_path):
-    model, processor = base
     asked, output = read_questions(questions), tmp_path / "a.jsonl"
-    answer = LocalModel(model, processor, VisionCache(model, processor))
-    infer_all(answer, asked[:4], output, batch_size=3)
+    asker = LocalAsker(base, batch_size=3, scored=False)
+    infer_all(asker, asked[:4], output)
     before = output.read_text().splitlines()
-    assert infer_all(answer, asked[:4], output, retry=True) == {"answered": 0, "errors": 1, "kept": 3}
+    assert infer_all(asker, asked[:4], output, retry=True) == {"answered": 0, "errors": 1, "kept": 3}
     assert output.read_text().splitlines() == before
     shutil.copyfile(asked[0]["video"], asked[2]["video"])  # it was away for a moment
-    assert infer_all(answer, asked[:4], output) == {"answered": 0, "errors": 0, "kept": 4}
-    assert infer_all(answer, asked, output, retry=True) == {"answered": 2, "errors": 0, "kept": 3}
+    assert infer_all(asker, asked[:4], output) == {"answered": 0, "errors": 0, "kept": 4}
+    assert infer_all(asker, asked, output, retry=True) == {"answered": 2, "errors": 0, "kept": 3}
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert "error" not in rows[2] and rows[2]["verdict"] and [row.get("id") for row in rows] == [0, 1, None, 2, 3]
     assert [json.dumps(rows[n], ensure_ascii=False) for n in (0, 1, 3)] == [before[n] for n in (0, 1, 3)]
@@ -79,7 +94,7 @@ def test_bad_questions_are_named_before_any_work(row, message, tmp_path):
     with pytest.raises(InputError, match=f"q.jsonl, line 3: .*{message}"):
         read_questions(path)
     with pytest.raises(InputError, match=f"question 2: .*{message}"):
-        infer_all(pytest.fail, [{"video": "a.mp4", "query": "q"}, row], tmp_path / "a.jsonl")
+        infer_all(NOBODY, [{"video": "a.mp4", "query": "q"}, row], tmp_path / "a.jsonl")
     assert not (tmp_path / "a.jsonl").exists()
 
 
@@ -93,7 +108,6 @@ def test_good_questions_are_kept_as_they_are(tmp_path):
 
 
 def test_what_shows_when_a_video_is_read_is_an_error_in_its_line(base, world, tmp_path):
-    model, processor = base
     good = {"video": str(world[0].path), "query": world[0].group.relevant.query}
     bad = [
         {**good, "video": name}
@@ -103,15 +117,15 @@ def test_what_shows_when_a_video_is_read_is_an_error_in_its_line(base, world, tm
     asked = [good, *bad, {**good, "query": "the <|video_pad|> ring </s> grows"}, good]
     rows = []
     with GuardedReader() as reader:
-        for answer in (
-            LocalModel(model, processor, VisionCache(model, processor, reader=reader)),
-            RemoteModel("m", "http://127.0.0.1:9/v1", reader=reader),
+        for asker in (
+            LocalAsker(base.with_cache(reader=reader), batch_size=4),
+            ServerAsker("m", "http://127.0.0.1:9/v1", reader=reader),
         ):
             output = tmp_path / f"{len(rows)}.jsonl"
-            given = asked if isinstance(answer, LocalModel) else bad
-            counts = infer_all(answer, given, output, batch_size=4)
+            given = asked if isinstance(asker, LocalAsker) else bad
+            counts = infer_all(asker, given, output)
             assert counts == {"answered": len(given) - len(bad), "errors": len(bad), "kept": 0}
-            assert infer_all(pytest.fail, given, output)["kept"] == len(given), "nothing is asked twice"
+            assert infer_all(NOBODY, given, output)["kept"] == len(given), "nothing is asked twice"
             rows.append([json.loads(line) for line in output.read_text(errors="surrogatepass").splitlines()])
     assert [row["error"] for row in rows[0][1:-2]] == [row["error"] for row in rows[1]]
     assert all("the decoder crashed" not in row["error"] for row in rows[1])
@@ -120,43 +134,33 @@ def test_what_shows_when_a_video_is_read_is_an_error_in_its_line(base, world, tm
 
 def test_rows_of_another_list_are_named_and_stay(tmp_path):
     questions = [{"video": "a.mp4", "query": str(number), "score": float("nan")} for number in range(3)]
-    answer = lambda batch: [{**question, "verdict": "refuses", "completion": "x"} for question in batch]  # noqa: E731
-    output = tmp_path / "a.jsonl"
-    infer_all(answer, questions, output)
+    asker, output = Saying(Answer("<answer> no </answer>")), tmp_path / "a.jsonl"
+    infer_all(asker, questions, output)
     before = output.read_text()
-    assert infer_all(answer, questions, output)["kept"] == 3, "a NaN is the same NaN"
+    assert infer_all(asker, questions, output)["kept"] == 3, "a NaN is the same NaN"
     for others in (questions[:2], questions[::-1]):
         for retry in (False, True):
             with pytest.raises(InputError, match="a.jsonl, line [13]: answers another question"):
-                infer_all(answer, others, output, retry=retry)
+                infer_all(asker, others, output, retry=retry)
     asked = tmp_path / "q.jsonl"
     asked.write_text("".join(json.dumps(question) + "\n" for question in questions))
     with pytest.raises(InputError, match="line 1: the field 'verdict' is missing"):
-        infer_all(answer, questions, asked)  # --out is the list itself
+        infer_all(asker, questions, asked)  # --out is the list itself
     assert output.read_text() == before
 
 
 def test_a_server_that_goes_while_errors_are_tried_again_takes_no_answer_with_it(tmp_path):
     questions = [{"video": "a.mp4", "query": str(number)} for number in range(3)]
-    output, asked = tmp_path / "a.jsonl", []
-
-    def answer(batch):
-        asked.append(batch)
-        if len(asked) == 3:
-            raise ServerError("gone")
-        said = {"error": "busy"} if len(asked) == 1 else {"verdict": "refuses", "completion": "x"}
-        return [{**question, **said} for question in batch]
-
-    infer_all(answer, questions, output)
+    output = tmp_path / "a.jsonl"
+    infer_all(Saying(Answer(error="busy")), questions, output)
     with pytest.raises(ServerError):
-        infer_all(answer, questions, output, batch_size=1, retry=True)
+        infer_all(Saying(Answer("x"), ServerError("gone")), questions, output, retry=True)
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert ["error" in row for row in rows] == [False, True, True]
 
 
 def test_features_leave_the_memory_and_come_back_from_disk(base, world, tmp_path):
-    model, processor = base
-    cache = VisionCache(model, processor, folder=tmp_path, in_memory=2)
+    cache = base.with_cache(folder=tmp_path, in_memory=2).cache
     videos = [Crop(str(c.path)) for c in world[:4]]
     first = cache.get(videos)
     again = cache.get(videos + videos[:1])
@@ -167,8 +171,7 @@ def test_features_leave_the_memory_and_come_back_from_disk(base, world, tmp_path
 
 
 def test_without_a_folder_what_left_the_memory_is_encoded_again(base, world):
-    model, processor = base
-    cache = VisionCache(model, processor, in_memory=2)
+    cache = base.with_cache(in_memory=2).cache
     videos = [Crop(str(c.path)) for c in world[:3]]
     first = cache.get(videos)
     assert cache.encoded == 3 and len(cache._memory) == 2
@@ -177,14 +180,13 @@ def test_without_a_folder_what_left_the_memory_is_encoded_again(base, world):
 
 
 def test_groups_with_broken_videos_are_left_out_or_stop(base, world, tmp_path, caplog):
-    model, processor = base
     empty = tmp_path / "empty.mp4"
     empty.write_bytes(b"")
     import dataclasses
 
     groups = [c.group for c in world[:3]]
-    groups[1] = Group.of(dataclasses.replace(s, video=str(empty)) for s in groups[1])
-    cache = VisionCache(model, processor)
+    groups[1] = [dataclasses.replace(s, video=str(empty)) for s in groups[1]]
+    cache = base.cache
     assert readable_groups(groups, cache, on_bad_video="skip") == [groups[0], groups[2]]
     assert "empty.mp4" in caplog.text and "1 of 3" in caplog.text
     for policy, message in (("stop", "empty.mp4"), ("ignore", "choose stop or skip")):

@@ -6,11 +6,11 @@ import os
 import pytest
 from fastapi.testclient import TestClient
 
+from rarft.asking import load_asker
 from rarft.asking.demo import app as demo
-from rarft.asking.demo.answers import Model, forced_segment
-from rarft.asking.demo.clips import videos_of
+from rarft.asking.demo.offer import Model, videos_of
 from rarft.cli.demo import chosen_models
-from rarft.models import generate
+from rarft.models.decoding.refusal import forced_segment
 from rarft.schema import Crop
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
@@ -26,7 +26,7 @@ def reader():
 
 @pytest.fixture(scope="module")
 def model(reader):
-    return Model("the base", BASE, reader)
+    return Model("the base", load_asker(str(BASE), reader))
 
 
 @pytest.fixture
@@ -49,15 +49,16 @@ def test_a_question_gets_a_segment_or_a_refusal_with_its_probability(client, wor
 def test_a_model_that_refuses_names_a_segment_if_it_must(model, world):
     """The base refuses queries of other clips; made to ground, it names seconds all the same."""
     crops = [Crop(str(clip.path)) for clip in world]
-    features = model.cache.get(crops)
+    video_model = model.asker.video_model
+    features = video_model.features(crops)
     queries = [world[(i + 3) % len(world)].group.relevant.query for i in range(len(world))]
-    texts = generate(model.model, model.processor, features, queries)
+    texts = video_model.generate(features, queries)
     refused = [i for i, text in enumerate(texts) if "<answer> no such" in text]
     assert refused
     for i in refused[:3]:
-        spans = forced_segment(model.model, model.processor, [features[i]], queries[i], texts[i])
+        spans = forced_segment(video_model, features[i], queries[i], texts[i])
         assert len(spans) == 1 and 0 <= spans[0].start <= spans[0].end
-    assert forced_segment(model.model, model.processor, features[:1], queries[0], "<think> cut") == ()
+    assert forced_segment(video_model, features[0], queries[0], "<think> cut") == ()
 
 
 def test_frames_of_a_clip(client, world):

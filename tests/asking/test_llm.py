@@ -5,10 +5,11 @@ import dataclasses
 import pytest
 
 from rarft.asking.llm import LLM, parse_reply
-from rarft.evaluation import Prediction, claimed_categories, judged, reference_predictions, scores, summary
+from rarft.evaluation import Answer, Prediction, judged, reference_predictions, scores, summary
 from rarft.evaluation.judges.llm import CATEGORY_SCHEMA, SCORE_SCHEMA, LLMJudge
 from rarft.metrics import rt_iou
 from rarft.system.errors import BadReplyError
+from rarft.world.judge import claimed_categories
 
 SCHEMA = {
     "type": "object",
@@ -95,9 +96,7 @@ def test_the_judge_survives_bad_replies(serve, world):
     predictions = reference_predictions(samples, "oracle")
     silent = next(i for i, s in enumerate(samples) if not s.relevant)
     answered = next(i for i, s in enumerate(samples) if not s.relevant and i != silent)
-    predictions[answered] = Prediction(
-        samples[answered], reference_predictions(samples, "never refuse")[answered].completion
-    )
+    predictions[answered] = reference_predictions(samples, "never refuse")[answered]
     server = serve(lambda m: "hm" if samples[silent].query in m[1]["content"] else CLOSE)
     judge = LLMJudge(LLM("m", server.url, attempts=2), offline=claimed_categories)
     predictions = judged(predictions, judge)
@@ -111,7 +110,7 @@ def test_the_judge_survives_bad_replies(serve, world):
     assert predictions[answered].judged == {"llm_score": 0.0, "rt_iou_llm": 0.0, "official_rt_iou_llm": 0.0}
     assert summary(scores(predictions))["llm_score"] == pytest.approx(3.5 * (refusals - 1) / refusals), "one decimal"
     expected = [
-        rt_iou({"Attribute/AttributeValue"}, claimed_categories(p))
+        rt_iou({"Attribute/AttributeValue"}, claimed_categories(p.response))
         for i, p in enumerate(predictions)
         if not p.sample.relevant and i not in (silent, answered)
     ]
@@ -121,7 +120,7 @@ def test_the_judge_survives_bad_replies(serve, world):
 def test_the_judge_reads_thought_and_answer_and_no_score_is_given_without_a_reference(serve, world):
     wrong = next(s for clip in world for s in clip.group if not s.relevant)
     text = "<think>THOUGHT</think><answer>no such segment : ANSWER</answer><correction>CORRECTION</correction>"
-    predictions = [Prediction(wrong, text), Prediction(dataclasses.replace(wrong, answer=""), text)]
+    predictions = [Prediction(s, Answer(text)) for s in (wrong, dataclasses.replace(wrong, answer=""))]
     server = serve(lambda _: GOOD)
     predictions = judged(predictions, LLMJudge(LLM("m", server.url)))
     questions = [messages[1]["content"] for messages in server.asked]

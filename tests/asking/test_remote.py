@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 from rarft.asking import infer_all
-from rarft.asking.server import RemoteModel
+from rarft.asking.server import ServerAsker
 from rarft.cli import main
-from rarft.models import generate
+from rarft.models.settings import Settings
 from rarft.video import Clip, read_video
+
+PLAIN = Settings(style="plain")
 
 
 @pytest.fixture
 def server(base):
     """Speaks vLLM's side of the protocol: JPEG frames and their rate in, a chat completion out."""
-    model, processor = base
     turn = threading.Lock()
     seen: list[Clip] = []
 
@@ -37,7 +38,7 @@ def server(base):
             clip = Clip(frames, np.arange(len(frames)) / fps, len(frames) / fps, fps, "sent")
             with turn:
                 seen.append(clip)
-                answer = generate(model, processor, [clip], [text["text"]], max_new_tokens=request["max_tokens"])[0]
+                answer = base.generate([clip], [text["text"]], max_new_tokens=request["max_tokens"])[0]
             message = {"role": "assistant", "content": answer}
             self.send({"id": "0", "object": "chat.completion", "created": 0, "model": "base",
                        "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}, 200)  # fmt: skip
@@ -59,17 +60,16 @@ def server(base):
 
 
 def test_answers_over_http_are_those_of_the_model_itself(base, world, server, tmp_path):
-    model, processor = base
     url, seen = server
     questions = [{"video": str(c.path), "query": list(c.group)[i % 2].query} for i, c in enumerate(world[:3])]
     questions.append({"video": str(world[0].path), "query": world[0].group.relevant.query, "start": 2.0, "end": 9.0})
     questions.append({"video": str(tmp_path / "gone.mp4"), "query": "the red ring grows"})
-    counts = infer_all(RemoteModel("base", url, style="plain"), questions, tmp_path / "a.jsonl", batch_size=3)
+    counts = infer_all(ServerAsker("base", url, PLAIN, batch_size=3), questions, tmp_path / "a.jsonl")
     assert counts == {"answered": 4, "errors": 1, "kept": 0}
     rows = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
     assert "gone.mp4" in rows[4]["error"]
     clips = [read_video(q["video"], start=q.get("start"), end=q.get("end")) for q in questions[:4]]
-    local = generate(model, processor, clips[:3], [q["query"] for q in questions[:3]])
+    local = base.generate(clips[:3], [q["query"] for q in questions[:3]])
     assert [row["completion"] for row in rows[:3]] == local
     crop = next(clip for clip in seen if len(clip.frames) == len(clips[3].frames))
     assert np.abs(crop.frames.astype(int) - clips[3].frames).mean() < 4, "the frames of the crop, but for JPEG"
@@ -80,7 +80,7 @@ def test_no_server_and_no_such_model_stop_the_run(world, server, tmp_path, capsy
     question = [{"video": str(world[0].path), "query": "the red ring grows"}]
     for model, address in (("other", url), ("base", "http://127.0.0.1:9/v1")):
         with pytest.raises(ConnectionError, match=model):
-            infer_all(RemoteModel(model, address), question, tmp_path / "a.jsonl")
+            infer_all(ServerAsker(model, address), question, tmp_path / "a.jsonl")
         assert (tmp_path / "a.jsonl").read_text() == "", "nothing is taken for answered"
 
 

@@ -8,13 +8,14 @@ import pytest
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from coursekit import BUILD, ROOT
-from rarft.evaluation import predict, scores, summary, world_judge
+from rarft.evaluation import predict, scores, summary
 from rarft.metrics import best_iou
 from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.system.files import BASE
 from rarft.video import read_video
 from rarft.world.dataset import make_world, shuffled
+from rarft.world.judge import world_judge
 
 
 @pytest.fixture(scope="module")

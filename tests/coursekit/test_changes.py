@@ -40,7 +40,7 @@ def test_a_command_is_a_dependency_and_other_commands_are_not():
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(chapter, path)
     names = dependencies(path, "full", {})
-    assert "rarft/cli/infer.py" in names and "rarft/asking/batch.py" in names
+    assert "rarft/cli/infer.py" in names and "rarft/asking/questions.py" in names
     assert "rarft/hivtg/lint.py" not in names and "coursekit/build.py" not in names
     path.unlink()
 

@@ -8,7 +8,7 @@ from PIL import Image
 from coursekit import sample_world
 from coursekit.gallery import answer_of, before_and_after, card, failure_of, failures
 from coursekit.plots import bars, timelines
-from rarft.evaluation import Prediction
+from rarft.evaluation import Answer, Prediction
 from rarft.evaluation.figures import data_uri
 from rarft.video import read_video
 
@@ -38,13 +38,14 @@ TRUE = {"explanation_true": 1.0, "correction_true": 1.0}
     ],
 )
 def test_each_failure_has_its_kind(sample, text, judged, kind):
-    prediction = Prediction(sample, text, judged=judged)
+    prediction = Prediction(sample, Answer(text), judged=judged)
     assert failure_of(prediction) == kind
     assert failures([prediction] * 3, each=2) == ([(kind, prediction)] * 2 if kind else [])
 
 
 def test_a_card_says_what_was_asked_answered_and_right():
-    figure = card(read_video(CLIP.path), Prediction(IRRELEVANT, completion("4 to 9")), "grounds what is not there")
+    wrong = Prediction(IRRELEVANT, Answer(completion("4 to 9")))
+    figure = card(read_video(CLIP.path), wrong, "grounds what is not there")
     words = " ".join(text.get_text() for axis in figure.axes for text in axis.texts)
     assert "4 to 9 s" in words and "no segment" in words
     for word in (*IRRELEVANT.query.split(), *IRRELEVANT.answer.split()):
@@ -73,7 +74,7 @@ def test_dollar_signs_are_text_in_every_picture(tmp_path):
     query, said = "costs $5 to $\\frac{$", completion("no $_$ such $^ thing", "$$")
     clip = read_video(CLIP.path)
     assert before_and_after(clip, query, {"$a_$": said, "b": said}, tmp_path / "a.gif").exists()
-    shown = card(clip, Prediction(dataclasses.replace(IRRELEVANT, query=query), said), "a false reason $_$")
+    shown = card(clip, Prediction(dataclasses.replace(IRRELEVANT, query=query), Answer(said)), "a false reason $_$")
     for figure in (
         shown,
         timelines({query: [(RELEVANT.spans[0], "$_$")]}, 9.0, query),

@@ -6,9 +6,8 @@ import shutil
 
 from coursekit import ROOT, sample_world
 from coursekit.site import glance
-from rarft.asking.dataset import read_test_set
-from rarft.evaluation import Prediction
-from rarft.evaluation.predictions import write_predictions
+from rarft.asking.dataset import open_dataset
+from rarft.evaluation import Answer, Prediction, write_predictions
 from rarft.evaluation.tables import oracle
 from rarft.system.files import write_json
 
@@ -21,11 +20,11 @@ def build(folder):
     """What chapter 09 leaves, as far as the page needs it."""
     sample_world()
     shutil.copytree(ROOT / "data" / "samples", folder / "world" / "test")
-    samples = read_test_set(folder / "world" / "test").samples
+    samples = open_dataset(folder / "world" / "test").samples
     for name in glance.SYSTEMS:
         write_predictions(
             folder / "predictions" / f"{name}.jsonl",
-            [Prediction(s, HOSTILE if name == "before" else oracle(s), refusal_probability=0.5) for s in samples],
+            [Prediction(s, Answer(HOSTILE if name == "before" else oracle(s), 0.5)) for s in samples],
         )
     return samples
 

@@ -8,12 +8,12 @@ import pytest
 
 from coursekit.base.lessons import draw_lesson
 from coursekit.base.tiny import tiny_tokenizer
-from rarft.evaluation.judges.exact import timeline_accuracy
 from rarft.prompts import COMPARE
 from rarft.reading.completion import parse_response
 from rarft.world import parse, spans_of
 from rarft.world.completions import comparison, is_out_of_place, nearest, refusal_aware
 from rarft.world.dataset import draw_clip
+from rarft.world.judge import timeline_accuracy
 from rarft.world.language import timeline
 from rarft.world.truth import explanation_is_true, happens
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from rarft.evaluation import CategoryClassifier, Prediction, agreement_by_category, claimed_categories, world_judge
+from rarft.evaluation import Answer, CategoryClassifier, Prediction
 from rarft.world.dataset import draw_clip, group_of
+from rarft.world.judge import agreement_by_category, claimed_categories, world_judge
 
 
 @pytest.fixture(scope="module")
@@ -11,19 +12,17 @@ def references():
 
 
 def refusing(sample, answer=None):
-    return Prediction(
-        sample,
-        f"<think>a</think><answer>{answer or sample.answer}</answer><correction>{sample.correction}</correction>",
-    )
+    said = f"<think>a</think><answer>{answer or sample.answer}</answer><correction>{sample.correction}</correction>"
+    return Prediction(sample, Answer(said))
 
 
 def test_it_learns_the_categories_of_refusals_it_has_not_seen(references, encoder):
     judge = CategoryClassifier.fit(references, encoder)
     assert judge.agreement() > 0.6
     new = [s for index in range(40) for s in group_of("x.mp4", *draw_clip(6, "test", index)) if not s.relevant]
-    right = [len(judge(refusing(s)) & {c.value for c in s.categories}) > 0 for s in new]
+    right = [len(judge(refusing(s).response) & {c.value for c in s.categories}) > 0 for s in new]
     assert np.mean(right) > 0.8
-    assert judge(refusing(new[0], "3 to 9")) == set()
+    assert judge(refusing(new[0], "3 to 9").response) == set()
 
 
 def test_too_few_references_are_an_error(references, encoder):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from coursekit import ROOT
+from rarft.asking import LocalAsker
+from rarft.asking.dataset import open_dataset
 from rarft.evaluation.probes import CHANGES, blank, frames_shuffled, probe, reversed_in_time, swapped
 from rarft.evaluation.run import evaluate_file
 from rarft.video import read_video
@@ -33,16 +35,15 @@ def test_swapped_samples_keep_their_query_and_get_another_video(world):
 
 
 def test_the_base_looks(base, world):
-    rows = probe(*base, [s for clip in world for s in clip.group])
+    rows = probe(base, [s for clip in world for s in clip.group])
     assert set(rows) == {*CHANGES, "query only, a classifier"}
     assert rows["as it is"]["miou"] > 0.9
     for name in ("blank", "reversed", "frames shuffled", "another video"):
         assert rows[name]["miou"] < rows["as it is"]["miou"] - 0.3, name
 
 
-def test_the_report_shows_the_probes(tmp_path):
-    model = str(ROOT / "data" / "base")
-    evaluate_file(model, ROOT / "data" / "samples", tmp_path, limit=6, probes=True)
+def test_the_report_shows_the_probes(base, tmp_path):
+    evaluate_file(LocalAsker(base), open_dataset(ROOT / "data" / "samples", limit=6), tmp_path, probes=True)
     probes = json.loads((tmp_path / "report.json").read_text())["probes"]
     assert list(probes)[0] == "as it is" and "miou" in probes["blank"]
     assert "Does it look?" in (tmp_path / "report.md").read_text()

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from coursekit import ROOT
-from rarft.asking.dataset import read_test_set
+from rarft.asking import WorkersAsker, load_asker
+from rarft.asking.dataset import open_dataset
 from rarft.cli import main
 from rarft.evaluation import (
+    Answer,
     Prediction,
     markdown,
+    predict,
     read_predictions,
     reference_predictions,
     report,
@@ -19,27 +22,40 @@ from rarft.evaluation import (
     write_predictions,
 )
 from rarft.evaluation.page import worst, write_page
-from rarft.evaluation.run import evaluate_file, evaluate_predictions, predict_in_processes
+from rarft.evaluation.run import evaluate_file, evaluate_predictions
 from rarft.schema import Sample, Span
 from rarft.system.errors import InputError, MissingFileError
 from rarft.system.files import read_json
+from rarft.video import GuardedReader
 from rarft.world.render import write_video
 
 MODEL = str(ROOT / "data" / "base")
+WORLD = ROOT / "data" / "samples"
 
 
-def test_a_part_of_a_video_of_another_disk_is_what_is_asked_about(tmp_path, capsys):
+def evaluate(data, out, videos=None, limit=None, *, processes=1, changes=None, on_bad_video="stop", **options):
+    """What `rarft evaluate` does."""
+    test_set = open_dataset(data, videos, limit, on_bad_video=on_bad_video)
+    with GuardedReader() as reader:
+        if processes > 1:
+            asker = WorkersAsker(MODEL, processes, changes=changes)
+        else:
+            asker = load_asker(MODEL, reader, changes=changes)
+        return evaluate_file(asker, test_set, out, on_bad_video=on_bad_video, **options)
+
+
+def test_a_part_of_a_video_of_another_disk_is_what_is_asked_about(tmp_path, caplog):
     row = {"video": r"C:\videos\a.avi", "query": "q", "duration": 8, "span": [1, 4], "start": 2, "end": 8}
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(r) for r in (row, {**row, "start": 9})))
     with pytest.raises(MissingFileError, match=r"/a\.avi: the video of the query 'q' is not there"):
-        read_test_set(tmp_path / "rows.jsonl", tmp_path)
+        open_dataset(tmp_path / "rows.jsonl", tmp_path)
     (tmp_path / "a.mp4").touch()
-    capsys.readouterr()
-    [sample] = read_test_set(tmp_path / "rows.jsonl", tmp_path).samples
+    caplog.clear()
+    [sample] = open_dataset(tmp_path / "rows.jsonl", tmp_path).samples
     assert sample.crop == (str(tmp_path / "a.mp4"), 2, 8) and sample.duration == 6
     [reference] = reference_predictions([sample], "never refuse")
     assert list(reference.response.spans) == [Span(0, 6)], "the whole part"
-    assert "row 1" in capsys.readouterr().out
+    assert "row 1" in caplog.text
 
 
 def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
@@ -47,14 +63,11 @@ def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
     attack = "<script>alert(1)</script>"
     samples[0] = dataclasses.replace(samples[0], query=attack, video=f"{attack}.mp4")
     predictions = [
-        Prediction(s, f"<think>{attack}</think><answer>{attack}</answer><correction>{attack}</correction>")
+        Prediction(s, Answer(f"<think>{attack}</think><answer>{attack}</answer><correction>{attack}</correction>"))
         for s in samples
     ]
-    rows = report({attack: predictions})
-    table = markdown(rows, ["n", "f1"])
-    path = write_page(
-        tmp_path / "r.html", model=attack, data=attack, machine="m", rows=rows, table=table, predictions=predictions
-    )
+    contents = {"model": attack, "data": attack, "machine": "m", "rows": report({attack: predictions})}
+    path = write_page(tmp_path / "r.html", contents, predictions, columns=["n", "f1"])
     page = path.read_text()
     assert "<script" not in page and "&lt;script&gt;alert(1)" in page
     assert page.count("data:image/png;base64,") >= 4, "plots, and the frames of the cases whose video is there"
@@ -68,11 +81,9 @@ def test_the_page_escapes_what_data_and_model_say(tmp_path, world):
 def test_the_page_shows_frames_of_videos_that_are_long_and_large(tmp_path):
     """All frames that a model sees of it, at full size, would take more than a gigabyte."""
     path = write_video(np.zeros((400, 720, 1280, 3), np.uint8), tmp_path / "long.mp4", 2)
-    predictions = [Prediction(Sample(str(path), "q", [Span(1, 2)], duration=200.0), "<answer>5 to 9</answer>")]
-    rows = report({"m": predictions})
-    page = write_page(
-        tmp_path / "r.html", model="m", data="d", machine="m", rows=rows, table="", predictions=predictions
-    )
+    predictions = [Prediction(Sample(str(path), "q", [Span(1, 2)], duration=200.0), Answer("<answer>5 to 9</answer>"))]
+    contents = {"model": "m", "data": "d", "machine": "m", "rows": report({"m": predictions})}
+    page = write_page(tmp_path / "r.html", contents, predictions, columns=[])
     images = re.findall(r"data:image/png;base64,[^\"]+", page.read_text())
     assert "lower fps" not in page.read_text() and len(images) == 2, "a plot and the frames"
 
@@ -86,15 +97,15 @@ def test_worst_cases_come_first_and_perfect_ones_not_at_all(world):
 
 
 def test_evaluation_of_a_folder(tmp_path):
-    evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6)
+    evaluate(WORLD, tmp_path, limit=6)
     found = json.loads((tmp_path / "report.json").read_text())
     assert set(found["rows"]) == {MODEL, "always refuse", "never refuse", "oracle"} and found["judge"] is None
     assert (found["reading"], found["similarity"]) == ("strict", "all-MiniLM-L6-v2")
     with pytest.raises(ValueError, match="two or more"):
-        evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path / "probed", limit=2, probes=True)
+        evaluate(WORLD, tmp_path / "probed", limit=2, probes=True)
     assert not (tmp_path / "probed").exists(), "said before anything is asked"
     with pytest.raises(ValueError, match="fps 2.0"):
-        evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=6, changes={"fps": 4.0})
+        evaluate(WORLD, tmp_path, limit=6, changes={"fps": 4.0})
     assert "| oracle | 6 |" in (tmp_path / "report.md").read_text()
     assert "Worst cases" in (tmp_path / "report.html").read_text()
 
@@ -102,7 +113,7 @@ def test_evaluation_of_a_folder(tmp_path):
 def test_videos_are_decoded_in_a_process_of_their_own(tmp_path, monkeypatch):
     """So that a file that hangs or crashes FFmpeg cannot end an evaluation, report included."""
     monkeypatch.setattr("av.open", lambda *_, **__: pytest.fail("decoded here"))
-    evaluate_file(MODEL, ROOT / "data" / "samples", tmp_path, limit=4, probes=True)
+    evaluate(WORLD, tmp_path, limit=4, probes=True)
     assert "decoded here" not in (tmp_path / "report.html").read_text()
 
 
@@ -140,11 +151,11 @@ def test_grounding_annotations_are_relevant_only_sets(layout, tmp_path, world):
         ),
     }[layout]
     (tmp_path / layout).write_text(text)
-    table = evaluate_file(MODEL, tmp_path / layout, tmp_path / "out", videos=folder)
+    table = evaluate(tmp_path / layout, tmp_path / "out", videos=folder)
     row = json.loads((tmp_path / "out" / "report.json").read_text())["rows"][MODEL]
     assert row["n"] == 2 and row["miou"] > 0.5 and "refused" not in row and "f1" not in row, table
     with pytest.raises(ValueError, match="--videos"):
-        evaluate_file(MODEL, tmp_path / layout, tmp_path / "out")
+        evaluate(tmp_path / layout, tmp_path / "out")
 
 
 def official_rows():
@@ -229,22 +240,22 @@ def by_difficulty(path, out, **options):
         ({"irrelevance_level": "weak"}, {}, "easy"),  # what the predictions state is kept
     ],
 )
-def test_no_prediction_is_reported_under_a_level_that_nobody_stated(changes, data, level, tmp_path, capsys):
+def test_no_prediction_is_reported_under_a_level_that_nobody_stated(changes, data, level, tmp_path, caplog):
     path = official_file(tmp_path / "p.json", **changes)
     options = {} if data is None else {"data": data_file(tmp_path / "d.json", **data)}
     assert by_difficulty(path, tmp_path / "out", **options) == {level: {"refused": pytest.approx(2 / 3), "n": 3}}
-    assert ("3 irrelevant queries have no stated difficulty" in capsys.readouterr().out) == (
+    assert ("3 irrelevant queries have no stated difficulty" in caplog.text) == (
         level == "unknown" and data is not None
     )
 
 
-def test_predictions_that_are_not_in_the_data_are_named(tmp_path, capsys):
+def test_predictions_that_are_not_in_the_data_are_named(tmp_path, caplog):
     path = official_file(tmp_path / "p.json")
     rows = read_json(path)
     rows[1] |= {"query": "a bird sings", "gt_categories": ["Negation/Negation"]}
     path.write_text(json.dumps(rows))
     found = by_difficulty(path, tmp_path / "out", data=data_file(tmp_path / "d.json"))
-    said = capsys.readouterr().out
+    said = caplog.text
     assert {name: group["n"] for name, group in found.items()} == {"medium": 2, "unknown": 1}
     assert "1 of 5 predictions, such as row 1, are not in the data file" in said
     assert f"{path}, row 1, gt_categories: unknown category 'Negation/Negation' is left out" in said
@@ -269,26 +280,28 @@ def test_two_models_are_compared_sample_by_sample(tmp_path, world):
         dataclasses.replace(s, video=str(folder / "clips" / Path(s.video).name)) for c in world for s in c.group
     ][:6]
     write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples, "oracle"))
-    table = evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
+    table = evaluate(folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
     found = json.loads((tmp_path / "out" / "report.json").read_text())
     row = found["rows"][MODEL]
     assert found["paired"]["accuracy"]["difference"] == pytest.approx(row["accuracy"] - 1)
     assert "accuracy: -" in table and "sample by sample" in (tmp_path / "out" / "report.html").read_text()
     write_predictions(tmp_path / "oracle.jsonl", reference_predictions(samples[:4], "oracle"))
     with pytest.raises(ValueError, match="4 predictions for 6"):
-        evaluate_file(MODEL, folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
+        evaluate(folder, tmp_path / "out", limit=6, against=tmp_path / "oracle.jsonl")
 
 
-def test_two_processes_answer_as_one_and_go_on_after_a_kill(tmp_path, world):
+def test_two_processes_answer_as_one_and_go_on_after_a_kill(base, tmp_path, world):
     samples = [s for clip in world[:4] for s in clip.group]
-    one = predict_in_processes(MODEL, samples, tmp_path / "one.jsonl", 1)
+    one = predict(base, samples, output=tmp_path / "one.jsonl")
     lines = (tmp_path / "one.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "two.jsonl").write_text("".join(lines[:2]))
-    two = predict_in_processes(MODEL, samples, tmp_path / "two.jsonl", 2)
+    workers = WorkersAsker(MODEL, 2, batch_size=2)
+    two = predict(workers, samples, output=tmp_path / "two.jsonl")
     assert [p.completion for p in two] == [p.completion for p in one]
+    assert (tmp_path / "two.jsonl").read_text().splitlines(keepends=True)[:2] == lines[:2]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.jsonl", "two.jsonl"]
-    with pytest.raises(ValueError, match="line 1"):
-        predict_in_processes(MODEL, samples[1:], tmp_path / "two.jsonl", 2)
+    with pytest.raises(ValueError, match="line 1: answers another question: its 'query' is"):
+        predict(workers, samples[1:], output=tmp_path / "two.jsonl")
 
 
 @pytest.fixture
@@ -315,7 +328,7 @@ def test_bad_videos_are_skipped_counted_and_named(tmp_path, broken, world):
     data, folder = broken
     bad, gone = world[1].path.name, world[2].path.name
     out = tmp_path / "out"
-    table = evaluate_file(MODEL, data, out, videos=folder, on_bad_video="skip", probes=True)
+    table = evaluate(data, out, videos=folder, on_bad_video="skip", probes=True)
     found = json.loads((out / "report.json").read_text())
     assert all(row["n"] == 4 for row in found["rows"].values()) and "miou" in found["probes"]["blank"]
     assert (found["left_out"]["queries"], found["left_out"]["of"]) == (4, 8)
@@ -331,7 +344,7 @@ def test_bad_videos_are_skipped_counted_and_named(tmp_path, broken, world):
     two = tmp_path / "two"
     two.mkdir()
     (two / "predictions.jsonl").write_text("".join(lines[:3]) + lines[3][:9])
-    again = evaluate_file(MODEL, data, two, videos=folder, on_bad_video="skip", processes=2)
+    again = evaluate(data, two, videos=folder, on_bad_video="skip", processes=2)
     assert (two / "predictions.jsonl").read_text() == "".join(lines)
     assert again.split("| miou")[0] == table.split("| miou")[0]
 
@@ -339,9 +352,9 @@ def test_bad_videos_are_skipped_counted_and_named(tmp_path, broken, world):
     oracle = tmp_path / "oracle.jsonl"
     samples = [Sample(row["video"], row["query"], [Span(1, 2)], duration=9.0) for row in rows_of(out)]
     given = reference_predictions(samples, "oracle")
-    given[0] = Prediction(samples[0], "", error="not read there")
+    given[0] = Prediction(samples[0], Answer(error="not read there"))
     write_predictions(oracle, given)
-    evaluate_file(MODEL, data, out, videos=folder, on_bad_video="skip", against=oracle)
+    evaluate(data, out, videos=folder, on_bad_video="skip", against=oracle)
     found = json.loads((out / "report.json").read_text())
     assert all(row["n"] == 3 for row in found["rows"].values()) and found["rows"][str(oracle)]["miou"] == 1
     assert found["left_out"]["queries"] == 5 and "not read there" in found["left_out"]["videos"].values()
@@ -349,7 +362,7 @@ def test_bad_videos_are_skipped_counted_and_named(tmp_path, broken, world):
     # A video that is repaired, and one that is found, with an ending, are asked about; the others stay.
     for clip in world[1:3]:
         (folder / clip.path.name).write_bytes(clip.path.read_bytes())
-    evaluate_file(MODEL, data, out, videos=folder)
+    evaluate(data, out, videos=folder)
     assert not any("error" in row for row in rows_of(out)) and [rows_of(out)[i] for i in (0, 1, 6, 7)] == [
         json.loads(lines[i]) for i in (0, 1, 6, 7)
     ]
@@ -360,7 +373,7 @@ def test_with_stop_what_was_answered_is_kept_and_the_error_names_the_file(tmp_pa
     data, folder = broken
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match=f"{world[2].path.name}.*--on-bad-video skip"):
-        evaluate_file(MODEL, data, out, videos=folder)
+        evaluate(data, out, videos=folder)
     assert not out.exists(), "a missing video is named before any work"
     (folder / world[2].path.name).write_bytes(world[2].path.read_bytes())
     with pytest.raises(SystemExit):
@@ -369,26 +382,16 @@ def test_with_stop_what_was_answered_is_kept_and_the_error_names_the_file(tmp_pa
     assert world[1].path.name in said and "--on-bad-video skip" in said and "kept" in said
     assert [row["query"] for row in rows_of(out)] == [s.query for s in world[0].group]
     with pytest.raises(ValueError, match="choose stop or skip"):
-        evaluate_file(MODEL, data, out, videos=folder, on_bad_video="ignore")
+        evaluate(data, out, videos=folder, on_bad_video="ignore")
 
 
 def test_a_set_without_a_video_that_can_be_read_has_no_figures(tmp_path, broken):
     data, _ = broken
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="none of 4 videos can be read"):
-        evaluate_file(MODEL, data, tmp_path / "out", videos=tmp_path / "empty", on_bad_video="skip")
+        evaluate(data, tmp_path / "out", videos=tmp_path / "empty", on_bad_video="skip")
     with pytest.raises(ValueError, match="has no figures"):
-        scores([Prediction(Sample("v", "q", [Span(1, 2)]), "", error="cut")])
-
-
-def test_a_run_with_another_number_of_processes_loses_nothing(tmp_path, world):
-    samples = [s for clip in world[:2] for s in clip.group]
-    part = tmp_path / "p.jsonl.0-2"
-    write_predictions(part, reference_predictions(samples[:1], "oracle"))
-    for processes in (1, 3):
-        with pytest.raises(ValueError, match=r"p.jsonl.0-2 hold answers of a run with another --processes"):
-            predict_in_processes(MODEL, samples, tmp_path / "p.jsonl", processes)
-    assert part.exists()
+        scores([Prediction(Sample("v", "q", [Span(1, 2)]), Answer(error="cut"))])
 
 
 @pytest.mark.parametrize("probability", ["0.5", True, 2, -1, float("nan")])
@@ -406,7 +409,7 @@ def test_a_video_that_was_missing_is_the_one_that_was_found_since(tmp_path):
     path.write_text(json.dumps({"video": "a/x_0.0_2.0", "query": "q", "error": "no such file"}) + "\n")
     assert read_predictions(path, [Sample("a/x_0.0_2.0.mp4", "q")])[0].error
     for other in (Sample("a/x.mp4", "q"), Sample("a/x_0.0_2.0.mp4", "p")):
-        with pytest.raises(ValueError, match="not the sample"):
+        with pytest.raises(ValueError, match="answers another question"):
             read_predictions(path, [other])
 
 
@@ -414,10 +417,10 @@ def test_predictions_of_another_part_of_a_video_are_not_taken(tmp_path):
     """Two samples with the same video and query, about different seconds."""
     whole = Sample("v.mp4", "q", [Span(1, 2)])
     first, second = (dataclasses.replace(whole, start=start, end=start + 10.0) for start in (0.0, 50.0))
-    write_predictions(tmp_path / "p.jsonl", [Prediction(first, "<answer>1 to 2</answer>")])
+    write_predictions(tmp_path / "p.jsonl", [Prediction(first, Answer("<answer>1 to 2</answer>"))])
     assert read_predictions(tmp_path / "p.jsonl", [first])[0].sample == first
     for other in (second, whole):
-        with pytest.raises(InputError, match="line 1: not the sample"):
+        with pytest.raises(InputError, match="line 1: answers another question"):
             read_predictions(tmp_path / "p.jsonl", [other])
 
 

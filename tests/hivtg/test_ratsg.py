@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from coursekit import ROOT
-from rarft.asking.dataset import read_samples
+from rarft.asking import LocalAsker
+from rarft.asking.dataset import open_dataset, read_samples
 from rarft.evaluation.run import evaluate_file
 from rarft.hivtg.sources import read_sources
 from rarft.schema import Difficulty, Span
@@ -62,13 +63,13 @@ def test_a_file_without_a_sentence_that_can_be_used_is_refused(tmp_path):
         read_samples(write(tmp_path / "a.json", A=[None]))
 
 
-def test_an_evaluation_measures_refusals_without_references(tmp_path, world):
+def test_an_evaluation_measures_refusals_without_references(base, tmp_path, world):
     clip = world[0]
     shutil.copyfile(clip.path, tmp_path / "A.mp4")
     sample = clip.group.relevant
     rows = [sentence(sample.query, sample.spans[0]), sentence(world[3].group.relevant.query)]
     path = write(tmp_path / "a.json", A=rows)
-    evaluate_file(str(BASE), path, tmp_path / "out", videos=tmp_path)
+    evaluate_file(LocalAsker(base), open_dataset(path, tmp_path), tmp_path / "out")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     row = report["rows"][str(BASE)]
     assert row["n"] == 2 and "f1" in row and "refused" in row and row["explanation_similarity"] is None

@@ -152,7 +152,7 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
     """A recipe trains with a budget of its own; the folder that it leaves is opened with it by `infer` and
     `evaluate`."""
     from rarft import cli
-    from rarft.evaluation import run as reporting
+    from rarft.asking import load_asker
     from rarft.models import vision_cache
 
     fields = [
@@ -205,7 +205,7 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
             ]
         )
     sample = dataclasses.replace(world[0].group.relevant, video=video.video)
-    reporting.predict_in_processes(str(tmp_path / "run"), [sample], tmp_path / "p.jsonl", 1)
+    list(load_asker(str(tmp_path / "run"), read_video).ask([sample.crop], [sample.query]))
     plain = VideoModel.load()
     assert plain.settings.max_new_tokens == 352 and plain.settings.style == "plain"
     assert opened == [(trained, 40), (trained, 40)]

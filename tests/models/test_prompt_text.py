@@ -7,7 +7,7 @@ from tokenizers.processors import TemplateProcessing
 
 from coursekit import sample_world
 from coursekit.base.tiny import tiny_processor
-from rarft.asking import LocalModel
+from rarft.asking import LocalAsker
 from rarft.asking.chat import without_control_tokens
 from rarft.models import VideoModel
 from rarft.models import prompt_text as texts_of_prompts
@@ -16,6 +16,7 @@ from rarft.models.features import tokenize_with_features
 from rarft.models.prompt_text import as_text, prompt_text, tokenize_texts
 from rarft.paper.stand_in_model import small_model
 from rarft.prompts import STYLES, build_prompt
+from rarft.schema import Crop
 from rarft.system.files import BASE
 from rarft.training import Example, build_trainer, grpo_config
 from rarft.training.sft import collate
@@ -116,9 +117,10 @@ def test_a_model_answers_it_as_any_other_word(asked, world):
     model, features = asked
     [one], [two] = (model.generate(features, [query]) for query in (UNKNOWN, HOSTILE))
     assert one == two
-    rows = list(LocalModel(model)([{"video": str(world[0].path), "query": query} for query in (UNKNOWN, HOSTILE)]))
-    assert rows[0]["completion"] == rows[1]["completion"] == one
-    assert "<|video_pad|>" in rows[1]["note"], "the base has no token for the word"
+    asker = LocalAsker(model)
+    answers = list(asker.ask([Crop(str(world[0].path))] * 2, [UNKNOWN, HOSTILE]))
+    assert answers[0].completion == answers[1].completion == one
+    assert "<|video_pad|>" in answers[1].note, "the base has no token for the word"
 
 
 def test_the_refusal_score_and_the_segment_take_completions_that_repeat_it(asked):

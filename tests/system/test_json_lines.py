@@ -6,9 +6,10 @@ import logging
 import pytest
 
 from coursekit.widgets import annotate
-from rarft.asking import infer_all, read_questions
-from rarft.asking.dataset import read_test_set
+from rarft.asking import Answer, infer_all, read_questions
+from rarft.asking.dataset import open_dataset
 from rarft.asking.llm import LLM
+from rarft.asking.writer import PREDICTION, read_rows
 from rarft.evaluation import read_predictions
 from rarft.hivtg.build import build
 from rarft.hivtg.editors import Rejected
@@ -101,6 +102,11 @@ def answered(questions):
     return [{**question, "verdict": "refuses", "completion": "x"} for question in questions]
 
 
+class Refusing:
+    def ask(self, crops, queries):
+        yield from (Answer("x") for _ in queries)
+
+
 def annotated(path, world):
     box = annotate(read_video(world[0].path), world[0].group.relevant, path)
     query, answer, categories, button, message = box.children[1:]
@@ -115,13 +121,18 @@ ANSWERS = answered(QUESTIONS)
 EDITED = [{**question, "timestamp": [1, 2], "query_text": question["query"]} for question in QUESTIONS]
 READERS = {
     "predictions": ("p.jsonl", ANSWERS, "completion", lambda path: read_predictions(path, SAMPLES)),
-    "resumed predictions": ("p.jsonl", ANSWERS, "completion", lambda p: read_predictions(p, SAMPLES, resume=True)),
+    "resumed predictions": (
+        "p.jsonl",
+        ANSWERS,
+        "completion",
+        lambda path: read_rows(path, QUESTIONS, PREDICTION, resume=True),
+    ),
     "questions": ("q.jsonl", QUESTIONS, "query", read_questions),
-    "answers": ("a.jsonl", ANSWERS, "completion", lambda path: infer_all(answered, QUESTIONS, path)),
+    "answers": ("a.jsonl", ANSWERS, "completion", lambda path: infer_all(Refusing(), QUESTIONS, path)),
     "replies": ("r.jsonl", [{"key": k, "reply": {}} for k in "abc"], "reply", lambda p: LLM("m", "http://x", cache=p)),
     "built rows": ("b.jsonl", EDITED, "timestamp", lambda path: build(SAMPLES, NoEditor(), path)),
     "rejected": ("b.rejected.jsonl", EDITED, "query", lambda path: build(SAMPLES, NoEditor(), path.with_name("b"))),
-    "stories": ("stories.jsonl", the_world, "actors", lambda path: read_test_set(path.parent)),
+    "stories": ("stories.jsonl", the_world, "actors", lambda path: open_dataset(path.parent).judges),
     "released": ("rows.jsonl", EDITED, None, read_released),
 }
 
@@ -163,7 +174,7 @@ def test_a_world_with_fewer_stories_than_rows_is_named(tmp_path):
     rows = the_world(tmp_path / "stories.jsonl")
     (tmp_path / "stories.jsonl").write_text(json.dumps(rows[0]) + "\n")
     with pytest.raises(InputError, match="1 stories, but hi_vtg.json has 3 rows"):
-        read_test_set(tmp_path)
+        _ = open_dataset(tmp_path).judges
 
 
 def test_a_rejection_is_written_after_the_row_of_its_sample(tmp_path, monkeypatch):

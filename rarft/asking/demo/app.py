@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +13,7 @@ from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from rarft.asking.demo.answers import Model
+from rarft.asking.demo.offer import Model, Video
 from rarft.schema import Crop, without_surrogates
 from rarft.system.errors import VideoError
 from rarft.video import Clip, GuardedReader, frame_uri
@@ -32,15 +31,6 @@ SECURITY = {
 }
 
 
-@dataclass
-class Video:
-    """A clip that can be asked about. queries: suggestions, each with whether the clip contains it."""
-
-    crop: Crop
-    title: str
-    queries: list[tuple[str, bool]] = field(default_factory=list)
-
-
 def _clean(value: Any) -> Any:
     return without_surrogates(value).strip() if isinstance(value, str) else value
 
@@ -48,7 +38,7 @@ def _clean(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_clean)]
 
 
-class Question(BaseModel, extra="forbid"):
+class AskRequest(BaseModel, extra="forbid"):
     """What the page asks."""
 
     clip: Text
@@ -118,7 +108,7 @@ def make_app(models: Sequence[Model], videos: dict[str, Video], reader: GuardedR
         return {"name": name}
 
     @app.post("/ask")
-    def ask(question: Question) -> list[dict[str, Any]]:
+    def ask(question: AskRequest) -> list[dict[str, Any]]:
         video = _known(videos, question.clip)
         try:
             return [model.ask(video.crop, question.query) for model in models]

@@ -1,21 +1,19 @@
 """Judges of refusals. A judge looks at predictions and gives figures by name to each; `judged` adds them.
 
-`exact` knows the truth of the world, `llm` asks a chat model, `categories` learns from a data set's references. To add
-one, write a function of your own and pass it to `judged`, or name it as `rarft evaluate --judge-function
-module:function`."""
+A data set may bring judges that know its truth (`rarft.asking.dataset.Judges`). `llm` asks a chat model, and
+`categories` learns from a data set's references. To add one, write a function of your own and pass it to `judged`, or
+name it as `rarft evaluate --judge-function module:function`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from rarft.evaluation.predictions import Prediction
+from rarft.asking.answer import Prediction
+from rarft.asking.dataset import CategoryJudge, Figures, Judge, Judges
 from rarft.system.errors import InputError
 
-Figures = dict[str, float]
-Judge = Callable[[Sequence[Prediction]], Sequence[Figures]]
-CategoryJudge = Callable[[Prediction], set[str]]  # the mismatch categories that a refusal names
-CategoryJudges = Mapping[str, CategoryJudge]  # by name: each has columns of its own in a report
+__all__ = ["CategoryJudge", "Figures", "Judge", "Judges", "judged"]
 
 
 def judged(predictions: Sequence[Prediction], judge: Judge) -> list[Prediction]:

@@ -1,7 +1,6 @@
 """The offline judge of mismatch categories: which of the eleven does a refusal name, in whatever words it says so?
 
-In the world's grammar this is read exactly (`rarft.evaluation.judges.exact.claimed_categories`). For other data a
-classifier is learned
+In the world's grammar this is read exactly (`rarft.world.judge.claimed_categories`). For other data a classifier learns
 from refusals whose categories are known: the references of the very data set that is evaluated. It never sees what a
 model said, nor a video.
 """
@@ -16,17 +15,18 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import MultiLabelBinarizer
 
-from rarft.evaluation.predictions import Prediction
-from rarft.metrics import rt_iou
-from rarft.rewards.encoder import SentenceEncoder
+from rarft.asking.dataset import Judges
+from rarft.metrics import OFFICIAL_SPLITS, rt_iou
+from rarft.reading.completion import Response
+from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Sample
 from rarft.system.errors import InputError
 
-FEWEST = 20  # references with categories; fewer teach nothing
+FEWEST = 20  # references with categories to learn from
 
 
 class CategoryClassifier:
-    """Categories of refusals: sentence embeddings, one logistic regression a category. Call it with a `Prediction`."""
+    """Categories of refusals: sentence embeddings, one logistic regression per category. Call it with a `Response`."""
 
     def __init__(
         self,
@@ -50,11 +50,11 @@ class CategoryClassifier:
         embeddings = encoder([s.answer for s in known])
         return cls(encoder, _untrained().fit(embeddings, targets), names, (embeddings, targets))
 
-    def __call__(self, prediction: Prediction) -> set[str]:
-        """The categories that a completion's refusal names; none where it does not refuse."""
-        if not prediction.response.refused:
+    def __call__(self, response: Response) -> set[str]:
+        """The categories that a refusal names; an empty set for any other response."""
+        if not response.refused:
             return set()
-        return self._read(self._model.predict_proba(self.encoder([prediction.response.answer or ""])))[0]
+        return self._read(self._model.predict_proba(self.encoder([response.answer or ""])))[0]
 
     def agreement(self) -> float:
         """Mean Jaccard index with the known categories of the references, each judged by a classifier that has not
@@ -66,7 +66,7 @@ class CategoryClassifier:
         return float(np.mean([rt_iou(set(t), said) for t, said in zip(truth, self._read(shares), strict=True)]))
 
     def _read(self, shares: np.ndarray) -> list[set[str]]:
-        """Every category that is more likely than not; the likeliest one where none is."""
+        """Every category that is more likely than not; where there is no such category, the likeliest one."""
         chosen = shares >= 0.5
         chosen[np.arange(len(shares)), shares.argmax(1)] = True
         return [set(self._names.classes_[row]) for row in chosen]
@@ -74,3 +74,14 @@ class CategoryClassifier:
 
 def _untrained() -> OneVsRestClassifier:
     return OneVsRestClassifier(LogisticRegression(C=10.0, max_iter=1000, class_weight="balanced"))
+
+
+def learned_judges(references: Sequence[Sample]) -> Judges:
+    """The judge of categories that the references of a data set teach; none if they are too few."""
+    try:
+        judge = CategoryClassifier.fit(references, default_encoder())
+    except InputError as reason:
+        return Judges(about=f"no categories are judged: {reason}")
+    agreement = f"Jaccard {judge.agreement():.2f} with known ones (five folds)"
+    merge = f"official_rt_iou: merged as the released evaluator does, over {OFFICIAL_SPLITS} splits"
+    return Judges({"classifier": judge}, f"categories by a classifier of sentence embeddings; {agreement}; {merge}")

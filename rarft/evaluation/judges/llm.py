@@ -1,8 +1,8 @@
 """The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
 
 Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader of
-answers (`rarft.reading.segments`) says so without a judge. Where the truth is known exactly, use
-`rarft.evaluation.judges.exact` instead."""
+answers (`rarft.reading.segments`) says so without a judge. Where the truth is known exactly, as in the world, use the
+judges of the data set instead."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 
+from rarft.asking.answer import Prediction
+from rarft.asking.dataset import CategoryJudge, Figures
 from rarft.asking.llm import LLM, BadReplyError
-from rarft.evaluation.judges import CategoryJudge, Figures
-from rarft.evaluation.predictions import Prediction
 from rarft.evaluation.scoring import OFFICIAL_RT_IOU, category_figures
 from rarft.metrics import mean, rt_iou
 from rarft.schema import Category
@@ -74,7 +74,7 @@ class LLMJudge:
             categories = set(reply["categories"])
             figures[i].update(_figures(sample, categories))
             if self.offline:
-                agreement.append(rt_iou(categories, self.offline(predictions[i])))
+                agreement.append(rt_iou(categories, self.offline(predictions[i].response)))
         self.about = self._about(len(refusals), [*scored, *named], agreement)
         return figures
 

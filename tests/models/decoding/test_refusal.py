@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from rarft.evaluation import (
+    Answer,
     Prediction,
     predict,
     read_predictions,
@@ -53,9 +54,7 @@ def test_auroc_and_selective_risk_by_hand(world):
     samples = [s for c in world[:2] for s in c.group]  # relevant, irrelevant, relevant, irrelevant
     oracle = reference_predictions(samples, "never refuse")
     sure = [0.1, 0.4, 0.2, None]
-    values = scores(
-        [Prediction(p.sample, p.completion, refusal_probability=s) for p, s in zip(oracle, sure, strict=True)]
-    )
+    values = scores([Prediction(p.sample, Answer(p.completion, s)) for p, s in zip(oracle, sure, strict=True)])
     assert summary(values)["auroc"] == 1.0
     coverage, risk = selective_risk(values)
     np.testing.assert_allclose(coverage, [1 / 3, 2 / 3, 1])

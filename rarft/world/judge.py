@@ -1,46 +1,35 @@
 """The exact judge: in the world the truth is known, so explanations, corrections and categories are right or wrong.
 
-Elsewhere the reader of answers (`rarft.reading.segments`) decides relevance, and sentence embeddings compare texts (see
-`rarft.evaluation.scoring.scores`).
+For other data, `rarft.evaluation` compares texts by sentence embeddings, learns to name categories, or asks a language
+model.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, zip_longest
+from typing import Any
 
-from rarft.evaluation.judges import CategoryJudge, Figures, Judge, judged
-from rarft.evaluation.predictions import Prediction
 from rarft.metrics import auroc, mean, rt_iou
+from rarft.reading.completion import Response
 from rarft.rewards.encoder import SentenceEncoder
-from rarft.schema import Category
+from rarft.schema import Category, Sample
 from rarft.world.language import category, claims, parse
 from rarft.world.scenes import Story
 from rarft.world.truth import explanation_is_true, happens
 
-
-def world_judge(predictions: Sequence[Prediction], stories: Sequence[Story]) -> list[Prediction]:
-    """Predictions about world clips with the judgements of `exact_judge`."""
-    return judged(predictions, exact_judge(stories))
+Figures = dict[str, float]
 
 
-def exact_judge(stories: Sequence[Story]) -> Judge:
-    """The judge of predictions about world clips that show these stories; each figure is 0 or 1.
+def exact_figures(sample: Sample, response: Response, story: Story) -> Figures:
+    """What is true in a response about a clip that shows this story; each figure is 0 or 1, or a share.
 
     For refusals of irrelevant queries: `explanation_true`, `explanation_complete` (see
     `rarft.world.truth.explanation_is_true`), `correction_true` (it happens in the video). For completions with a
     think: `timeline_slots`, the share of the timeline's slots that are right.
     """
-
-    def judge(predictions: Sequence[Prediction]) -> list[Figures]:
-        return [_figures(p, story) for p, story in zip(predictions, stories, strict=True)]
-
-    return judge
-
-
-def _figures(prediction: Prediction, story: Story) -> dict[str, float]:
-    sample, response = prediction.sample, prediction.response
     figures = {}
     if response.think:
         figures["timeline_slots"] = timeline_accuracy(response.think, sample.think)
@@ -54,6 +43,17 @@ def _figures(prediction: Prediction, story: Story) -> dict[str, float]:
         "explanation_complete": float(complete),
         "correction_true": float(happens(story, response.correction or "")),
     }
+
+
+def exact_judge(stories: Mapping[str, Story]) -> Callable[[Sequence[Any]], list[Figures]]:
+    """A judge for `rarft.evaluation.judged` that gives `exact_figures`. stories: by the path of the clip."""
+    return lambda predictions: [exact_figures(p.sample, p.response, stories[p.sample.video]) for p in predictions]
+
+
+def world_judge(predictions: Sequence[Any], stories: Sequence[Story]) -> list[Any]:
+    """Predictions (`rarft.evaluation.Prediction`) with `exact_figures` added. stories: one for each prediction."""
+    pairs = zip(predictions, stories, strict=True)
+    return [replace(p, judged={**p.judged, **exact_figures(p.sample, p.response, story)}) for p, story in pairs]
 
 
 def timeline_accuracy(said: str, true: str) -> float:
@@ -87,16 +87,15 @@ def _slots(timeline: str) -> list[list[str]]:
     return sentences
 
 
-def claimed_categories(prediction: Prediction) -> set[str]:
+def claimed_categories(response: Response) -> set[str]:
     """The mismatch categories that a refusal in the world's language names, for RT-IoU."""
-    response = prediction.response
     if not response.refused:
         return set()
     return {category(slot, said).value for slot, said, _ in claims(response.answer or "") if slot}
 
 
 def agreement_by_category(
-    predictions: Sequence[Prediction], offline: CategoryJudge, encoder: SentenceEncoder
+    predictions: Sequence[Any], offline: Callable[[Response], set[str]], encoder: SentenceEncoder
 ) -> dict[str, dict[str, float]]:
     """How far the offline judges agree with the exact one, over the refusals of irrelevant queries of each category.
 
@@ -111,7 +110,7 @@ def agreement_by_category(
     refusals = [p for p in predictions if "explanation_true" in p.judged]
     similar = encoder.cosine([p.response.answer or "" for p in refusals], [p.sample.answer for p in refusals])
     # A refusal that claims nothing the grammar knows has no category: nothing to compare.
-    same = [rt_iou(claimed_categories(p), offline(p)) for p in refusals]
+    same = [rt_iou(claimed_categories(p.response), offline(p.response)) for p in refusals]
     agreement = {}
     for name in ("all", *(c.short for c in Category)):
         members = [i for i, p in enumerate(refusals) if name == "all" or name in {c.short for c in p.sample.categories}]

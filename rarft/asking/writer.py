@@ -1,0 +1,141 @@
+"""Answers in a JSON Lines file: a line for each question, written as the answers come. A run that was stopped goes on.
+
+There are two formats. `rarft infer` writes what an answer says, and an evaluation the completion and its refusal score.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rarft.asking.answer import Answer
+from rarft.asking.asker import Asker
+from rarft.schema import Crop, is_finite_number
+from rarft.system.errors import InputError, VideoError
+from rarft.system.files import TEXT, Field, checked_row, json_lines, open_to_append, shown, write_text
+from rarft.system.progress import progress
+
+Row = Mapping[str, Any]  # a question has `video` and `query`, may have `start` and `end`, and keys of the user
+PROBABILITY = Field(
+    "a number from 0 to 1, or null,", lambda value: value is None or (is_finite_number(value) and 0 <= value <= 1)
+)
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """What a line holds besides its question; a line with an `error` holds nothing else.
+
+    fields: of an answer, as its reader checks them. contents: of an answer, as they are written.
+    ascii: whether other characters are written as escapes.
+    """
+
+    fields: Mapping[str, Field]
+    contents: Callable[[Answer], dict[str, Any]]
+    ascii: bool
+
+    def row(self, question: Row, answer: Answer) -> Row:
+        """A question with its answer."""
+        return {**question, **({"error": answer.error} if answer.error is not None else self.contents(answer))}
+
+    def line(self, row: Row) -> str:
+        """A row as text."""
+        return json.dumps(row, ensure_ascii=self.ascii) + "\n"
+
+
+INFERENCE = RowFormat({"verdict": TEXT, "completion": TEXT}, Answer.to_json, ascii=False)
+PREDICTION = RowFormat(
+    {"completion": TEXT, "refusal_probability": PROBABILITY},
+    lambda answer: {"completion": answer.completion, "refusal_probability": answer.refusal_score},
+    ascii=True,
+)
+
+
+def answer_in(row: Row) -> Answer:
+    """The answer that a row of either format holds."""
+    return Answer(row.get("completion", ""), row.get("refusal_probability"), row.get("error"), row.get("note"))
+
+
+def ask_all(
+    asker: Asker,
+    questions: Sequence[Row],
+    path: Path | None,
+    form: RowFormat,
+    *,
+    retry: bool,
+    stop: bool = False,
+    desc: str = "ask",
+) -> tuple[list[Row], list[int]]:
+    """Ask what a file does not hold yet, and add the answers to it as they come.
+
+    Args:
+        path: the file; None keeps the rows in memory alone.
+        retry: ask again where the file has an error, and put the new row in its place.
+        stop: raise VideoError for the first answer with an error. The answers before it are in the file then.
+
+    Returns all rows, and the places of the new ones. Raises InputError as `read_rows` does; nothing has been asked
+    then.
+    """
+    rows = read_rows(path, questions, form, resume=True, retry=retry) if path else []
+    todo = [i for i in range(len(questions)) if i >= len(rows) or (retry and "error" in rows[i])]
+    if path:
+        open_to_append(path).close()  # a file that cannot be written is an error before anything is asked
+    asked = asker.ask([Crop.of(questions[i]) for i in todo], [questions[i]["query"] for i in todo])
+    bar = progress(total=len(questions), initial=len(questions) - len(todo), desc=desc)
+    with closing(asked), bar:
+        for place, answer in zip(todo, asked, strict=True):
+            if stop and answer.error is not None:
+                hint = "the answers so far are kept; --on-bad-video skip leaves out queries without an answer"
+                raise VideoError(f"{answer.error}; {hint}")
+            _put(path, rows, place, form.row(questions[place], answer), form)
+            bar.update()
+    return rows, todo
+
+
+def _put(path: Path | None, rows: list[Row], place: int, row: Row, form: RowFormat) -> None:
+    """Add a row at the end, which adds a line to the file, or replace one, which writes the file anew."""
+    new = place == len(rows)
+    rows[place : place + 1] = [row]
+    if path and new:
+        with open_to_append(path) as file:
+            file.write(form.line(row))
+    elif path:
+        write_text(path, "".join(map(form.line, rows)))
+
+
+def read_rows(
+    path: str | Path, questions: Sequence[Row], form: RowFormat, *, resume: bool = False, retry: bool = True
+) -> list[Row]:
+    """The rows of a file of answers to the first of these questions.
+
+    Args:
+        resume: the file is one that this run adds to, see `rarft.system.files.json_lines`.
+        retry: errors are asked again. The error of a video that was missing then counts as its own, although the video
+            may have been found since under another path or ending.
+
+    Raises InputError that names line and field for a row of another question, or one that is not an answer.
+    """
+    rows: list[Row] = []
+    for place, row in json_lines(path, {}, resume=resume):
+        if len(rows) == len(questions):
+            raise InputError(f"{place}: answers another question; there are only {len(questions)}. {_OTHER_FILE}")
+        question = questions[len(rows)]
+        for name in dict.fromkeys((*question, "start", "end")):
+            value, wanted = row.get(name), question.get(name)
+            if json.dumps(value) != json.dumps(wanted) and not (
+                retry and name == "video" and "error" in row and _was_missing(str(value), wanted)
+            ):
+                what = f"its {name!r} is {shown(value)} instead of {shown(wanted)}"
+                raise InputError(f"{place}: answers another question: {what}. {_OTHER_FILE}")
+        rows.append(checked_row(row, {"error": TEXT} if "error" in row else form.fields, place))
+    return rows
+
+
+_OTHER_FILE = "Delete the file or choose another --out"
+
+
+def _was_missing(name: str, found: str) -> bool:
+    return Path(name).name in (Path(found).name, Path(found).stem)
