@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -37,7 +37,7 @@ class Asker(Protocol):
 
     about: Mapping[str, Any]
 
-    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
+    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """One answer to each query about its video, in order. A video that cannot be read gives an answer with an
         error."""
         ...
@@ -81,7 +81,7 @@ class LocalAsker:
             video_model.model.name_or_path, video_model.settings, video_model.cache.reader
         )
 
-    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
+    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. Each video of a batch is read once."""
         for begin in range(0, len(crops), self.batch_size):
             part = slice(begin, begin + self.batch_size)
@@ -137,7 +137,7 @@ class WorkersAsker:
         self.about = {**about_model(name, settings_to_ask(name, loading.get("changes"))), "reader": reader}
         self._load = partial(_load_here, name, reader, batch_size=batch_size, **loading)
 
-    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
+    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. The processes run while the answers are read, and end with them."""
         size = max(1, min(self.batch_size, -(-len(crops) // self.processes)))
         parts = [slice(begin, begin + size) for begin in range(0, len(crops), size)]

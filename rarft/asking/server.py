@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import copy
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self
 
@@ -54,7 +54,7 @@ class ServerAsker:
         self.about = {**about_model(model, self.settings, reader), "server": base_url}
         self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
 
-    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
+    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `rarft.asking.asker.Asker`. A query that the server fails to answer gives an answer with an error, too.
 
         Raises ServerError if no query can be answered: no server, no such model, a wrong key."""
