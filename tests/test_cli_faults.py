@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from coursekit import sample_world
-from rarft.cli import _parser, main
+from rarft.cli import main, make_parser
 from rarft.system.files import BASE
 
 NUMBERS = ("", "x", "nan", "inf", "-1", "1e400", "9" * 30, "0x10", "²")
@@ -29,7 +29,7 @@ NEEDED = {  # what a command has to be given before an option is looked at
 
 def numeric_options():
     """Every option of every command that takes a number, and how many."""
-    commands = next(action for action in _parser()._actions if action.dest == "command").choices
+    commands = next(action for action in make_parser()._actions if action.dest == "command").choices
     for name, command in commands.items():
         for action in command._actions:
             kind = getattr(action.type, "__name__", "")
@@ -135,7 +135,7 @@ ANY = {("infer", "--query"), ("demo", "--host"), ("reproduce", "--model")}
 
 
 def test_every_option_that_takes_a_text_is_fed():
-    commands = next(action for action in _parser()._actions if action.dest == "command").choices
+    commands = next(action for action in make_parser()._actions if action.dest == "command").choices
     texts = {
         (name, action.option_strings[0])
         for name, command in commands.items()

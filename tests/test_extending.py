@@ -19,7 +19,7 @@ from rarft.models.families import encode_patches
 from rarft.rewards import make_rewards
 from rarft.schema import Sample, Span
 from rarft.system.files import BASE
-from rarft.system.plugins import imported
+from rarft.system.plugins import load_callable
 from rarft.training import build_trainer, grpo_config
 from rarft.video import read_video
 
@@ -56,7 +56,7 @@ def test_a_reward(own_module, base, world, tmp_path):
 
 def test_a_judge(own_module, base, tmp_path):
     asker, test_set = LocalAsker(base), open_dataset(ROOT / "data" / "samples", limit=4)
-    scoring = Scoring(judges=[imported("own:politeness", "judge")])
+    scoring = Scoring(judges=[load_callable("own:politeness", "judge")])
     table = evaluate_file(asker, test_set, tmp_path / "out", scoring)
     rows = json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
     assert "polite" in table.splitlines()[0] and rows[str(BASE)]["polite"] == 0.0

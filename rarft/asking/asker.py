@@ -42,7 +42,7 @@ class Asker(Protocol):
         error."""
         ...
 
-    def shown(self, change: Change) -> Asker:
+    def with_change(self, change: Change) -> Asker:
         """The same asker, whose videos are changed after they are read."""
         ...
 
@@ -103,7 +103,7 @@ class LocalAsker:
             note = video_model.note_of_unknown_words(query)
             yield Answer(text, None if np.isnan(score) else float(score), note=note)
 
-    def shown(self, change: Change) -> Self:
+    def with_change(self, change: Change) -> Self:
         """See `Asker`. Features of changed videos are not kept on disk."""
         other, cache = copy.copy(self), self.video_model.cache
         other.video_model = self.video_model.with_cache(
@@ -151,7 +151,7 @@ class WorkersAsker:
             for job in jobs:
                 yield from job.result()
 
-    def shown(self, change: Change) -> Self:
+    def with_change(self, change: Change) -> Self:
         """See `Asker`. change: a function of a module, which another process can import."""
         other = copy.copy(self)
         other._load = partial(self._load, change=change)
@@ -169,7 +169,7 @@ def _load_here(name: str, reader: str, threads: int, change: Change | None = Non
     global _here
     torch.set_num_threads(threads)
     asker = load_asker(name, GuardedReader(reader=reader), **loading)  # the reader ends with this process
-    _here = asker.shown(change) if change else asker
+    _here = asker.with_change(change) if change else asker
 
 
 def _ask_here(crops: Sequence[Crop], queries: Sequence[str]) -> list[Answer]:

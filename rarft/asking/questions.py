@@ -11,7 +11,7 @@ from rarft.asking.writer import INFERENCE, ask_all
 from rarft.hivtg.rows import PART_KEYS
 from rarft.schema import is_finite_number
 from rarft.system.errors import InputError
-from rarft.system.files import NAME, Field, checked_row, json_lines, shown
+from rarft.system.files import NAME, Field, checked_row, json_lines, short_json
 
 SECOND = Field(
     "a number of seconds, 0 or more,", lambda value: value is None or (is_finite_number(value) and value >= 0)
@@ -36,7 +36,7 @@ def checked_question(row: Any, place: str) -> dict:
     or reserved for the answer."""
     start, end = (checked_row(row, QUESTION, place).get(name) for name in ("start", "end"))
     if end is not None and (start or 0) >= end:
-        raise InputError(f"{place}: the part from 'start' ({shown(start)}) to 'end' ({shown(end)}) is empty")
+        raise InputError(f"{place}: the part from 'start' ({short_json(start)}) to 'end' ({short_json(end)}) is empty")
     other = [name for name in PART_KEYS if row.get(name) is not None and name not in QUESTION]
     if other:
         raise InputError(f"{place}: the field {other[0]!r} is not read here; write 'start' and 'end'")

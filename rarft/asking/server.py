@@ -64,7 +64,7 @@ class ServerAsker:
                 clips = [self._read(crop) for crop in crops[part]]  # a guarded reader is one process: not from threads
                 yield from pool.map(self._answer, queries[part], clips)
 
-    def shown(self, change: Change) -> Self:
+    def with_change(self, change: Change) -> Self:
         """See `rarft.asking.asker.Asker`."""
         other = copy.copy(self)
         other.reader = ChangingReader(self.reader, change)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import annotations, at_least, output_file
+from rarft.cli.options import add_shared, annotations, output_file
 from rarft.system.errors import InputError
 
 HELP = "Make simply-shuffled queries from grounding annotations."
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """See `rarft.cli`."""
     command.add_argument("data", type=Path, help="annotations, as for build-hivtg")
     command.add_argument("--out", required=True, type=output_file, help="JSON file")
-    command.add_argument("--seed", type=at_least(0), default=0)
+    add_shared(command, "--seed")
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     from rarft.hivtg.official import rows_of, write_released
     from rarft.hivtg.shuffle import shuffled_queries
     from rarft.rewards.encoder import default_encoder

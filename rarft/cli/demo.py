@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import add_reader_option, at_least
+from rarft.cli.options import add_shared, at_least
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
 
@@ -15,21 +15,26 @@ TRAINED = Path("build/rarft/model")  # what chapter 09 leaves
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """See `rarft.cli`."""
     add = command.add_argument
     add(
         "--model",
         action="append",
-        help=f"NAME=FOLDER or FOLDER; more than once for several. By default the base, and {TRAINED} where it is",
+        help=f"NAME=FOLDER or FOLDER; more than once for several. By default the base, and {TRAINED} if it exists",
     )
-    add("--data", type=Path, help="what to choose clips from, as for `evaluate`; by default the course's samples")
+    add("--data", type=Path, help="source of the clips, as for `evaluate`; the course's samples by default")
     add("--videos", type=Path, help="with --data: the folder of its videos")
-    add("--host", default="127.0.0.1", help="the address to listen on; another one opens the page to a network")
-    add("--port", type=at_least(0, 65535), default=8765, help="0 takes a free one")
-    add_reader_option(command)
-    add("--device", default="auto", help="cpu, cuda, …")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="the address to listen on; any other than the default opens the page to a network",
+    )
+    add("--port", type=at_least(0, 65535), default=8765, help="the port to listen on; 0 takes a free one")
+    add_shared(command, "--reader", "--device")
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     try:
         import uvicorn
 

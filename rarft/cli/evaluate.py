@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rarft.cli.options import (
-    KEY_VARIABLE,
-    add_model_options,
+    MODEL_OPTIONS,
+    SHARED,
     add_server_options,
+    add_shared,
     asker_of,
-    at_least,
     chat_model,
     output_folder,
 )
@@ -19,12 +19,13 @@ from rarft.models.settings import ON_BAD_VIDEO
 from rarft.reading.completion import READINGS
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
-from rarft.system.plugins import imported
+from rarft.system.plugins import load_callable
 
 HELP = "Measure a model on world clips, a released HI-VTG file or grounding annotations."
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """See `rarft.cli`."""
     add = command.add_argument
     add("--model", help="a folder, a preset (rarft/models/presets.py) or a hub name; the shipped base by default")
     add(
@@ -44,23 +45,23 @@ def add_arguments(command: ArgumentParser) -> None:
         "--on-bad-video",
         choices=ON_BAD_VIDEO,
         help="what to do about a video that is missing or cannot be read: stop and keep the answers so far, or skip "
-        "its queries and name the video in the report; stop by default, as figures on fewer queries cannot be compared",
+        "its queries and name the video in the report; stop by default: figures on fewer queries cannot be compared",
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
-    add("--limit", type=at_least(1), help="only the first N queries; all by default")
-    add("--processes", type=at_least(1), help="1 by default")
-    add("--batch", type=at_least(1), help="questions at a time; 64 by default")
+    add_shared(command, "--limit")
+    add_shared(command, "--processes", help="1 by default")
+    add_shared(command, "--batch", help="questions at a time; 64 by default")
     add(
         "--features",
         type=output_folder,
         help="folder that keeps the encoded videos for other runs with the same vision tower",
     )
-    add_model_options(command)
+    add_shared(command, *MODEL_OPTIONS)
     add_server_options(command)
     add(
         "--reading",
         choices=READINGS,
-        help="how completions are read; strict by default; official: tags in any case, else the whole text",
+        help="how completions are read; strict by default; official: tags in upper or lower case, else the whole text",
     )
     add(
         "--similarity",
@@ -71,14 +72,10 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--probes",
         action="store_true",
-        help="also ask about blank, reversed, shuffled and swapped videos: does it look?",
+        help="also ask about blank, reversed, shuffled and swapped videos: does the model use the video?",
     )
     add("--judge", help="name of a chat model that judges the refusals; none by default")
-    add(
-        "--judge-url",
-        default="http://localhost:8000/v1",
-        help=f"its OpenAI-compatible server; the key is read from {KEY_VARIABLE}",
-    )
+    add("--judge-url", **SHARED["--url"])
     add(
         "--judge-function",
         nargs="*",
@@ -95,6 +92,7 @@ DEFAULTS = (None, False, "auto", "pyav")
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions of a model that has answered already")
     if options.predictions:
@@ -115,7 +113,7 @@ def run(options: Namespace) -> int:
         reading=options.reading or "strict",
         similarity=options.similarity or MINILM,
         llm=chat_model(options.judge, options.judge_url, options.out / "judge.jsonl") if options.judge else None,
-        judges=[imported(name, "judge") for name in options.judge_function],
+        judges=[load_callable(name, "judge") for name in options.judge_function],
     )
     if options.predictions:
         print(evaluate_predictions(options.predictions, options.out, scoring, data=options.data))

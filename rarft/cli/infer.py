@@ -7,11 +7,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from rarft.cli.options import (
+    MODEL_OPTIONS,
     above_zero,
-    add_model_options,
     add_server_options,
+    add_shared,
     asker_of,
-    at_least,
     not_negative,
     output_file,
 )
@@ -22,22 +22,24 @@ HELP = "Ask when something happens in a video, or in many."
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """See `rarft.cli`."""
     add = command.add_argument
     add("--model", default=str(BASE), help="a folder, a preset (rarft/models/presets.py) or a hub name")
     add("--video", type=Path, help="one video, with --query")
     add("--query", help="what to look for")
-    add("--start", type=not_negative, help="with --video: look from this second on, and count from it")
-    add("--end", type=above_zero, help="with --video: look no further than this second")
+    add("--start", type=not_negative, help="with --video: begin at this second, and count from it")
+    add("--end", type=above_zero, help="with --video: end at this second")
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
     add("--out", type=output_file, help="with --questions: JSON Lines of answers; an interrupted run resumes")
     add("--retry", action="store_true", help="with --questions: ask again where --out has an error")
-    add("--batch", type=at_least(1), default=16, help="with --questions: how many at a time")
-    add_model_options(command)
+    add_shared(command, "--batch", default=16, help="with --questions: how many at a time")
+    add_shared(command, *MODEL_OPTIONS)
     add_server_options(command)
     add("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     many = options.questions is not None
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
         raise InputError("give --video and --query, or --questions and --out")

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the types of options."""
 
 from __future__ import annotations
 
@@ -26,15 +26,14 @@ def at_least(least: int, most: int = LARGEST) -> Callable[[str], int]:
     """A type for argparse: a whole number from `least` to `most`."""
 
     def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise ArgumentTypeError(f"a whole number was expected, got {text!r}") from None
-        if not least <= value <= most:
-            raise ArgumentTypeError(f"a whole number from {least} to {most} was expected, got {text[:40]}")
-        return value
+        return _number(text, int, "a whole number", least, most)
 
     return number
+
+
+def not_negative(text: str) -> float:
+    """A type for argparse: a number from 0 to `LARGEST`."""
+    return _number(text, float, "a number", 0, LARGEST)
 
 
 def above_zero(text: str) -> float:
@@ -45,79 +44,80 @@ def above_zero(text: str) -> float:
     return value
 
 
-def not_negative(text: str) -> float:
-    """A type for argparse: a number from 0 to `LARGEST`."""
+def _number(text: str, kind: Callable[[str], Any], named: str, least: int, most: int) -> Any:
     try:
-        value = float(text)
+        value = kind(text)
     except ValueError:
-        raise ArgumentTypeError(f"a number was expected, got {text!r}") from None
-    if not 0 <= value <= LARGEST:
-        raise ArgumentTypeError(f"a number from 0 to {LARGEST} was expected, got {text[:40]}")
+        raise ArgumentTypeError(f"{named} was expected, got {text!r}") from None
+    if not least <= value <= most:
+        raise ArgumentTypeError(f"{named} from {least} to {most} was expected, got {text[:40]}")
     return value
 
 
 def output_folder(text: str) -> Path:
-    """A type for argparse: a folder to write into, which need not be there."""
+    """A type for argparse: a folder to write into, which need not exist."""
     path = Path(text)
     there = next((part for part in (path, *path.parents) if part.exists()), None)
     if there is not None and not there.is_dir():
-        raise ArgumentTypeError(f"a folder was expected, and {there} is none")
+        raise ArgumentTypeError(f"a folder was expected, but {there} is not a folder")
     return path
 
 
 def output_file(text: str) -> Path:
-    """A type for argparse: a file to write, which need not be there."""
+    """A type for argparse: a file to write, which need not exist."""
     path = Path(text)
     if path.exists() and not path.is_file():
-        raise ArgumentTypeError(f"a file was expected, and {text} is none")
+        raise ArgumentTypeError(f"a file was expected, but {text} is not a file")
     return output_folder(str(path.parent)) / path.name
 
 
 def prompt_style(text: str) -> str:
     """A type for argparse: the name of a prompt style, or a JSON file that is one."""
-    if text not in STYLES:
-        try:
-            read_style(text)
-        except InputError as error:
-            raise ArgumentTypeError(str(error)) from error
-    return text
+    return text if text in STYLES else _accepted(text, read_style)
 
 
 def video_reader(text: str) -> str:
     """A type for argparse: a library that decodes videos and is installed."""
     from rarft.video.readers import check_reader
 
+    return _accepted(text, check_reader)
+
+
+def _accepted(text: str, check: Callable[[str], object]) -> str:
+    """The text, if `check` raises no InputError."""
     try:
-        return check_reader(text)
+        check(text)
     except InputError as error:
         raise ArgumentTypeError(str(error)) from error
+    return text
 
 
-def add_reader_option(command: ArgumentParser) -> None:
-    """Which library decodes videos."""
-    command.add_argument(
-        "--reader", type=video_reader, default="pyav", help="the library that decodes: pyav, decord or torchcodec"
-    )
+# What argparse is given for each option that more than one command has.
+SHARED: dict[str, dict[str, Any]] = {
+    "--seed": {"type": at_least(0), "default": 0, "help": "of all random choices"},
+    "--limit": {"type": at_least(1), "help": "only the first N queries; all by default", "metavar": "N"},
+    "--processes": {"type": at_least(1), "help": "all cores by default"},
+    "--batch": {"type": at_least(1), "help": "questions at a time"},
+    "--variant": {"choices": ("official", "paper", "robust"), "help": "rewards; by default the recipe's"},
+    "--fps": {"type": above_zero, "help": "frames per second; the model's own by default"},
+    "--max-pixels": {"type": at_least(1), "help": "budget for all frames of a video; the model's own by default"},
+    "--max-new-tokens": {"type": at_least(1), "help": "most tokens of an answer; the model's own by default"},
+    "--style": {
+        "type": prompt_style,
+        "help": "of prompts: a name of rarft/prompts.py, or a JSON file; the model's by default",
+    },
+    "--reader": {"type": video_reader, "default": "pyav", "help": "library that decodes: pyav, decord or torchcodec"},
+    "--device": {"default": "auto", "help": "cpu, cuda, …; auto takes a GPU if there is one"},
+    "--dtype": {"default": "auto", "help": "bfloat16, float32, …; auto: the checkpoint's on a GPU, float32 on a CPU"},
+    "--url": {"default": "http://localhost:8000/v1", "help": f"OpenAI-compatible server; its key is in {KEY_VARIABLE}"},
+}
+MODEL_OPTIONS = ("--fps", "--max-pixels", "--max-new-tokens", "--style", "--reader", "--device", "--dtype")
 
 
-def add_model_options(command: ArgumentParser) -> None:
-    """How a model is loaded and asked."""
-    add = command.add_argument
-    add("--fps", type=above_zero, help="frames a second; the model's own by default")
-    add("--max-pixels", type=at_least(1), help="budget for all frames of a video; the model's own by default")
-    add("--max-new-tokens", type=at_least(1), help="of an answer; the model's own by default")
-    add(
-        "--style",
-        type=prompt_style,
-        help="of the prompts: a name of rarft/prompts.py, or a JSON file; the model's own by default",
-    )
-    add_reader_option(command)
-    add("--device", default="auto", help="cpu, cuda, …; auto takes a GPU where there is one")
-    add(
-        "--dtype",
-        default="auto",
-        help="bfloat16, float32, …; auto is the checkpoint's on a GPU, float32 on a CPU",
-    )
+def add_shared(command: ArgumentParser, *names: str, **changes: Any) -> None:
+    """Add options of `SHARED` to a command. changes: what argparse is given instead in this command."""
+    for name in names:
+        command.add_argument(name, **{**SHARED[name], **changes})
 
 
 def add_server_options(command: ArgumentParser) -> None:

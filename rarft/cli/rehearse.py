@@ -5,30 +5,27 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import at_least, output_folder
+from rarft.cli.options import add_shared, output_folder
 from rarft.system.errors import InputError
 
-HELP = "Write stand-ins for an annotation file's videos, and a small model, to run an experiment before it is paid for."
+HELP = "Write stand-ins for an annotation file's videos, and a small model, to try an experiment before paying for it."
 DEFAULT = "qwen2.5-vl-7b"
 
 
 def add_arguments(command: ArgumentParser) -> None:
-    """The options of the command."""
+    """See `rarft.cli`."""
     add = command.add_argument
     add("file", type=Path, help="a released HI-VTG file, or any annotations that `rarft evaluate` reads")
-    add(
-        "--videos",
-        type=output_folder,
-        required=True,
-        help="folder for the stand-ins; files that it holds stay as they are",
-    )
+    kept = "folder for the stand-ins; files that it holds stay as they are"
+    add("--videos", type=output_folder, required=True, help=kept)
     add("--model", type=output_folder, help="folder for a small model with random weights and the settings of --preset")
     add("--preset", default=DEFAULT, help="whose sampling of videos and style of prompts: see rarft/models/presets.py")
-    add("--limit", type=at_least(1), help="only the first N videos; all by default")
-    add("--processes", type=at_least(1), help="all cores by default")
+    add_shared(command, "--limit", help="only the first N videos; all by default")
+    add_shared(command, "--processes")
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     from rarft.asking.dataset import first_videos, read_samples
     from rarft.models.presets import PRESETS
     from rarft.paper import write_small_model, write_stand_ins

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rarft.cli.options import add_reader_option, at_least, output_folder
+from rarft.cli.options import add_shared, at_least, output_folder
 from rarft.system.errors import InputError
 from rarft.system.files import RECIPES, only_writer
 
@@ -20,11 +20,15 @@ NAMES = ("hi-activitynet", "hi-tvgbench", "hi-charades", "ss-activitynet", "ss-c
 
 
 def add_arguments(command: ArgumentParser) -> None:
-    """The options of the command."""
+    """See `rarft.cli`."""
     add = command.add_argument
     add("name", choices=NAMES, help="the test set; see recipes/paper/experiments.yaml")
     add("--base", default="time-r1-7b", help="a short name of rarft/models/presets.py")
-    add("--data", type=Path, help="folder of the annotation files and videos; without it: what has to be in it")
+    add(
+        "--data",
+        type=Path,
+        help="folder of the annotation files and videos; without it, the command prints what the folder needs",
+    )
     add("--out", type=output_folder, help="build/reproduce/NAME/BASE by default")
     add(
         "--config",
@@ -32,14 +36,16 @@ def add_arguments(command: ArgumentParser) -> None:
         default=RECIPES / "qwen2_5_vl_7b.yaml",
         help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
     )
-    add("--variant", choices=("official", "paper", "robust"), help="rewards; by default the recipe's, or official")
+    add_shared(command, "--variant", help="rewards; by default the recipe's, or official")
     add(
         "--official-clone",
         type=Path,
         help="folder of your own clone of github.com/JINSUBY/RA-RFT, whose prompts are then used word for word; "
         "by default, prompts of the same structure in this library's words",
     )
-    add("--max-new-tokens", type=at_least(1), default=512, help="tokens of an answer in evaluation; as in the release")
+    add_shared(
+        command, "--max-new-tokens", default=512, help="most tokens of an answer in evaluation; as in the release"
+    )
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
     add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
     add(
@@ -48,10 +54,10 @@ def add_arguments(command: ArgumentParser) -> None:
         default=RECIPES / "accelerate" / "zero3.yaml",
         help="configuration of `accelerate launch`, for more than one GPU",
     )
-    add("--limit", type=at_least(1), help="only the first N videos of test and training; all by default")
-    add("--batch", type=at_least(1), default=64, help="questions at a time in evaluation")
-    add_reader_option(command)
-    add("--skip-missing", action="store_true", help="go on without videos that are not there or cannot be read")
+    add_shared(command, "--limit", help="only the first N videos of test and training; all by default")
+    add_shared(command, "--batch", default=64, help="questions at a time in evaluation")
+    add_shared(command, "--reader")
+    add("--skip-missing", action="store_true", help="go on without videos that are missing or cannot be read")
     add("--check", action="store_true", help="stop after checking the files and estimating time, memory and disk")
 
 

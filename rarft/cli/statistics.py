@@ -8,17 +8,18 @@ from pathlib import Path
 
 from rarft.system.errors import InputError
 
-HELP = "Count, and measure how far the text gives irrelevant queries away."
+HELP = "Count queries, and measure how well the text alone separates irrelevant from relevant ones."
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """See `rarft.cli`."""
     command.add_argument("files", nargs="+", type=Path, help="HI-VTG or SS-VTG files")
-    command.add_argument(
-        "--similarity", action="store_true", help="also how near irrelevant queries are, by embeddings"
-    )
+    nearness = "also how near irrelevant queries are, by embeddings"
+    command.add_argument("--similarity", action="store_true", help=nearness)
 
 
 def run(options: Namespace) -> int:
+    """See `rarft.cli`."""
     from rarft.hivtg.official import released_samples
     from rarft.hivtg.statistics import statistics
     from rarft.rewards.encoder import default_encoder

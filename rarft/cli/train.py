@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import at_least, output_folder
+from rarft.cli.options import add_shared, at_least, output_folder
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
-from rarft.system.plugins import imported
+from rarft.system.plugins import load_callable
 
 HELP = (
     "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there "
@@ -25,9 +25,9 @@ RECIPE_FIELDS = {
 
 
 def add_arguments(command: ArgumentParser) -> None:
-    """The options of the command."""
+    """See `rarft.cli`."""
     add = command.add_argument
-    add("recipe", choices=("base", "cold-start", "rarft"))
+    add("recipe", choices=("base", "cold-start", "rarft"), help="what to train")
     add(
         "--config",
         type=Path,
@@ -44,15 +44,11 @@ def add_arguments(command: ArgumentParser) -> None:
         help="folder of world videos, made if missing; build/world by default, a recipe names its own",
     )
     add("--model", help="where to start; by default the shipped base, for rarft a cold start from it, or the recipe's")
-    add(
-        "--variant",
-        choices=("official", "paper", "robust"),
-        help="rarft: rewards; robust, or the recipe's, by default",
-    )
+    add_shared(command, "--variant", help="rarft: rewards; robust, or the recipe's, by default")
     add("--steps", type=at_least(1), help="rarft: the course's or the recipe's own number by default")
-    add("--seed", type=at_least(0), help="0, or the recipe's, by default")
+    add_shared(command, "--seed", default=None, help="0, or the recipe's, by default")
     add("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    add("--threads", type=at_least(1))
+    add("--threads", type=at_least(1), help="of the CPU; all cores by default")
 
 
 def run(options: Namespace) -> int:
@@ -87,7 +83,7 @@ def _train_by_recipe(options: Namespace) -> None:
 
 def _train_on_world(options: Namespace, data: Path, seed: int) -> None:
     if options.recipe == "base":
-        make_base = imported("coursekit.base.make:make_base", "`train base`, in a clone of the repository:")
+        make_base = load_callable("coursekit.base.make:make_base", "`train base`, in a clone of the repository:")
         make_base(data, options.out, seed=seed)
         return
     from rarft.training.story import cold_start_on_world, train_on_world

@@ -14,7 +14,7 @@ from rarft.hivtg.official import LEVELS, span_of, split_answer
 from rarft.hivtg.rows import LEVEL_KEYS
 from rarft.schema import Category, Difficulty, Sample
 from rarft.system.errors import InputError
-from rarft.system.files import TEXT, Field, checked_row, read_json, shown
+from rarft.system.files import TEXT, Field, checked_row, read_json, short_json
 from rarft.video.find import video_id
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def _official_prediction(row: Any, place: str) -> Prediction:
     checked_row(row, ROW, place)
     relevant, span = row["gt_relevant"], span_of(row.get("gt_timestamp"))
     if relevant and span is None:
-        found = shown(row.get("gt_timestamp"))
+        found = short_json(row.get("gt_timestamp"))
         raise InputError(f"{place}: the field 'gt_timestamp' should be two numbers of seconds, got {found}")
     answer, correction = split_answer(str(row.get("gt_output") or ""))
     named, known = row.get("gt_categories") or [], {category.value for category in Category}

@@ -70,7 +70,7 @@ def probe(model: VideoModel | Asker, samples: Sequence[Sample]) -> dict[str, dic
     others, rows = swapped(samples), {}
     for name, change in CHANGES.items():
         given = others if name == "another video" else samples
-        row = summary(scores(predict(asker.shown(change) if change else asker, given, desc=name)))
+        row = summary(scores(predict(asker.with_change(change) if change else asker, given, desc=name)))
         rows[name] = {figure: row[figure] for figure in FIGURES if figure in row}
     queries, irrelevant = [s.query for s in samples], [not s.relevant for s in samples]
     leak = leak_score(queries, irrelevant, [s.video for s in samples])

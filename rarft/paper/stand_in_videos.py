@@ -12,10 +12,9 @@ import numpy as np
 
 from rarft.schema import Sample
 from rarft.system.errors import InputError
-from rarft.system.files import VIDEO_SUFFIXES
 from rarft.system.processes import worker_pool
 from rarft.system.progress import progress
-from rarft.video.find import base_name, find_video
+from rarft.video.find import VIDEO_SUFFIXES, base_name, find_video
 from rarft.world.render import render, write_video
 from rarft.world.scenes import sample_story
 from rarft.world.weather import Weather

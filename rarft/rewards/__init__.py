@@ -17,7 +17,7 @@ from typing import Any
 from rarft.rewards import official, paper, robust
 from rarft.rewards.encoder import SentenceEncoder
 from rarft.system.errors import InputError
-from rarft.system.plugins import imported
+from rarft.system.plugins import load_callable
 
 Reward = Callable[..., list[float | None]]
 
@@ -42,7 +42,7 @@ def make_rewards(
     """
     if variant not in REWARDS:
         raise InputError(f"unknown reward variant {variant!r}; choose one of {', '.join(VARIANTS)}")
-    return [imported(name, "reward") if ":" in name else _bound(variant, name, encoder) for name in names]
+    return [load_callable(name, "reward") if ":" in name else _bound(variant, name, encoder) for name in names]
 
 
 def _bound(variant: str, name: str, encoder: SentenceEncoder | None) -> Reward:

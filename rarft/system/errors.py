@@ -1,53 +1,86 @@
-"""Errors that a user can fix. The command line prints them as one line; anything else keeps its traceback.
+"""The errors of the library, and those that the machine causes.
 
-Each is also the built-in error that it resembles, so that callers can catch either.
+    Exception
+    ├── RarftError ............................ the user can fix it
+    │   ├── InputError (ValueError)
+    │   │   └── VideoError
+    │   ├── MissingFileError (FileNotFoundError)
+    │   ├── ServerError (ConnectionError)
+    │   ├── BadReplyError (RuntimeError)
+    │   ├── WorkerError (RuntimeError)
+    │   ├── UpstreamChangedError (ImportError)
+    │   └── ChapterError (RuntimeError)
+    ├── no memory or no disk .................. `machine_fault` recognises it
+    └── any other ............................. a bug
+
+Each RarftError is also the built-in error in brackets, so that callers can catch either. The command line prints the
+first two kinds as one line and exits with status 1. A bug keeps its traceback.
 """
 
 import errno
 import re
 
+
+class RarftError(Exception):
+    """The base class. The message names the file or the field, and the fix; the command line prints it and stops."""
+
+
+class InputError(RarftError, ValueError):
+    """A file, a row, a field or an option cannot be used. Commands stop, most of them before any work."""
+
+
+class VideoError(InputError):
+    """A video cannot be used. `evaluate` and `train` stop or skip it; `infer --questions` writes the error as a row."""
+
+
+class MissingFileError(RarftError, FileNotFoundError):
+    """A file or a folder does not exist. Commands stop."""
+
+
+class ServerError(RarftError, ConnectionError):
+    """A server cannot answer any question: no connection, an unknown model, a wrong key. Commands stop."""
+
+
+class BadReplyError(RarftError, RuntimeError):
+    """A language model gave no usable reply in all attempts. Commands record it for that question and go on."""
+
+
+class WorkerError(RarftError, RuntimeError):
+    """A process that does a part of the work ended too early. Commands stop; what is written stays."""
+
+
+class UpstreamChangedError(RarftError, ImportError):
+    """An installed transformers or TRL lacks what an override of this library relies on. Commands stop before work."""
+
+
+class ChapterError(RarftError, RuntimeError):
+    """A chapter failed, in the named cell. `course build` stops."""
+
+
 _NO_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|bad_alloc|can't start new thread|failed to map segment", re.IGNORECASE
 )
+# What safetensors and torch, which raise errors of their own, say of a full disk.
+_FULL_DISK = re.compile(r"No space left on device|inline_container.* unexpected pos|PytorchStreamWriter failed writing")
+_DISK = {"ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST"}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether Python, the system, torch or a GPU says that memory has run out."""
+    """Whether Python, the system, torch or a GPU reports that memory has run out."""
     return (
         isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be loaded here
+        or type(error).__name__ == "OutOfMemoryError"  # torch's; torch may not be loaded here
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or bool(_NO_MEMORY.search(str(error)))
     )
 
 
-class RarftError(Exception):
-    """The base of all of them; the message names the file or the field, and the fix."""
-
-
-class InputError(RarftError, ValueError):
-    """A file, a row, a field or an option that cannot be used."""
-
-
-class MissingFileError(RarftError, FileNotFoundError):
-    """A file or a folder that is not there."""
-
-
-class ServerError(RarftError, ConnectionError):
-    """A server that cannot answer any question: none there, no such model, a wrong key."""
-
-
-class VideoError(InputError):
-    """A video that cannot be used; the message names the file, the cause and the fix."""
-
-
-class BadReplyError(RarftError, RuntimeError):
-    """No usable reply of a language model after all attempts."""
-
-
-class ChapterError(RarftError, RuntimeError):
-    """A chapter failed; the message names the chapter, the cell and the error."""
-
-
-class WorkerError(RarftError, RuntimeError):
-    """A process that does a part of the work ended before its time."""
+def machine_fault(error: BaseException) -> str | None:
+    """The message for an error that the machine's memory or disk causes; None for any other error."""
+    reason = " ".join(str(error).split())[:300]
+    if is_out_of_memory(error):
+        return f"out of memory ({reason}): use smaller batches, fewer pixels or fewer processes"
+    if _FULL_DISK.search(reason):
+        return f"the disk is full ({reason})"
+    is_of_disk = isinstance(error, OSError) and errno.errorcode.get(error.errno or 0) in _DISK
+    return reason if is_of_disk else None

@@ -1,4 +1,7 @@
-"""Files are written beside their target and then renamed: a kill leaves the old file or the new one, never half."""
+"""Files: where the shipped ones are, how others are written and locked, and how JSON and JSON Lines are read.
+
+A file is written under a temporary name and then renamed, so that a kill leaves the old file or the new one.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _shipped(*path: str) -> Path:
-    """What ships with the repository; from a wheel, it lies inside the package."""
+    """A path that ships with the repository. In a wheel it lies inside the package."""
     places = (_PACKAGE.parent.joinpath(*path), _PACKAGE.joinpath(*path))
     return next((place for place in places if place.exists()), places[0])
 
@@ -34,16 +37,13 @@ def _shipped(*path: str) -> Path:
 BASE = _shipped("data", "base")
 RECIPES = _shipped("recipes")
 SAMPLES = _shipped("data", "samples")
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
-
-
-# In the names of temporary files: those of another machine that shares the folder are not ours to remove.
+# Part of the names of temporary files: another machine that shares the folder removes only its own.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends without an error.
+    """A temporary path in the folder of `path`, which replaces it when the block ends without an error.
 
     Makes the folder if needed. No two processes get the same path.
     """
@@ -59,30 +59,27 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def only_writer(path: str | Path) -> Iterator[None]:
-    """Keep other processes of this machine from writing into the folder or file `path` until the block ends, or this
-    process does, however it ends. The lock lies in the system's temporary folder: none is left beside `path`. Temporary
-    files of a process of this machine that was killed while it wrote there are removed.
+    """Keep other processes of this machine from writing into the folder or file `path` until the block ends.
 
-    Raises InputError if another process has it, or if `path` is neither.
+    The lock lies in the system's temporary folder and ends with this process, however it ends. Temporary files that a
+    killed process of this machine left there are removed.
+
+    Raises InputError if another process has the lock, or if `path` is neither a file nor a folder.
     """
     path = Path(path).resolve()
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{path}: neither a file nor a folder, but a pipe or a device")
     name = hashlib.sha256(f"{getpass.getuser()} {path}".encode(errors="surrogateescape")).hexdigest()
-    lock = FileLock(Path(tempfile.gettempdir()) / f"rarft-{name[:32]}.lock")
     try:
-        lock.acquire(blocking=False)
+        lock = FileLock(Path(tempfile.gettempdir()) / f"rarft-{name[:32]}.lock").acquire(blocking=False)
     except Timeout as error:
         raise InputError(f"{path}: another process is writing there; wait for it, end it, or change --out") from error
-    try:
-        half = f"{_HOST}.*.part"
-        for left in (
-            path.rglob(f".*.{half}") if path.is_dir() else path.parent.glob(f".{glob.escape(path.name)}.{half}")
-        ):
+    with lock:
+        ending = f"{_HOST}.*.part"
+        own_name = f".{glob.escape(path.name)}.{ending}"
+        for left in path.rglob(f".*.{ending}") if path.is_dir() else path.parent.glob(own_name):
             left.unlink(missing_ok=True)
         yield
-    finally:
-        lock.release()
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -93,7 +90,7 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def open_to_append(path: str | Path) -> TextIO:
-    """A UTF-8 file to add lines to, with `write_text`'s way with surrogates. Makes its folder."""
+    """A UTF-8 file to add lines to; surrogates are written as `write_text` does. Makes its folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return open(path, "a", encoding="utf-8", errors="backslashreplace")
@@ -109,8 +106,7 @@ def write_json(path: str | Path, data: Any) -> Path:
 
 
 def nan_as_null(data: Any) -> Any:
-    """A copy for `write_json` in which a figure that had nothing to average, NaN, is null: JSON has no NaN, and only
-    Python reads it."""
+    """A copy for `write_json` with null for NaN, the mean of nothing, which JSON does not have."""
     if isinstance(data, Mapping):
         return {key: nan_as_null(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -119,15 +115,8 @@ def nan_as_null(data: Any) -> Any:
 
 
 @contextmanager
-def open_text(path: str | Path) -> Iterator[TextIO]:
-    """A UTF-8 text file, open to be read, with a byte order mark or without. Raises MissingFileError, or InputError for
-    what is not a text file."""
-    with _readable(path), open(path, encoding="utf-8-sig") as file:
-        yield file
-
-
-@contextmanager
 def _readable(path: str | Path) -> Iterator[None]:
+    """Errors of reading `path` in this block, as the library's own."""
     try:
         yield
     except FileNotFoundError as error:
@@ -136,19 +125,29 @@ def _readable(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: not a text file that can be read ({error})") from error
 
 
+@contextmanager
+def open_text(path: str | Path) -> Iterator[TextIO]:
+    """A UTF-8 text file, open to be read, with a byte order mark or without. Raises MissingFileError, or InputError if
+    it is not a text file."""
+    with _readable(path), open(path, encoding="utf-8-sig") as file:
+        yield file
+
+
 def read_text(path: str | Path) -> str:
     """All of `open_text`."""
     with open_text(path) as file:
         return file.read()
 
 
-def parse_json(text: str, place: str) -> Any:
-    """JSON text. Raises InputError, which begins with `place`, for what is none, is nested too deep, or has a number
-    too long for Python's reader."""
+def parse_json(text: str | bytes, place: str) -> Any:
+    """JSON text, or its UTF-8 bytes. Raises InputError, which begins with `place`, if it is not JSON, is nested too
+    deep, or has a number too long for Python's reader."""
     try:
-        return json.loads(text)
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: not UTF-8 ({error})") from error
     except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if "\n" in text.strip() else ""
+        line = f"line {error.lineno}, " if "\n" in error.doc.strip() else ""
         raise InputError(f"{place}: not JSON ({line}column {error.colno}: {error.msg})") from error
     except RecursionError as error:
         raise InputError(f"{place}: JSON that is nested too deep to be read") from error
@@ -186,16 +185,16 @@ def checked_row(row: Any, fields: Mapping[str, Field], place: str) -> dict[str, 
     fit."""
     if not isinstance(row, dict):
         names = f" with {', '.join(map(repr, fields))}" if fields else ""
-        raise InputError(f"{place}: an object{names} was expected, got {shown(row)}")
+        raise InputError(f"{place}: an object{names} was expected, got {short_json(row)}")
     for name, field in fields.items():
         if not field.fits(row.get(name)):
-            found = f"is {shown(row[name])}" if name in row else "is missing"
+            found = f"is {short_json(row[name])}" if name in row else "is missing"
             raise InputError(f"{place}: the field {name!r} {found}; {field.expected} was expected")
     return row
 
 
-def shown(value: Any) -> str:
-    """A JSON value for a message: as JSON has it, cut to 60 characters."""
+def short_json(value: Any) -> str:
+    """A JSON value for a message, cut to 60 characters."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:60]}…"
 
@@ -216,33 +215,19 @@ def json_lines(
         return
     with _readable(path), open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            place = f"{path}, line {number}"
-            unended = resume and line.strip() and not line.endswith(b"\n")
-            if unended and _is_cut_short(line):
-                log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
-                os.truncate(path, begin)
-                return
-            begin += len(line)
+            place, is_unended = f"{path}, line {number}", resume and not line.endswith(b"\n")
             if line.strip():
-                row = _parsed(line, place)
+                try:
+                    row = parse_json(line, place)
+                except InputError:
+                    if not (is_unended and b'{"'.startswith(line[:2])):  # anything else is not a row of a run
+                        raise
+                    log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
+                    os.truncate(path, begin)
+                    return
                 row = row if fields is None else checked_row(row, fields, place)
-                if unended:  # or the next row would join it
+                if is_unended:  # or the next row would join it
                     with open(path, "ab") as end:
                         end.write(b"\n")
                 yield place, row
-
-
-def _parsed(line: bytes, place: str) -> Any:
-    try:
-        return parse_json(line.decode("utf-8-sig"), place)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{place}: not UTF-8 ({error})") from error
-
-
-def _is_cut_short(line: bytes) -> bool:
-    """Whether a last line is the beginning of an object but not a whole one. Anything else is not a row of a run."""
-    try:
-        _parsed(line, "")
-    except InputError:
-        return b'{"'.startswith(line[:2])
-    return False
+            begin += len(line)

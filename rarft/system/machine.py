@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 
 import psutil
@@ -13,11 +14,8 @@ def machine() -> str:
     """A short description of this machine, for reports: cores, processor, RAM in GB, GPU."""
     import torch
 
-    processor = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            processor = line.split(":", 1)[1].strip()
-            break
+    about = Path("/proc/cpuinfo")  # of Linux; `platform` knows the architecture only
+    named = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.MULTILINE) if about.exists() else None
+    processor = named[1].strip() if named else platform.processor() or platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
-    ram = psutil.virtual_memory().total / 1e9
-    return f"{os.cpu_count()} cores of {processor}, {ram:.0f} GB, {gpu}"
+    return f"{os.cpu_count()} cores of {processor}, {psutil.virtual_memory().total / 1e9:.0f} GB, {gpu}"

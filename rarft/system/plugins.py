@@ -10,9 +10,10 @@ from typing import Any
 from rarft.system.errors import InputError
 
 
-def imported(name: str, kind: str) -> Callable[..., Any]:
-    """What `module:function` names; modules of the working folder are found. Raises InputError, with `kind` in its
-    message, if there is none, or none that can be called."""
+def load_callable(name: str, kind: str) -> Callable[..., Any]:
+    """What `module:function` names; modules of the working folder are found.
+
+    Raises InputError, whose message begins with `kind`, if it does not exist or cannot be called."""
     module, _, attribute = name.partition(":")
     if "" not in sys.path:  # the console script does not look in the working folder, unlike `python -m`
         sys.path.insert(0, "")

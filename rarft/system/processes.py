@@ -12,14 +12,17 @@ from contextlib import contextmanager
 
 from rarft.system.errors import WorkerError
 
+MAIN_GUARD = "a script needs the line `if __name__ == '__main__':` before what it does"
+
 
 @contextmanager
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
     """Spawned processes, one for each core by default, that end with this process however it ends.
 
-    A forked child of a process that runs threads of torch can hang; a worker that outlives a killed run would
-    go on writing into its files beside the run that resumes it. Raises WorkerError when a worker is killed. That, and
-    any other error in the block, ends the jobs that are running, too.
+    A forked child of a process that runs threads of torch can hang. A worker that outlives a killed run would write
+    into the files of the run that resumes it. An error in the block also ends the jobs that are running.
+
+    Raises WorkerError when a worker is killed.
     """
     others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
@@ -28,8 +31,8 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise WorkerError(
-            "a worker process ended: if it was killed for want of memory, run fewer processes, or less at a time; a "
-            "script needs the line `if __name__ == '__main__':` before what it does. What was written before is kept"
+            "a worker process ended: if it was killed because memory ran out, run fewer processes, or less at a time; "
+            f"{MAIN_GUARD}. What was written before is kept"
         ) from error
     except BaseException:
         for worker in set(multiprocessing.active_children()) - others:

@@ -1,8 +1,8 @@
 """Let `import torchvision` work where its compiled operators do not match the installed torch.
 
 `transformers` builds its video processors on torchvision's transforms, which are plain Python over torch. But a
-torchvision wheel built for CUDA fails at import beside a CPU build of torch: it registers shape functions for operators
-that were never loaded. Declaring those operators is enough. A matching pair of wheels is left alone.
+torchvision wheel built for CUDA fails at import next to a CPU build of torch: it registers shape functions for
+operators that were never loaded. Declaring those operators is enough. A matching pair of wheels is left alone.
 """
 
 import sys
@@ -22,13 +22,10 @@ class _DeclareMissingOperators(MetaPathFinder):
         if name == "torchvision._meta_registrations":
             import torch
 
-            missing = [
-                schema for operator, schema in _OPERATORS.items() if not hasattr(torch.ops.torchvision, operator)
-            ]
-            if missing:
-                # kept: a Library takes its definitions back when it is collected
-                self.library = torch.library.Library("torchvision", "FRAGMENT")
-                for schema in missing:
+            # kept: a Library takes its definitions back when it is collected
+            self.library = torch.library.Library("torchvision", "FRAGMENT")
+            for operator, schema in _OPERATORS.items():
+                if not hasattr(torch.ops.torchvision, operator):
                     self.library.define(schema)
         return None
 

@@ -8,8 +8,7 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from rarft.system.files import VIDEO_SUFFIXES
-
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".3gp")
 _SETTLED = 2 * 10**9  # nanoseconds after which the next change of a folder has a later time on any file system
 
 

@@ -1,7 +1,7 @@
 """The frames of a video file by the times at which they are shown, decoded with PyAV one after the other.
 
-No more is held than the frame at hand. decord, with which the released code reads videos, reads ahead of its decoder
-without a limit: half an hour of 4K takes as much memory as the file has bytes, and more. The pictures and the times are
+Only one frame at a time is held. decord, with which the released code reads videos, reads ahead of its decoder without
+a limit: half an hour of 4K takes as much memory as the file has bytes, and more. The pictures and the times are
 decord's (tests/video/test_against_decord.py), except for mirrored pictures and turns that are not exact.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
@@ -17,11 +19,11 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from rarft.system.errors import VideoError
-from rarft.video.container import GET_IT_AGAIN, check_container, states_length
+from rarft.video.container import GET_IT_AGAIN, check_container, container_of
 
 SLACK = 1.0  # seconds by which a header may be wrong about the end
 DEFAULT_LENGTH = 0.04  # seconds of a single frame whose length the file does not state
-LONGEST_SECONDS = 1e8  # three years: a timestamp beyond is none
+LONGEST_SECONDS = 1e8  # three years: a larger timestamp is broken
 LARGEST_FRAME = 2**26  # pixels: two frames of 8K
 ONLY_FILES = {"protocol_whitelist": "file"}
 # Titles in a file may be in any encoding. PyAV 19 has no option for it, and reads them all the same.
@@ -41,8 +43,9 @@ class VideoFile:
         Raises VideoError if there is no such file, if a part of it is missing, or if no video with timestamps is in it.
         """
         check_container(path)
-        self.path, self._on_decoded = path, on_decoded
-        found, end = [], 0.0
+        self.path, self.on_decoded = path, on_decoded or (lambda: None)
+        self._can_seek = True
+        found, end = [], 0.0  # of each frame: when it begins, its length, whether it is a keyframe
         with self._opened() as (container, stream):
             for packet in container.demux():
                 end = max(end, _end_of(packet))
@@ -56,7 +59,6 @@ class VideoFile:
         found.sort(key=lambda frame: frame[0])
         self._begins = np.array([begin for begin, _, _ in found])
         self._keyframes = np.flatnonzero([key for _, _, key in found])
-        self._can_seek = True
         steps = np.diff(self._begins)
         last = found[-1][1] or (steps[-1] if len(steps) else 0) or (length or DEFAULT_LENGTH) / unit
         ends = np.append(self._begins[1:], self._begins[-1] + last)
@@ -66,11 +68,9 @@ class VideoFile:
                 f"{path}: frame timestamps are broken; re-encode it, e.g. ffmpeg -i IN -c:v libx264 OUT.mp4"
             )
         # the last frame may be shown longer than its packet says
-        if states_length(path) and length - end > SLACK + unit * max(steps, default=0):
-            raise VideoError(
-                f"{path}: the file is cut: its container promises {length:.2f} s, and its data end at {end:.2f} s; "
-                + GET_IT_AGAIN
-            )
+        if container_of(path).states_length and length - end > SLACK + unit * max(steps, default=0):
+            promise = f"its container promises {length:.2f} s, and its data end at {end:.2f} s"
+            raise VideoError(f"{path}: the file is cut: {promise}; {GET_IT_AGAIN}")
 
     def pictures(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """The pictures of frames, (H, W, 3) uint8 RGB each, upright; all have the size of the first.
@@ -78,17 +78,20 @@ class VideoFile:
         numbers: of frames in `times`, ascending; a number may come several times.
 
         Raises VideoError if they cannot be decoded."""
-        size, last, picture = None, None, np.empty(0)
-        for frame in self._frames(numbers):
-            if frame is not last:
-                size = size or (frame.width, frame.height)
-                with self._errors_named():
-                    rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="BICUBIC")
-                picture = upright(rgb, frame)
-                last = frame
-            yield picture
+        distinct, counts = np.unique(numbers, return_counts=True)
+        for picture, count in zip(self.decode(distinct), counts, strict=True):
+            yield from repeat(picture, count)
 
-    def _frames(self, numbers: Sequence[int] | np.ndarray) -> Iterator[av.VideoFrame]:
+    def decode(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """The same for distinct numbers."""
+        size = None
+        for frame in self.frames(numbers):
+            size = size or (frame.width, frame.height)
+            with self._errors_named():
+                rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="BICUBIC")
+            yield orientation_of(frame).upright(rgb)
+
+    def frames(self, numbers: Sequence[int] | np.ndarray) -> Iterator[av.VideoFrame]:
         """For each number the first frame that does not begin before it: that frame, unless it is damaged."""
         decoded, frame, reached = self._decoded(), None, 0
         for number in numbers:
@@ -108,7 +111,7 @@ class VideoFile:
             if keyframe:
                 container.seek(int(self._begins[keyframe]), stream=stream)
             for frame in container.decode(stream):
-                self._tell()
+                self.on_decoded()
                 if frame.pts is None:
                     continue
                 if keyframe and frame.pts > self._begins[keyframe]:
@@ -119,18 +122,11 @@ class VideoFile:
             self._can_seek = False
             yield from self._decoded()
 
-    def _tell(self) -> None:
-        if self._on_decoded is not None:
-            self._on_decoded()
-
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
         """The file and its video stream."""
         path = str(self.path.absolute())  # a name such as "concat:a" would be read as a protocol
-        with (
-            self._errors_named(),
-            av.open(path, container_options=ONLY_FILES, **ANY_TEXT) as container,
-        ):
+        with self._errors_named(), av.open(path, container_options=ONLY_FILES, **ANY_TEXT) as container:
             stream = container.streams.best("video")
             if stream is None:
                 raise VideoError(f"{self.path}: the file holds no video stream, or is truncated")
@@ -166,23 +162,25 @@ def _length_in_header(container: InputContainer, stream: VideoStream) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def orientation(frame: av.VideoFrame) -> tuple[bool, float]:
-    """How a player shows a frame: whether it is turned upside down first, as in a mirror, and how many quarter turns
-    clockwise it makes then.
+class Orientation(NamedTuple):
+    """How a player shows a stored picture: upside down first if it is mirrored, then turned clockwise."""
 
-    The display matrix (ISO/IEC 14496-12, 6.2.2) leads from (x, y) in the file to (ax + cy, bx + dy) on the screen, with
-    y pointing down."""
+    mirrored: bool
+    quarter_turns: float
+
+    def upright(self, picture: np.ndarray) -> np.ndarray:
+        """A stored picture as a player shows it, to the nearest quarter turn."""
+        return np.rot90(picture[::-1] if self.mirrored else picture, -round(self.quarter_turns))
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What the display matrix (ISO/IEC 14496-12, 6.2.2) asks for. It leads from (x, y) in the file to (ax + cy,
+    bx + dy) on the screen, with y pointing down."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return False, 0.0
+        return Orientation(False, 0.0)
     a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].astype(float)
     mirrored = a * d < b * c
     if mirrored:
         c, d = -c, -d
-    return mirrored, float(np.arctan2(b - c, a + d) / (np.pi / 2))
-
-
-def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """The picture of a frame as a player shows it, to the nearest quarter turn."""
-    mirrored, turns = orientation(frame)
-    return np.rot90(picture[::-1] if mirrored else picture, -round(turns))
+    return Orientation(mirrored, float(np.arctan2(b - c, a + d) / (np.pi / 2)))

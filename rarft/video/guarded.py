@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from rarft.system.errors import VideoError, WorkerError
-from rarft.system.processes import end_with_parent
+from rarft.system.processes import MAIN_GUARD, end_with_parent
 from rarft.system.progress import progress
 from rarft.video.reader import Clip, read_video
 from rarft.video.readers import PYAV, check_reader
@@ -39,8 +39,8 @@ class GuardedReader:
 
         Raises InputError for a reader that is not installed."""
         self.seconds, self.library = seconds, check_reader(reader)
+        self.process: multiprocessing.process.BaseProcess | None = None
         self._turn = threading.Lock()
-        self._process: multiprocessing.process.BaseProcess | None = None
         self._pipe: Connection | None = None
 
     def __call__(self, path: str | Path, fps: float = 2.0, **options) -> Clip:
@@ -48,7 +48,7 @@ class GuardedReader:
 
         A bar is shown for a video that takes longer than `BAR_AFTER`."""
         with self._turn:
-            if self._process is None or not self._process.is_alive():
+            if self.process is None or not self.process.is_alive():
                 self._start()
             try:
                 self._pipe.send((str(path), fps, {"reader": self.library, **options}))
@@ -86,26 +86,24 @@ class GuardedReader:
         self._pipe, other = context.Pipe()
         process = context.Process(target=_serve, args=(other,), daemon=True)
         process.start()
-        self._process = process
+        self.process = process
         other.close()
-        if not self._pipe.poll(60):  # its start, imports included, is not the video's fault
-            self._stop()
-            raise WorkerError("the decoding process did not start within a minute")
         try:
-            self._pipe.recv()
-        except EOFError as error:
-            self._stop()
-            raise WorkerError(
-                "the decoding process ended as it started; a script that reads videos needs the line "
-                "`if __name__ == '__main__':` before what it does"
-            ) from error
+            if self._pipe.poll(60):  # its start, imports included, is not the video's fault
+                self._pipe.recv()
+                return
+            problem = "did not start within a minute"
+        except EOFError:
+            problem = f"ended as it started; {MAIN_GUARD}"
+        self._stop()
+        raise WorkerError(f"the decoding process {problem}")
 
     def _stop(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
             self._pipe.close()
-            self._process = self._pipe = None
+            self.process = self._pipe = None
 
 
 def _serve(pipe: Connection) -> None:

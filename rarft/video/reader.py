@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from rarft.system.errors import VideoError
+from rarft.video.frames import VideoFile
 from rarft.video.readers import PYAV, open_video
 
 LARGEST_CLIP = 2**29  # bytes of all frames together; a file that lies about its length would take any number
@@ -58,13 +59,13 @@ def read_video(
         start, end: crop, in seconds of the file; the whole file by default.
         max_pixels: budget for all frames together (T * H * W); frames are scaled down to meet it.
         min_frame_pixels: no frame is scaled below this (H * W), whatever the budget says.
-        max_frames: at most so many frames, spread evenly; the effective fps falls accordingly.
-        factor: sides of a token in pixels. Where it is given, frames come in pairs, two of which share a token, and the
-            budget counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
+        max_frames: only this many frames, spread evenly; the effective fps falls accordingly.
+        factor: sides of a token in pixels. If given, frames come in pairs, two of which share a token, and the budget
+            counts a pair as one frame, as the Qwen-VL models do: see `frame_size`.
         max_seconds: the last second that the model can name; a longer video, or part of one, is an error.
         reader: the library that decodes, of `rarft.video.readers.READERS`.
-        on_frames: called after each frame that is decoded, also on the way to a wanted one, with how many of the wanted
-            ones are there, and of how many: 0 of 0 until that is known.
+        on_frames: called after each frame that is decoded, wanted or on the way to one, with the number of wanted
+            frames that are read, and their number in all: 0 of 0 until that is known.
 
     Raises VideoError if the file is missing, empty, cut, not a video, or the crop is outside of it; for an fps of 0 or
     less; and if its frames would take more than `LARGEST_CLIP`. InputError for a reader that is not installed."""
@@ -72,15 +73,9 @@ def read_video(
     if fps <= 0:
         raise VideoError(f"{path}: fps is {fps:g}; ask for more than 0 frames a second")
     done = count = 0
-    file = open_video(path, reader, None if on_frames is None else lambda: on_frames(done, count))
-    length = float(file.times[-1, 1])
-    first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
-    if not 0 <= first < last:
-        until = "the end" if end is None else f"{end:g} s"
-        raise VideoError(
-            f"{path}: the crop from {first:g} s to {until} is not inside the video, which lasts {length:.2f} s"
-        )
-    duration = last - first
+    report = on_frames or (lambda *_: None)
+    file = open_video(path, reader, lambda: report(done, count))
+    first, duration = _crop(file, start, end)
     if max_seconds is not None and math.floor(duration) > max_seconds:
         raise VideoError(
             f"{path}: lasts {duration:.0f} s, and this model can name seconds up to {max_seconds:g}; ask about a part "
@@ -108,11 +103,22 @@ def read_video(
         )
     frames = np.empty((count, height, width, 3), np.uint8)
     for picture in chain([first_picture], pictures):
-        frames[done] = picture if size == (height, width) else _scaled(picture, (height, width))
+        frames[done] = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
         done += 1
-        if on_frames is not None:
-            on_frames(done, count)
+        report(done, count)
     return Clip(frames, np.maximum(file.times[shown, 0] - first, 0.0), duration, fps, str(path))
+
+
+def _crop(file: VideoFile, start: float | None, end: float | None) -> tuple[float, float]:
+    """The first second of a part of a file, and how many seconds it lasts. Raises VideoError if it is not inside."""
+    length = float(file.times[-1, 1])
+    first, last = 0.0 if start is None else float(start), length if end is None else min(float(end), length)
+    if not 0 <= first < last:
+        until = "the end" if end is None else f"{end:g} s"
+        raise VideoError(
+            f"{file.path}: the crop from {first:g} s to {until} is not inside the video, which lasts {length:.2f} s"
+        )
+    return first, last - first
 
 
 MAX_FRAME_TOKENS = 768
@@ -156,10 +162,6 @@ def _fit(size: tuple[int, int], count: int, max_pixels: int) -> tuple[int, int]:
     height, width = size
     scale = (max_pixels / (count * height * width)) ** 0.5
     return size if scale >= 1 else (max(2, int(height * scale) // 2 * 2), max(2, int(width * scale) // 2 * 2))
-
-
-def _scaled(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    return np.asarray(Image.fromarray(frame).resize(size[::-1], Image.Resampling.BICUBIC))
 
 
 def frame_uri(frame: np.ndarray, size: tuple[int, int], kind: str = "png") -> str:

@@ -14,54 +14,63 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from rarft.system.errors import InputError, VideoError
 from rarft.video.container import container_of
-from rarft.video.frames import VideoFile, orientation
+from rarft.video.frames import VideoFile, orientation_of
 
 PYAV = "pyav"
 SAME_TIME = 1e-3  # seconds
-Frame = tuple[float, np.ndarray]  # its second in the file, and its picture
+
+
+class Opened(NamedTuple):
+    """A file as another library opens it: its number of frames, the second at which the first begins, and a function
+    of ascending frame numbers that gives a frame's second in the file and its picture."""
+
+    frames: int
+    begin: float
+    frame_at: Callable[[int], tuple[float, np.ndarray]]
 
 
 class OtherFile(VideoFile):
-    """A video file whose pictures another library decodes. Raises VideoError for one that it shows differently."""
+    """A video file whose pictures another library decodes. Raises VideoError if it shows the video differently."""
 
-    library = ""
+    def __init__(self, path: Path, on_decoded: Callable[[], None] | None, library: str):
+        """library: one of `OTHERS`. See `VideoFile`."""
+        super().__init__(path, on_decoded)
+        self.library = library
 
-    def pictures(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
-        self.check()
+    def decode(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
+        """See `VideoFile`."""
+        self._refuse_known()
         try:
-            count, begin, frame_at = self.open()
-            self._agree(count == len(self.times), f"{count} frames instead of {len(self.times)}")
-            last, picture = None, np.empty(0)
+            video = OTHERS[self.library](self)
+            self.refuse(video.frames != len(self.times), f"{video.frames} frames instead of {len(self.times)}")
             for number in map(int, numbers):
-                if number != last:
-                    seconds, picture = frame_at(number)
-                    late = seconds - begin - self.times[number, 0]
-                    self._agree(abs(late) < SAME_TIME, f"frame {number} {late:+.3f} s late")
-                    self._tell()
-                    last = number
+                seconds, picture = video.frame_at(number)
+                late = seconds - video.begin - self.times[number, 0]
+                self.refuse(abs(late) >= SAME_TIME, f"frame {number} {late:+.3f} s late")
+                self.on_decoded()
                 yield picture
         except VideoError:
             raise
         except Exception as error:  # of classes that only the library has
             raise self._error(str(error).strip().splitlines()[0]) from error
 
-    def open(self) -> tuple[int, float, Callable[[int], Frame]]:
-        """The number of frames, the second at which the first begins, and the frames by ascending numbers."""
-        raise NotImplementedError
+    def refuse(self, differs: bool, shown: str) -> None:
+        """Raises VideoError, which says what the library shows, if it differs from the file."""
+        if differs:
+            raise self._error(f"it shows {shown}")
 
-    def check(self) -> None:
-        """Raises VideoError for a video that the library is known to show differently."""
-        mirrored, _ = orientation(next(self._frames([0])))
-        self._agree(not mirrored, "its picture without the mirroring that the file asks for")
-
-    def _agree(self, agreed: bool, otherwise: str) -> None:
-        if not agreed:
-            raise self._error(f"it shows {otherwise}")
+    def _refuse_known(self) -> None:
+        mirrored, turns = orientation_of(next(self.frames([0])))
+        self.refuse(mirrored, "its picture without the mirroring that the file asks for")
+        if self.library == "decord":
+            self.refuse(turns != round(turns), "it as it is stored, but its display matrix is not a quarter turn")
+            self.refuse("MPEG" in container_of(self.path).name, "frames of MPEG streams in another order")
 
     def _error(self, reason: str) -> VideoError:
         return VideoError(
@@ -69,58 +78,45 @@ class OtherFile(VideoFile):
         )
 
 
-class DecordFile(OtherFile):
-    """Decoded by decord, every frame up to the last wanted one. In HEVC, it gives wrong frames if some are skipped."""
+def _open_with_decord(file: OtherFile) -> Opened:
+    """Every frame up to the last wanted one is decoded. In HEVC, decord gives wrong frames if some are skipped."""
+    import decord
 
-    library = "decord"
+    video = decord.VideoReader(str(file.path.absolute()), num_threads=1)
+    reached = 0
 
-    def check(self) -> None:
-        super().check()
-        _, turns = orientation(next(self._frames([0])))
-        self._agree(turns == round(turns), "it as it is stored, and its display matrix is no exact quarter turn")
-        self._agree("MPEG" not in str(container_of(self.path)), "frames of MPEG streams in another order")
+    def frame_at(number: int) -> tuple[float, np.ndarray]:
+        nonlocal reached
+        for _ in range(reached, number):
+            video.next()
+            file.on_decoded()
+        reached = number + 1
+        picture = video.next().asnumpy()
+        file.refuse(picture.shape[2] != 3, "rows of another length than its pictures have")
+        return video.get_frame_timestamp(number)[0], picture
 
-    def open(self) -> tuple[int, float, Callable[[int], Frame]]:
-        import decord
-
-        video = decord.VideoReader(str(self.path.absolute()), num_threads=1)
-        reached = 0
-
-        def frame_at(number: int) -> Frame:
-            nonlocal reached
-            for _ in range(reached, number):
-                video.next()
-                self._tell()
-            reached = number + 1
-            picture = video.next().asnumpy()
-            self._agree(picture.shape[2] == 3, "rows of another length than its pictures have")
-            return video.get_frame_timestamp(number)[0], picture
-
-        return len(video), video.get_frame_timestamp(0)[0], frame_at
+    return Opened(len(video), video.get_frame_timestamp(0)[0], frame_at)
 
 
-class TorchcodecFile(OtherFile):
-    """Decoded by torchcodec, with the FFmpeg that is installed on the machine."""
+def _open_with_torchcodec(file: OtherFile) -> Opened:
+    """torchcodec decodes with the FFmpeg that is installed on the machine."""
+    from torchcodec.decoders import VideoDecoder
 
-    library = "torchcodec"
+    video = VideoDecoder(str(file.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1)
 
-    def open(self) -> tuple[int, float, Callable[[int], Frame]]:
-        from torchcodec.decoders import VideoDecoder
+    def frame_at(number: int) -> tuple[float, np.ndarray]:
+        frame = video.get_frame_at(number)
+        return frame.pts_seconds, frame.data.numpy()
 
-        video = VideoDecoder(str(self.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1)
-
-        def frame_at(number: int) -> Frame:
-            frame = video.get_frame_at(number)
-            return frame.pts_seconds, frame.data.numpy()
-
-        return len(video), float(video.metadata.begin_stream_seconds), frame_at
+    return Opened(len(video), float(video.metadata.begin_stream_seconds), frame_at)
 
 
-READERS: dict[str, type[VideoFile]] = {PYAV: VideoFile, "decord": DecordFile, "torchcodec": TorchcodecFile}
+OTHERS = {"decord": _open_with_decord, "torchcodec": _open_with_torchcodec}
+READERS = (PYAV, *OTHERS)
 
 
 def check_reader(name: str) -> str:
-    """The name of a reader that can be used here. Raises InputError for another one, or one that is not installed."""
+    """The name of a reader that can be used here. Raises InputError if it is unknown or not installed."""
     if name not in READERS:
         raise InputError(f"the reader {name!r} is unknown; choose one of {', '.join(READERS)}")
     try:
@@ -136,4 +132,5 @@ def check_reader(name: str) -> str:
 
 def open_video(path: Path, reader: str = PYAV, on_decoded: Callable[[], None] | None = None) -> VideoFile:
     """A video file whose pictures are decoded by a reader of `READERS`; see `VideoFile`."""
-    return READERS[check_reader(reader)](path, on_decoded)
+    check_reader(reader)
+    return VideoFile(path, on_decoded) if reader == PYAV else OtherFile(path, on_decoded, reader)

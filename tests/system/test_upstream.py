@@ -9,8 +9,8 @@ from trl import GRPOTrainer
 from coursekit import ROOT
 from rarft.models import VideoModel
 from rarft.models.families import FAMILIES, family_of
-from rarft.system.upstream import of_trl
-from rarft.system.upstream.contract import Method, UpstreamChangedError, check, check_attributes
+from rarft.system.errors import UpstreamChangedError
+from rarft.system.upstream import check_upstream, of_trl
 from rarft.system.upstream.of_transformers import check_trainer, check_video_model
 from rarft.training import build_trainer, grpo_config
 from rarft.training.grpo import VideoGRPOTrainer
@@ -49,9 +49,9 @@ def test_a_parameter_or_an_attribute_that_moves_is_named():
             pass
 
     with pytest.raises(UpstreamChangedError, match="no parameter moved any more; ours relies on it"):
-        check([Method("trl", Upstream, "method", ("kept", "moved"), "ours")])
-    with pytest.raises(UpstreamChangedError, match="Upstream has no gone any more"):
-        check_attributes("trl", Upstream(), ("method", "gone"), "ours")
+        check_upstream("trl", Upstream, {"method": ("kept", "moved")}, "ours")
+    with pytest.raises(UpstreamChangedError, match="Upstream.gone is gone; ours relies on it"):
+        check_upstream("trl", Upstream(), {"method": None, "gone": None}, "ours")
 
 
 def test_a_trainer_is_not_built_on_a_changed_trl(base, world, tmp_path, monkeypatch):

@@ -39,11 +39,11 @@ def test_bad_files_are_named_and_the_next_one_is_read(reader, world, tmp_path):
 
 def test_a_decoder_that_takes_too_long_is_ended(reader, world):
     reader(world[0].path)
-    before, reader.seconds = reader._process.pid, 0.0
+    before, reader.seconds = reader.process.pid, 0.0
     with pytest.raises(VideoError, match="no frame for 0 s"):
         reader(world[0].path, fps=400.0)
     reader.seconds = 30
-    assert len(reader(world[0].path).frames) > 0 and reader._process.pid != before
+    assert len(reader(world[0].path).frames) > 0 and reader.process.pid != before
 
 
 def test_the_limit_is_on_each_part_of_a_video_and_a_bar_shows_them(reader, world, monkeypatch):
@@ -62,7 +62,7 @@ def test_the_limit_is_on_each_part_of_a_video_and_a_bar_shows_them(reader, world
 
 def test_a_decoder_that_crashes_takes_nothing_along(reader, world):
     reader(world[0].path)
-    pid = reader._process.pid
+    pid = reader.process.pid
 
     def crash():
         time.sleep(0.05)

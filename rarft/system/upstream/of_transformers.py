@@ -1,24 +1,4 @@
-"""Names of transformers outside its documented interface: what each is for, and what to do when it moves.
-
-- `BaseModelOutputWithDeepstackFeatures` passes precomputed vision features to `forward`. Instead: any ModelOutput with
-  `pooler_output` and `deepstack_features`.
-- `VideoMetadata` says that frames are sampled already. Instead: the processor's own metadata class.
-- `DynamicLayer` is the base of `SharedPrefixLayer`. Instead: the cache layer that `DynamicCache` is made of.
-- `sdpa_attention_forward` and `sdpa_mask` are what attention over shared prefixes falls back to. Instead: the functions
-  that are registered as "sdpa".
-- `_attn_implementation` names the attention of a model. Instead: the property that `set_attn_implementation` writes.
-- `INTEGRATION_TO_CALLBACK` and `get_available_reporting_integrations` say which loggers `report_to` may name. Instead:
-  what the Trainer looks its names up in.
-- `_hf_deepspeed_config_weak_ref` has weights loaded whole under ZeRO-3. Instead: what `is_deepspeed_zero3_enabled`
-  reads.
-- `trainer.DEFAULT_PROGRESS_CALLBACK` draws a table of losses under a notebook's cell. Instead: what draws it.
-- `Trainer._get_train_sampler` makes batches of like length in `training.sft`. Instead: what makes the training sampler.
-- `Trainer._load_from_checkpoint` loads the weights of a run that is at its end. Instead: what `train` calls when it
-  resumes.
-- `get_rope_index`, `mm_encoder_outputs` and `replace_video_token`: positions, features and placeholders of videos, in
-  `models.generation`, `models.features` and `models.families`. Instead: what `forward` computes positions with, its
-  argument for features, and what the processor expands a video token with.
-"""
+"""Names of transformers outside its documented interface. A comment or docstring says what to use if a name moves."""
 
 from __future__ import annotations
 
@@ -28,46 +8,45 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback, trainer
-from transformers.cache_utils import DynamicLayer
+
+# The base of `SharedPrefixLayer`. Instead: the cache layer that `DynamicCache` is made of.
+from transformers.cache_utils import DynamicLayer as DynamicLayer
 from transformers.integrations import INTEGRATION_TO_CALLBACK, deepspeed, get_available_reporting_integrations
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
-from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+# What attention over shared prefixes falls back to. Instead: the functions that are registered as "sdpa".
+from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask as sdpa_mask
+
+# Passes precomputed features to `forward`. Instead: any ModelOutput with `pooler_output` and `deepstack_features`.
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    BaseModelOutputWithDeepstackFeatures as BaseModelOutputWithDeepstackFeatures,
+)
 from transformers.utils import logging
-from transformers.video_utils import VideoMetadata
 
-from rarft.system.upstream.contract import Method, check
+# Says that frames are sampled already. Instead: the processor's own metadata class.
+from transformers.video_utils import VideoMetadata as VideoMetadata
 
-__all__ = [
-    "BaseModelOutputWithDeepstackFeatures",
-    "DynamicLayer",
-    "VideoMetadata",
-    "attention_of",
-    "cache_argument",
-    "check_trainer",
-    "check_video_model",
-    "load_without_training",
-    "loggers",
-    "no_loading_bar",
-    "no_loss_tables",
-    "sdpa_attention_forward",
-    "sdpa_mask",
-    "whole_weights",
-]
+from rarft.system.upstream import check_upstream
 
 
 def attention_of(config: PreTrainedConfig) -> str:
-    """The name of the attention function that a model of this configuration uses."""
+    """The name of the attention function that a model of this configuration uses.
+
+    Instead: the property that `set_attn_implementation` writes."""
     return config._attn_implementation
 
 
 def no_loss_tables() -> None:
-    """Trainers that are made from now on draw no table of losses; their log has them all the same."""
+    """Trainers that are made from now on draw no table of losses under a notebook's cell; their log has the losses.
+
+    Instead: what draws the table."""
     trainer.DEFAULT_PROGRESS_CALLBACK = TrainerCallback
 
 
 def loggers() -> tuple[set[str], set[str]]:
-    """The names that `report_to` takes, and those of them whose package is installed."""
+    """The names that `report_to` takes, and those of them whose package is installed.
+
+    Instead: what the Trainer looks its names up in."""
     return set(INTEGRATION_TO_CALLBACK), set(get_available_reporting_integrations())
 
 
@@ -77,6 +56,7 @@ def whole_weights() -> Iterator[None]:
 
     transformers would give each process its share only, which nothing can compute with before the trainer has taken the
     model over: neither the vision tower, which encodes the videos first, nor the rewards' sentence encoder.
+    Instead: what `is_deepspeed_zero3_enabled` reads.
     """
     sharing = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed._hf_deepspeed_config_weak_ref = None
@@ -104,40 +84,36 @@ def cache_argument(model: PreTrainedModel) -> str:
 
 
 def load_without_training(trainer: Trainer, checkpoint: Path) -> None:
-    """The weights of a checkpoint into a trainer's model, or its adapter."""
+    """Load a checkpoint's weights into a trainer's model or adapter. Instead: what `train` calls when it resumes."""
     trainer._load_from_checkpoint(str(checkpoint))
 
 
 def check_trainer() -> None:
-    """Check what `rarft.training.sft.VideoSFTTrainer` overrides. Raises UpstreamChangedError."""
-    override, resuming = "rarft.training.sft.VideoSFTTrainer", "rarft.training.checkpoints.resume_training"
-    check(
-        [
-            Method("transformers", Trainer, "_get_train_sampler", ("train_dataset",), override),
-            Method(
-                "transformers",
-                Trainer,
-                "_load_from_checkpoint",
-                ("resume_from_checkpoint",),
-                resuming,
-            ),
-            Method("transformers", Trainer, "compute_loss", ("model", "inputs", "num_items_in_batch"), override),
-        ]
-    )
+    """Check what `rarft.training.sft.VideoSFTTrainer` overrides, and what resuming calls. Raises UpstreamChangedError.
+
+    Instead of `_get_train_sampler`: what makes the training sampler."""
+    overridden = {
+        "_get_train_sampler": ("train_dataset",),
+        "compute_loss": ("model", "inputs", "num_items_in_batch"),
+    }
+    check_upstream("transformers", Trainer, overridden, "rarft.training.sft.VideoSFTTrainer")
+    called = {"_load_from_checkpoint": ("resume_from_checkpoint",)}
+    check_upstream("transformers", Trainer, called, "rarft.training.checkpoints.resume_training")
 
 
 def check_video_model(model: PreTrainedModel, processor: ProcessorMixin, *, mrope: bool) -> None:
-    """Check what a video model has to offer for precomputed features. Raises UpstreamChangedError.
+    """Check what a video model offers for precomputed features. Raises UpstreamChangedError.
+
+    Instead: the argument of `forward` for features, what the processor expands a video token with, and what `forward`
+    computes positions with.
 
     mrope: its positions depend on the videos, and generation has to compute them as `forward` does.
     """
-    methods = [
-        Method("transformers", type(model), "forward", ("mm_encoder_outputs",), "rarft.models.features.video_inputs"),
-        Method("transformers", type(model.model), "get_video_features", (), "rarft.models.families"),
-        Method("transformers", type(processor), "replace_video_token", ("video_idx",), "rarft.models.families"),
-    ]
+    package, inner, override = "transformers", type(model.model), "rarft.models.families"
+    check_upstream(package, type(model), {"forward": ("mm_encoder_outputs",)}, "rarft.models.features.video_inputs")
+    check_upstream(package, inner, {"get_video_features": ()}, override)
+    check_upstream(package, type(processor), {"replace_video_token": ("video_idx",)}, override)
     if mrope:
         names = ("input_ids", "mm_token_type_ids", "video_grid_thw", "attention_mask")
         override = "rarft.models.decoding.generation.prompt_positions"
-        methods.append(Method("transformers", type(model.model), "get_rope_index", names, override))
-    check(methods)
+        check_upstream(package, inner, {"get_rope_index": names}, override)

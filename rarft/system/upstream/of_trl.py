@@ -1,15 +1,4 @@
-"""Names of TRL outside its documented interface: what each is for, and what to do when it moves.
-
-- `FusedCausalLMOutput` is what the training pass returns after unpacking. Instead: the output of
-  `model(..., fused_lm_head=True)`.
-- `split_tensor_dict` splits a generation batch into its steps. Instead: what `_prepare_inputs` splits with.
-- `unwrap_model_for_generation` gathers weights that ZeRO-3 or FSDP shards. Instead: what `_generate_single_turn`
-  enters.
-- `grpo_trainer.create_model_from_path` loads the reference model; a copy takes its place. Instead: what makes
-  `ref_model`.
-- The methods and attributes below belong to overrides in `rarft.training.grpo.VideoGRPOTrainer`. Instead: change the
-  override of that name.
-"""
+"""Names of TRL outside its documented interface. A comment or docstring says what to use if a name moves."""
 
 from __future__ import annotations
 
@@ -19,21 +8,21 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedModel
 from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
+
+# Gathers weights that ZeRO-3 or FSDP shards. Instead: what `_generate_single_turn` enters.
+from trl.models import unwrap_model_for_generation as unwrap_model_for_generation
 from trl.trainer import grpo_trainer
-from trl.trainer.utils import FusedCausalLMOutput, split_tensor_dict
 
-from rarft.system.upstream.contract import Method, check, check_attributes
+# What the training pass returns after unpacking. Instead: the output of `model(..., fused_lm_head=True)`.
+from trl.trainer.utils import FusedCausalLMOutput as FusedCausalLMOutput
 
-__all__ = [
-    "FusedCausalLMOutput",
-    "check_grpo_trainer",
-    "check_grpo_trainer_class",
-    "reference_copy",
-    "split_tensor_dict",
-    "unwrap_model_for_generation",
-]
+# Splits a generation batch into its steps. Instead: what `_prepare_inputs` splits with.
+from trl.trainer.utils import split_tensor_dict as split_tensor_dict
 
+from rarft.system.upstream import check_upstream
+
+TRAINER = "rarft.training.grpo.VideoGRPOTrainer"
+# Methods that the trainer overrides or calls, with the parameters that it names, and attributes that it reads.
 OVERRIDDEN = {
     "_tokenize_prompts": ("prompts",),
     "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
@@ -62,7 +51,7 @@ def reference_copy(model: PreTrainedModel) -> Iterator[None]:
     """Have a trainer that is built in this block measure KL against `model` as it is now.
 
     TRL loads the checkpoint again by the model's name, and that is another model after a change in memory. A model with
-    an adapter needs no copy: TRL keeps a frozen copy of the adapter.
+    an adapter needs no copy: TRL keeps a frozen copy of the adapter. Instead: what makes `ref_model`.
     """
     load = grpo_trainer.create_model_from_path
     grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(model).requires_grad_(False).eval()
@@ -74,16 +63,15 @@ def reference_copy(model: PreTrainedModel) -> Iterator[None]:
 
 def check_grpo_trainer_class() -> None:
     """Check the methods that `VideoGRPOTrainer` overrides. Raises UpstreamChangedError."""
-    override = "rarft.training.grpo.VideoGRPOTrainer"
-    methods = [
-        Method("trl", GRPOTrainer, name, parameters, f"{override}.{name}") for name, parameters in OVERRIDDEN.items()
-    ]
-    check([*methods, Method("trl", grpo_trainer, "create_model_from_path", (), f"{override}.__init__")])
+    for name, parameters in OVERRIDDEN.items():
+        check_upstream("trl", GRPOTrainer, {name: parameters}, f"{TRAINER}.{name}")
+    check_upstream("trl", grpo_trainer, {"create_model_from_path": ()}, f"{TRAINER}.__init__")
 
 
 def check_grpo_trainer(trainer: GRPOTrainer) -> None:
     """Check the attributes that `VideoGRPOTrainer` uses, once TRL has built it. Raises UpstreamChangedError."""
-    override = "rarft.training.grpo.VideoGRPOTrainer"
-    check_attributes("trl", trainer, ATTRIBUTES, override)
-    check_attributes("trl", trainer._dist, ("is_zero3", "is_fsdp", "summon_full_params"), f"{override}._whole_model")
-    check_attributes("trl", trainer.args, ("ds3_gather_for_generation", "steps_per_generation"), override)
+    check_upstream("trl", trainer, dict.fromkeys(ATTRIBUTES), TRAINER)
+    sharded = ("is_zero3", "is_fsdp", "summon_full_params")
+    check_upstream("trl", trainer._dist, dict.fromkeys(sharded), f"{TRAINER}._whole_model")
+    arguments = ("ds3_gather_for_generation", "steps_per_generation")
+    check_upstream("trl", trainer.args, dict.fromkeys(arguments), TRAINER)
