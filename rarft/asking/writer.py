@@ -16,7 +16,7 @@ from rarft.asking.answer import Answer
 from rarft.asking.asker import Asker
 from rarft.schema import Crop, is_finite_number
 from rarft.system.errors import InputError, VideoError
-from rarft.system.files import TEXT, Field, checked_row, json_lines, open_to_append, shown, write_text
+from rarft.system.files import TEXT, Field, checked_row, json_lines, open_to_append, short_json, write_text
 from rarft.system.progress import progress
 
 Row = Mapping[str, Any]  # a question has `video` and `query`, may have `start` and `end`, and keys of the user
@@ -128,7 +128,7 @@ def read_rows(
             if json.dumps(value) != json.dumps(wanted) and not (
                 retry and name == "video" and "error" in row and _was_missing(str(value), wanted)
             ):
-                what = f"its {name!r} is {shown(value)} instead of {shown(wanted)}"
+                what = f"its {name!r} is {short_json(value)} instead of {short_json(wanted)}"
                 raise InputError(f"{place}: answers another question: {what}. {_OTHER_FILE}")
         rows.append(checked_row(row, {"error": TEXT} if "error" in row else form.fields, place))
     return rows
