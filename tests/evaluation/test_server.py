@@ -6,6 +6,8 @@ import pytest
 
 from coursekit import ROOT
 from rarft.cli import main
+from rarft.models.load import settings_of
+from rarft.system.files import BASE
 
 DATA = str(ROOT / "data" / "samples")
 REFUSAL = "<think> - </think><answer> no such segment </answer><correction> NIL </correction>"
@@ -30,7 +32,7 @@ def test_a_server_is_evaluated_and_asked_the_rest_after_it_failed(serve, tmp_pat
         return REFUSAL if len(answered) != 4 else 401
 
     server, out = serve(reply), tmp_path / "out"
-    asked = ["--server", server.url, "--model", "mine", "--settings", ROOT / "data" / "base", "--limit", 6]
+    asked = ["--server", server.url, "--model", "mine", "--settings", BASE, "--limit", 6]
     asked += ["--batch", 1, "--out", out]
     status, said = evaluate(capsys, *asked)
     assert status == 1 and server.url in said and len(rows_of(out)) == 3
@@ -42,8 +44,8 @@ def test_a_server_is_evaluated_and_asked_the_rest_after_it_failed(serve, tmp_pat
     assert report["model"] == "mine" and report["rows"]["mine"]["refused"] == 1
     assert "auroc" not in report["rows"]["mine"] and "rt_iou_exact" in report["rows"]["mine"]
     kept = json.loads((out / "asked.json").read_text())
-    assert (kept["server"], kept["style"]) == (server.url, "plain"), "asked with the settings of the base"
-    assert evaluate(capsys, *asked[:2], *asked[2:], "--fps", 1)[0] == 1
+    assert (kept["server"], kept["max_new_tokens"]) == (server.url, settings_of(BASE).max_new_tokens)
+    assert evaluate(capsys, *asked, "--fps", 1)[0] == 1
     status, said = evaluate(capsys, "--limit", 6, "--out", out)
     assert status == 1 and f"server '{server.url}'" in said, "another model's answers are not mixed with them"
 
@@ -65,5 +67,5 @@ def test_options_of_a_local_model_do_not_go_with_a_server(option, tmp_path, caps
 
 
 def test_settings_go_with_a_server(tmp_path, capsys):
-    status, said = evaluate(capsys, "--settings", ROOT / "data" / "base", "--out", tmp_path / "out")
+    status, said = evaluate(capsys, "--settings", BASE, "--out", tmp_path / "out")
     assert status == 1 and "--settings goes with --server" in said
