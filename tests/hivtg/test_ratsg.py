@@ -51,10 +51,10 @@ def test_relevant_and_irrelevant_sentences(tmp_path):
         (None, "list of objects"),
     ],
 )
-def test_a_sentence_that_cannot_be_used_is_named_and_the_others_are_read(row, message, tmp_path, capsys):
+def test_a_sentence_that_cannot_be_used_is_named_and_the_others_are_read(row, message, tmp_path, caplog):
     path = write(tmp_path / "a.json", A=[sentence("a dog runs")], B=[row, sentence("a cat", (1, 2))], C=[])
     assert [sample.query for sample in read_samples(path)] == ["a dog runs", "a cat"]
-    said = capsys.readouterr().out
+    said = caplog.text
     assert f"{path}, row 1" in said and message in said
 
 
