@@ -88,8 +88,8 @@ def evaluate_predictions(path: Path, out: Path, scoring: Scoring | None = None, 
 def remember_asked(out: Path, about: Mapping[str, Any]) -> None:
     """Write down which model is asked, and how (`Asker.about`). Raises InputError if `out` holds predictions that were
     asked in another way: a resumed evaluation would mix them."""
-    path = out / "asked.json"
-    if path.exists() and (out / "predictions.jsonl").exists():
+    path, answers = out / "asked.json", out / "predictions.jsonl"
+    if path.exists() and answers.exists() and answers.stat().st_size:
         before = {"reader": PYAV, **read_json(path)}
         changed = [name for name in {**about, **before} if before.get(name) != about.get(name)]
         if changed:
