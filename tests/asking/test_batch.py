@@ -185,7 +185,7 @@ def test_groups_with_broken_videos_are_left_out_or_stop(base, world, tmp_path, c
     import dataclasses
 
     groups = [c.group for c in world[:3]]
-    groups[1] = [dataclasses.replace(s, video=str(empty)) for s in groups[1]]
+    groups[1] = Group.of(dataclasses.replace(s, video=str(empty)) for s in groups[1])
     cache = base.cache
     assert readable_groups(groups, cache, on_bad_video="skip") == [groups[0], groups[2]]
     assert "empty.mp4" in caplog.text and "1 of 3" in caplog.text
