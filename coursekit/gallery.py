@@ -17,8 +17,7 @@ from rarft.evaluation import Prediction
 from rarft.evaluation.figures import png
 from rarft.metrics import best_iou
 from rarft.reading.completion import parse_response
-from rarft.reading.segments import Verdict
-from rarft.schema import Sample, Span
+from rarft.schema import Sample, Span, Verdict
 from rarft.system.files import replacing
 from rarft.video.reader import Clip
 

@@ -12,7 +12,7 @@ import ipywidgets
 from PIL import Image
 
 from rarft.hivtg.build import edited_sample
-from rarft.hivtg.editors import Proposal, Rejected, check
+from rarft.hivtg.editors import Proposal, Rejected, check_proposal
 from rarft.hivtg.official import rows_of
 from rarft.schema import Category, Group, Sample, Span
 from rarft.system.errors import InputError
@@ -48,7 +48,8 @@ def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
     """Watch a clip and its relevant query, write a hard-irrelevant one, and save the pair as a row of HI-VTG.
 
     Rows are added to `output`, JSON Lines, which every reader of this library takes. What the builder would turn down
-    (`rarft.hivtg.editors.check`), and what has no category or more than three, is not saved; the message says why.
+    (`rarft.hivtg.editors.check_proposal`), and what has no category or more than three, is not saved; the message says
+    why.
     """
     output = Path(output)
     wide = ipywidgets.Layout(width="36rem")
@@ -65,7 +66,7 @@ def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
         try:
             if not 1 <= len(proposal.categories) <= 3:
                 raise Rejected("choose one to three categories, one for each edit")
-            check(sample, proposal, len(proposal.categories), [])
+            check_proposal(sample, proposal, len(proposal.categories), [])
             list(json_lines(output, resume=True))  # its rows are whole: this one joins no line that was cut short
         except (Rejected, InputError) as reason:
             message.value = f"not saved: {html.escape(str(reason))}"

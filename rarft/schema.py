@@ -22,20 +22,26 @@ class Span(NamedTuple):
     start: float
     end: float
 
+    @classmethod
+    def first_in(cls, text: str) -> Span | None:
+        """The first `X to Y` of a text, as released files write it and released rewards read it: `to` in any case, no
+        sign, no unit. Takes time linear in the length of the text. `rarft.reading` reads answers of any style."""
+        found = re.search(r"(?<!\d)(\d++\.?\d*+)\s++to\s+(\d+\.?\d*)", text, re.IGNORECASE)
+        return cls(float(found[1]), float(found[2])) if found else None
+
     @property
     def length(self) -> float:
+        """In seconds; 0 for a reversed one."""
         return max(0.0, self.end - self.start)
 
     def __str__(self) -> str:
         return f"{seconds(self.start)} to {seconds(self.end)}"
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
 def without_surrogates(text: str) -> str:
-    """With a replacement character for each unpaired surrogate, which JSON can hold, and no tokenizer nor UTF-8."""
-    return _SURROGATE.sub("\ufffd", text)
+    """The text with a replacement character for each unpaired surrogate, which JSON allows but tokenizers and UTF-8 do
+    not."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def seconds(value: float) -> str:
@@ -127,18 +133,16 @@ class Difficulty(StrEnum):
 class Sample:
     """One query about one video, with all that is known of the right answer.
 
-    A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has none; its `answer` says
-    why the video has no such segment and `correction` is a query that the video does contain. Either is "" where the
-    data set does not say."""
+    A relevant query has one or more `spans` and `difficulty` ORIGINAL. An irrelevant one has no spans; its `answer`
+    says why the video has no such segment and `correction` is a query that the video does contain. Either is "" where
+    the data set does not say."""
 
     video: str  # a path or an id
     query: str
     spans: list[Span] = field(default_factory=list)
     duration: float | None = None  # seconds
-    answer: str = (
-        ""  # the refusal, for an irrelevant query; the released text of the segment, or "", for a relevant one
-    )
-    correction: str = ""  # the original relevant query, for an irrelevant one that has one; "" for a relevant one
+    answer: str = ""  # irrelevant: the refusal; relevant: the released text of the segment, or ""
+    correction: str = ""  # irrelevant: the original relevant query
     categories: list[Category] = field(default_factory=list)
     difficulty: Difficulty = Difficulty.ORIGINAL
     think: str = ""  # a timeline of the video, without the <think> tags
@@ -148,6 +152,7 @@ class Sample:
 
     @property
     def relevant(self) -> bool:
+        """Whether the video contains what the query asks for."""
         return bool(self.spans)
 
     @property

@@ -1,7 +1,7 @@
 """A path → the samples to ask or to train on, their videos, and who judges the answers.
 
-The path is a folder of `rarft world`, a released file, RaTSG's Charades-STA (`rarft.hivtg.ratsg`), or ordinary
-grounding annotations (`rarft.hivtg.annotations`), whose queries are all relevant.
+The path is a folder of `rarft world`, a released file, or grounding annotations (`rarft.hivtg.annotations`), whose
+queries are all relevant, but for RaTSG's.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from rarft.asking.answer import Prediction
+from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import group_samples, iter_rows, read_released
-from rarft.hivtg.ratsg import read_ratsg_or_annotations
 from rarft.reading.completion import Response
 from rarft.schema import Group, Sample
 from rarft.system.errors import InputError, MissingFileError
@@ -121,7 +121,7 @@ def read_samples(path: Path) -> list[Sample]:
         samples, problems = released.samples, released.problems
     else:
         problems = []
-        samples = list(read_ratsg_or_annotations(path, problems.append))
+        samples = list(read_annotations(path, problems.append))
     for problem in problems:
         log.warning("left out: %s", problem)
     if not samples:

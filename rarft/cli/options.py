@@ -166,7 +166,8 @@ def chat_model(name: str, url: str, cache: Path) -> LLM:
 
 
 def annotations(path: Path) -> Iterator[Sample]:
-    """The samples of an annotation file; what cannot be used is printed."""
+    """The relevant samples of an annotation file; what cannot be used is printed."""
     from rarft.hivtg.annotations import read_annotations
 
-    return read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr))
+    samples = read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr))
+    return (sample for sample in samples if sample.relevant)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rarft.asking.answer import Answer, Prediction
-from rarft.hivtg.official import LEVELS, span_of, split_answer
-from rarft.hivtg.rows import LEVEL_KEYS
+from rarft.hivtg.official import DIFFICULTIES, split_answer
+from rarft.hivtg.rows import DIFFICULTY_KEYS, span_of
 from rarft.schema import Category, Difficulty, Sample
 from rarft.system.errors import InputError
 from rarft.system.files import TEXT, Field, checked_row, read_json, short_json
@@ -65,12 +65,12 @@ def _official_prediction(row: Any, place: str) -> Prediction:
 
 def _level(row: dict, place: str) -> Difficulty:
     """The difficulty that an irrelevant row states; UNKNOWN if it states none."""
-    key = next((key for key in LEVEL_KEYS if row.get(key)), None)
+    key = next((key for key in DIFFICULTY_KEYS if row.get(key)), None)
     if key is None or row[key] == Difficulty.UNKNOWN:
         return Difficulty.UNKNOWN
-    level = LEVELS.get(str(row[key]), Difficulty.ORIGINAL)
+    level = DIFFICULTIES.get(str(row[key]), Difficulty.ORIGINAL)
     if level is Difficulty.ORIGINAL:
-        known = ", ".join(name for name, value in LEVELS.items() if value is not Difficulty.ORIGINAL)
+        known = ", ".join(name for name, value in DIFFICULTIES.items() if value is not Difficulty.ORIGINAL)
         raise InputError(
             f"{place}: the field {key!r} of an irrelevant query should be one of {known}, got {row[key]!r}"
         )

@@ -1,7 +1,7 @@
 """Predictions → figures: values of each sample, summaries, intervals, groups.
 
 Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read
-by a rule (`rarft.reading.segments`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM
+by a rule (`rarft.reading.answer`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM
 judge on 54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a
 balanced set always refusing gets an RA-IoU of 0.5.
 """

@@ -9,10 +9,11 @@
 | QVHighlights | `{"vid": "…", "query": "…", "duration": 150, "relevant_windows": [[82, 150]]}` |
 | Time-R1 | `{"video": "…", "sentence": "…", "duration": 30.1, "timestamp": [2, 5.5], "video_start": null, …}` |
 | TVGBench | `{"path": "…", "question": "…", "answer": "13.4-28", "start": null, "end": null, "duration": 30}` |
+| RaTSG | `{"v_x": {"duration": 82.7, "sts": [{"sentence": "…", "timestamp": [0.8, 19.9], "no_answer": false}]}}` |
 | your own | `{"video": "…", "query": "…", "duration": 30.1, "span": [2, 5.5]}`, or `"spans": [[2, 5.5], [8, 9]]` |
 
-An EGO4D_QUERY is `{"query": "…", "clip_start_sec": 1, "clip_end_sec": 4}`. The last four layouts are rows: of JSON
-Lines, of a JSON array, or one object alone. Keys tell the layouts apart.
+An EGO4D_QUERY is `{"query": "…", "clip_start_sec": 1, "clip_end_sec": 4}`. QVHighlights, Time-R1, TVGBench and
+your own are rows: of JSON Lines, of a JSON array, or one object alone. Keys tell the layouts apart.
 
 A row may be about a part of its video file. `start` and `end` (or `video_start` and `video_end`, `clip_start` and
 `clip_end`) are seconds of the file. The segments of the row count from the start of the part, as in TVGBench. The
@@ -21,6 +22,9 @@ A row may be about a part of its video file. `start` and `end` (or `video_start`
 The video of an Ego4D query is its clip, `CLIP_UID.mp4`: the times of the query count from the start of the clip.
 `Sample.extra` has the `video_uid`.
 
+RaTSG (relevance-aware temporal sentence grounding, Charades-STA) has irrelevant queries, too: sentences of other videos
+with `no_answer`. They have no reference answer, since the file gives none.
+
 To add a layout, put a `Format` into `FORMATS`, here or from your own code.
 """
 
@@ -28,17 +32,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from rarft.hivtg.official import Problem, outside_part, span_of
-from rarft.hivtg.rows import PART_KEYS, part_of, value_of
-from rarft.schema import Sample, Span, is_finite_number
+from rarft.hivtg.official import Problem, outside_part
+from rarft.hivtg.rows import PART_KEYS, SECOND, part_of, span_of, value_of
+from rarft.schema import Difficulty, Sample, Span, is_finite_number
 from rarft.system.errors import InputError
-from rarft.system.files import open_text, parse_json, read_json
+from rarft.system.files import NAME, Field, open_text, parse_json, read_json
 
 _CHARADES = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s*##(.*)")
 _TVGBENCH_ANSWER = re.compile(r"\s*([\d.]+)\s*-\s*([\d.]+)\s*")
@@ -47,12 +51,33 @@ _ROWS = (  # the keys of a row: of its video, its query and its segments; one of
     (("video",), ("sentence",), ("timestamp", "segment")),
     (("path",), ("question",), ("answer",)),
 )
+_FIELDS = {
+    **dict.fromkeys(("video", "query"), Field("text", NAME.fits)),
+    **dict.fromkeys(("duration", "start", "end"), SECOND),
+}
 _RECOGNISED_WITHIN = 1000  # entries; the first ones may be broken
-Report = Callable[[Problem], None]
 
 
-def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = False) -> Iterator[Sample]:
-    """Yield a relevant `Sample` for each query of a file, whose layout is recognised by its content.
+@dataclass(frozen=True)
+class Format:
+    """A layout of annotation files.
+
+    matches: whether an entry is of this layout. A file is of it if one of its first thousand entries is.
+    entries: the entries of a file, each with its number from 0; none if the file cannot be of this layout.
+    sample: an entry → a sample; raises ValueError, KeyError or TypeError for one that cannot be used.
+    """
+
+    name: str
+    matches: Callable[[Any], bool]
+    entries: Callable[[Path], Iterator[tuple[int, Any]]]
+    sample: Callable[..., Sample]
+
+
+def read_annotations(
+    path: str | Path, report: Callable[[Problem], None], *, allow_empty: bool = False
+) -> Iterator[Sample]:
+    """Yield a `Sample` for each query of a file, whose layout is recognised by its content. All are relevant, but for
+    RaTSG's.
 
     Text and JSON Lines are read line by line, in constant memory; JSON is read whole. `Sample.extra` keeps the keys
     that have no field. An entry that cannot be used is handed to `report`, and the rest is read.
@@ -65,41 +90,45 @@ def read_annotations(path: str | Path, report: Report, *, allow_empty: bool = Fa
     """
     path = Path(path)
     form = _format_of(path)
-    for entry in form.entries(path):
-        yield from read_entry(path, report, partial(form.sample, allow_empty=allow_empty), entry)
+    for number, entry in form.entries(path):
+        try:
+            sample = form.sample(entry, allow_empty=allow_empty)
+        except KeyError as error:
+            report(Problem(str(path), number, str(error.args[0]), "missing"))
+            continue
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            report(Problem(str(path), number, "entry", str(error)))
+            continue
+        wrong = _wrong_field(sample)
+        if wrong:
+            report(Problem(str(path), number, *wrong))
+        else:
+            yield sample
 
 
 def _format_of(path: Path) -> Format:
     for form in FORMATS:
         if any(form.matches(entry) for _, entry in islice(form.entries(path), _RECOGNISED_WITHIN)):
             return form
-    names = ", ".join(form.name for form in FORMATS)
-    raise InputError(
-        f"{path}: no layout that is known ({names}){_first_of(path)}; see the table in rarft/hivtg/annotations.py"
-    )
-
-
-def _first_of(path: Path) -> str:
-    """What an unknown file of JSON begins with."""
     first = next((row for _, row in json_rows(path)), None)
+    found = "" if first is None else f"; its first entry: {str(first)[:100]}"
     if isinstance(first, dict):
-        return f"; its first entry has the keys {', '.join(first)}"[:200]
-    return "" if first is None else f"; its first entry: {str(first)[:100]}"
+        found = f"; its first entry has the keys {', '.join(first)}"[:200]
+    names = ", ".join(form.name for form in FORMATS)
+    raise InputError(f"{path}: no layout that is known ({names}){found}; see the table in rarft/hivtg/annotations.py")
 
 
-@dataclass(frozen=True)
-class Format:
-    """A layout of annotation files.
+def _wrong_field(sample: Sample) -> tuple[str, str] | None:
+    """The first field of a sample that does not fit, and a message; None if all fit."""
+    for name, field in _FIELDS.items():
+        value = getattr(sample, name)
+        if not field.fits(value):
+            empty = isinstance(value, str) and not value.strip()
+            return name, "empty" if empty else f"{field.expected} was expected, got {value!r}"
+    return None
 
-    matches: whether an entry is of this layout. A file is of it if one of its first thousand entries is.
-    entries: the entries of a file, each with its number from 0; none if the file cannot be of this layout.
-    sample: an entry → a relevant sample; raises ValueError, KeyError or TypeError for one that cannot be used.
-    """
 
-    name: str
-    matches: Callable[[Any], bool]
-    entries: Callable[[Path], Iterator[tuple[int, Any]]]
-    sample: Callable[..., Sample]
+# -- entries of a file -------------------------------------------------------------------------------------------------
 
 
 def lines_with_numbers(path: Path) -> Iterator[tuple[int, str]]:
@@ -141,20 +170,23 @@ def _parsed(line: str) -> Any:
 def _rows_of_object(data: Any) -> Iterator[tuple[int, Any]]:
     if not isinstance(data, dict) or is_row(data):
         yield 0, data
-    elif isinstance(data.get("database"), dict):
-        for number, (name, video) in enumerate(data["database"].items()):
-            for found in _listed("annotations", video):
-                yield number, _joined(_without(video, "annotations"), {"video": name}, found)
     elif isinstance(data.get("videos"), list):
         for number, video in enumerate(data["videos"]):
             for clip in _listed("clips", video):
                 yield from ((number, row) for row in _ego4d_rows(video, clip))
     else:
-        for number, (name, video) in enumerate(data.items()):
-            pairs = zip_longest(_listed("sentences", video), _listed("timestamps", video))
-            for sentence, timestamp in pairs:
-                own = {"video": name, "sentence": sentence, "timestamp": timestamp}
-                yield number, _joined(_without(video, "sentences", "timestamps"), own)
+        videos = data["database"] if isinstance(data.get("database"), dict) else data
+        ratsg = any(isinstance(video, dict) and video.get("sts") for video in videos.values())
+        for number, (name, video) in enumerate(videos.items()):
+            if ratsg:
+                rows = [{"sts": sentence} for sentence in _listed("sts", video)]
+            elif videos is not data:
+                rows = _listed("annotations", video)
+            else:
+                pairs = zip_longest(_listed("sentences", video), _listed("timestamps", video))
+                rows = [{"sentence": sentence, "timestamp": timestamp} for sentence, timestamp in pairs]
+            shared = _without(video, "sts", "annotations", "sentences", "timestamps")
+            yield from ((number, _joined(shared, {"video": name}, row)) for row in rows)
 
 
 def _ego4d_rows(video: dict, clip: Any) -> Iterator[Any]:
@@ -191,45 +223,7 @@ def _joined(*parts: Any) -> Any:
     return next((value for value in row.values() if isinstance(value, InputError)), row)
 
 
-def read_entry(path: Path, report: Report, parse: Callable[[Any], Sample], entry: tuple[int, Any]) -> Iterator[Sample]:
-    """The sample that `parse` makes of an entry (number, value); what cannot be used is handed to `report`."""
-    number, value = entry
-    try:
-        sample = parse(value)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        field = str(error.args[0]) if isinstance(error, KeyError) else "entry"
-        message = "missing" if isinstance(error, KeyError) else str(error)
-        report(Problem(str(path), number, field, message))
-        return
-    wrong = _wrong_field(sample)
-    if wrong:
-        report(Problem(str(path), number, *wrong))
-    else:
-        yield sample
-
-
-def _wrong_field(sample: Sample) -> tuple[str, str] | None:
-    """The first field of a sample that should be text or seconds and is not, and a message; None if there is none."""
-    for name in ("video", "query"):
-        value = getattr(sample, name)
-        if not isinstance(value, str):
-            return name, f"text was expected, got {value!r}"
-        if not value.strip():
-            return name, "empty"
-    for name in ("duration", "start", "end"):
-        value = getattr(sample, name)
-        if value is not None and not (is_finite_number(value) and value >= 0):
-            return name, f"a finite number of seconds was expected, got {value!r}"
-    return None
-
-
-def checked_segment(value: Any, allow_empty: bool = False) -> Span:
-    """A [start, end] in seconds. Raises ValueError for anything else, and for one that ends where it begins if that is
-    not allowed."""
-    span = span_of(value)
-    if span is None or not 0 <= span.start <= span.end or (span.start == span.end and not allow_empty):
-        raise ValueError(f"a segment [start, end] in seconds was expected, got {value!r}")
-    return span
+# -- an entry → a sample -----------------------------------------------------------------------------------------------
 
 
 def _is_charades(line: str) -> bool:
@@ -244,8 +238,8 @@ def _charades(line: str, *, allow_empty: bool) -> Sample:
 
 
 def is_row(row: Any) -> bool:
-    """Whether a JSON value has a video, a query and segments under the keys of one layout."""
-    return isinstance(row, dict) and len(_ROWS[0]) == max(_keys_there(row, layout) for layout in _ROWS)
+    """Whether a JSON value has a video, a query and segments under the keys of one layout; or a sentence of RaTSG."""
+    return isinstance(row, dict) and ("sts" in row or len(_ROWS[0]) == max(_keys_there(row, keys) for keys in _ROWS))
 
 
 def _keys_there(row: dict, layout: tuple[tuple[str, ...], ...]) -> int:
@@ -259,6 +253,8 @@ def row_sample(row: Any, *, allow_empty: bool) -> Sample:
         raise row
     if not isinstance(row, dict):
         raise TypeError(f"an object was expected, got {type(row).__name__}")
+    if "sts" in row:
+        return _ratsg_sample(row, allow_empty=allow_empty)
     layout = max(_ROWS, key=partial(_keys_there, row))
     video, query, windows = (value_of(row, names) for names in layout)
     for value, names in zip((video, query, windows), layout, strict=True):
@@ -273,13 +269,26 @@ def row_sample(row: Any, *, allow_empty: bool) -> Sample:
         duration=duration,
         start=start,
         end=end,
-        extra={key: value for key, value in row.items() if key not in used},
+        extra=_without(row, *used),
     )
     late = next((span for span in sample.spans if duration is not None and span.start >= duration), None)
     outside = outside_part(sample) or (late and f"the segment {late} s starts after the {duration:g} s of the video")
     if outside and not allow_empty:
         raise ValueError(outside)
     return sample
+
+
+def _ratsg_sample(row: dict, *, allow_empty: bool) -> Sample:
+    sentence = row["sts"]
+    if not isinstance(sentence, dict) or not isinstance(sentence["no_answer"], bool):
+        raise ValueError("`sts` is a list of objects with sentence, timestamp and no_answer, true or false")
+    merged = _without({**row, **sentence}, "sts", "no_answer")
+    if not sentence["no_answer"]:
+        return row_sample(merged, allow_empty=allow_empty)
+    if sentence.get("timestamp"):
+        raise ValueError(f"no_answer is true, but there is a timestamp: {sentence['timestamp']!r}")
+    sample = row_sample({**merged, "timestamp": [0, 0]}, allow_empty=True)
+    return replace(sample, spans=[], difficulty=Difficulty.SHUFFLED)
 
 
 def _windows(value: Any, names: tuple[str, ...]) -> list:
@@ -292,10 +301,20 @@ def _windows(value: Any, names: tuple[str, ...]) -> list:
     return value if several else [value]
 
 
+def checked_segment(value: Any, allow_empty: bool = False) -> Span:
+    """A [start, end] in seconds. Raises ValueError for anything else, and for one that ends where it begins if that is
+    not allowed."""
+    span = span_of(value)
+    if span is None or not 0 <= span.start <= span.end or (span.start == span.end and not allow_empty):
+        raise ValueError(f"a segment [start, end] in seconds was expected, got {value!r}")
+    return span
+
+
 FORMATS = [
     Format("Charades-STA", _is_charades, lines_with_numbers, _charades),
     Format(
-        "ActivityNet Captions, YouCook2, Ego4D NLQ, QVHighlights, Time-R1, TVGBench, rows with video, query and span",
+        "ActivityNet Captions, YouCook2, Ego4D NLQ, QVHighlights, Time-R1, TVGBench, RaTSG, rows with video, query and "
+        "span",
         is_row,
         json_rows,
         row_sample,

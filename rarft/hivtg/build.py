@@ -13,15 +13,15 @@ from dataclasses import replace
 from itertools import islice, repeat
 from pathlib import Path
 
-from rarft.hivtg.editors import Editor, Proposal, Rejected, check
+from rarft.hivtg.editors import Editor, Proposal, Rejected, check_proposal
 from rarft.hivtg.index import AnnotationIndex
-from rarft.hivtg.official import rows_of, span_of
+from rarft.hivtg.official import rows_of
+from rarft.hivtg.rows import SPAN
 from rarft.schema import Difficulty, Group, Sample, seconds
-from rarft.system.files import NAME, Field, json_lines, open_to_append
+from rarft.system.files import NAME, json_lines, open_to_append
 from rarft.system.progress import progress
 
 EDITS = (1, 2, 3)
-SEGMENT = Field("two finite numbers of seconds", lambda value: span_of(value) is not None)
 
 
 def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, concurrency: int = 1) -> Counter[str]:
@@ -37,7 +37,7 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
     with AnnotationIndex() as index:
         total = index.add(samples)
         for path, query in ((output, "query_text"), (rejected_path, "query")):
-            kept = json_lines(path, {"video": NAME, query: NAME, "timestamp": SEGMENT}, resume=True)
+            kept = json_lines(path, {"video": NAME, query: NAME, "timestamp": SPAN}, resume=True)
             index.mark_done(
                 _key(row["video"], row[query], row["timestamp"], row.get("video_start"), row.get("video_end"))
                 for _, row in kept
@@ -83,7 +83,7 @@ def _edit(sample: Sample, editor: Editor, known: Sequence[Sample]) -> tuple[list
     for edits in EDITS:
         try:
             proposal = editor.edit(sample, edits, others)
-            check(sample, proposal, edits, others)
+            check_proposal(sample, proposal, edits, others)
         except Rejected as reason:
             refused.append(_rejection(sample, edits, reason))
         else:

@@ -36,6 +36,8 @@ class Rejected(Exception):
 
 
 class Editor(Protocol):
+    """What makes hard-irrelevant queries."""
+
     def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
         """Change `edits` elements of the sample's query. `others`: what else is known to be true of the video.
 
@@ -50,7 +52,7 @@ VERIFY_SCHEMA = {"type": "object", "properties": {"possible": {"type": "boolean"
 
 
 def edit_schema(edits: int) -> dict:
-    """The JSON schema of a reply with so many edits."""
+    """The JSON schema of a reply with `edits` edits."""
     categories = {"type": "array", "items": {"enum": CATEGORIES}, "minItems": edits, "maxItems": edits}
     text = {"type": "string", "minLength": 1}
     return {
@@ -61,6 +63,8 @@ def edit_schema(edits: int) -> dict:
 
 
 class LanguageModel(Protocol):
+    """What answers with JSON."""
+
     def ask(self, system: str, user: str, schema: dict) -> dict:
         """One reply that fits the JSON schema; see `rarft.asking.llm.LLM`. Raises BadReplyError if there is none."""
 
@@ -79,6 +83,7 @@ class LLMEditor:
         self.llm, self.encoder, self.near, self.verify = llm, encoder, near, verify
 
     def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
+        """A proposal of the model. Raises Rejected."""
         known = "\n".join(f"- {other}" for other in others) or "- (none)"
         question = f"Query: {sample.query}\nAlso true of the video:\n{known}\nElements to change: {edits}"
         try:
@@ -107,7 +112,7 @@ class LLMEditor:
             raise Rejected("may be true: the model says so when asked again", proposal)
 
 
-def check(sample: Sample, proposal: Proposal, edits: int, others: Sequence[str]) -> None:
+def check_proposal(sample: Sample, proposal: Proposal, edits: int, others: Sequence[str]) -> None:
     """What must hold of every editor's work. Raises Rejected."""
     query, original = normalise(proposal.query), normalise(sample.query)
     if not query or not proposal.answer.strip():

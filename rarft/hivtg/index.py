@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from rarft.schema import Sample
 
@@ -16,16 +14,13 @@ class AnnotationIndex:
     afterwards."""
 
     def __enter__(self) -> AnnotationIndex:
-        self._folder = tempfile.TemporaryDirectory(prefix="rarft-index-")
-        self._database = sqlite3.connect(Path(self._folder.name) / "samples.sqlite", check_same_thread=False)
-        self._database.execute("PRAGMA synchronous = OFF")  # it need not outlive a crash
+        self._database = sqlite3.connect("", check_same_thread=False)  # a file that SQLite removes when it is closed
         self._database.execute("CREATE TABLE samples (place INTEGER PRIMARY KEY, video TEXT, sample BLOB)")
         self._database.execute("CREATE TABLE done (key TEXT PRIMARY KEY)")
         return self
 
     def __exit__(self, *_: object) -> None:
         self._database.close()
-        self._folder.cleanup()
 
     def add(self, samples: Iterable[Sample]) -> int:
         """Add samples. Returns how many there are."""
@@ -39,6 +34,7 @@ class AnnotationIndex:
         self._database.executemany("INSERT OR IGNORE INTO done VALUES (?)", ((key,) for key in keys))
 
     def is_done(self, key: str) -> bool:
+        """Whether `mark_done` was given the key."""
         return self._database.execute("SELECT 1 FROM done WHERE key = ?", (key,)).fetchone() is not None
 
     def __iter__(self) -> Iterator[Sample]:

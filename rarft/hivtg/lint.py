@@ -1,30 +1,35 @@
 """Find label errors in HI-VTG files, and fix those for which the source annotations have the truth.
 
-Each check is a function of a row; a finding has a code, a severity and a place. Errors change what a model is
-trained or scored on; warnings are worth knowing.
+A finding has a code, a severity and a place. Errors change what a model is trained or scored on; warnings are worth
+knowing.
 """
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rarft.hivtg.official import LEVELS, ReleasedFile, iter_rows, read_released, read_row, write_released
-from rarft.hivtg.rows import LEVEL_KEYS
+from rarft.hivtg.official import DIFFICULTIES, ReleasedFile, iter_rows, write_released
+from rarft.hivtg.rows import DIFFICULTY_KEYS, span_of
 from rarft.hivtg.sources import SourceVideo, normalise, read_sources
-from rarft.metrics import mean, temporal_iou
-from rarft.rewards.official import first_span
+from rarft.metrics import best_iou, mean
 from rarft.schema import Category, Difficulty, Span
 from rarft.system.files import write_json
 from rarft.video.find import video_id
 
 TOLERANCE = 0.06  # seconds: released times are rounded to one decimal
-KNOWN = {category.value for category in Category}
+WARNINGS = (
+    "category-count",
+    "differs-from-source",
+    "empty-answer",
+    "leaked-original",
+    "shared-span",
+    "truncated-windows",
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +37,15 @@ class Finding:
     """One thing wrong with a row; `fix` is the right value where it is known."""
 
     code: str
-    severity: str  # "error" or "warning"
-    row: int
-    item: int | None  # position in GRPO, None for the row
     message: str
+    row: int = 0
+    item: int | None = None  # position in GRPO, None for the row
     fix: Any = None
+
+    @property
+    def severity(self) -> str:
+        """ "error" or "warning"."""
+        return "warning" if self.code in WARNINGS else "error"
 
 
 @dataclass
@@ -50,22 +59,18 @@ class LintReport:
 
     @property
     def counts(self) -> dict[str, int]:
+        """The number of findings by code."""
         return dict(Counter(f.code for f in self.findings))
 
     @property
     def failed(self) -> bool:
+        """Whether there is an error."""
         return any(f.severity == "error" for f in self.findings)
 
     def to_json(self) -> dict:
         """Plain JSON types."""
-        findings = [asdict(f) for f in self.findings]
-        return {
-            "path": self.path,
-            "rows": self.rows,
-            "counts": self.counts,
-            "perfect_miou": self.perfect_miou,
-            "findings": findings,
-        }
+        findings = [{**asdict(f), "severity": f.severity} for f in self.findings]
+        return {**asdict(self), "counts": self.counts, "findings": findings}
 
 
 def lint(path: str | Path, sources: Sequence[str | Path] = ()) -> LintReport:
@@ -76,60 +81,52 @@ def lint(path: str | Path, sources: Sequence[str | Path] = ()) -> LintReport:
     ids = set()
     for number, row in enumerate(iter_rows(path)):
         report.rows += 1
-        read = ReleasedFile(str(path), [], [])
-        row = read_row(read, number, row)
+        read = ReleasedFile(str(path))
+        row = read.add(number, row)
         for problem in read.problems:
-            report.findings.append(
-                Finding("unreadable", "error", problem.row, None, f"{problem.field}: {problem.message}")
-            )
+            report.findings.append(Finding("unreadable", f"{problem.field}: {problem.message}", number))
         if row is None:
             continue
         ids.add(video_id(row["video"]))
-        source = videos.get(video_id(row["video"]))
-        report.findings += _row_findings(number, row, source)
+        source = videos.get(video_id(row["video"]), SourceVideo())
+        report.findings += (replace(finding, row=number) for finding in _row_findings(row, source))
         for item in filter(None, row["GRPO"]):
-            truth = _truth(row, item, source)
-            label = _label(row, item)
+            truth, label = _truth(row, item, source), _label(row, item)
             if truth and label:
-                scores.append(max(temporal_iou(label, t) for t in truth))
+                scores.append(best_iou([label], truth))
     report.perfect_miou = mean(scores) if scores else None
     known = len(ids & videos.keys())
     if sources and 2 * known < len(ids):
         message = f"the source annotations have {known} of the {len(ids)} videos; are they of this data set?"
-        report.findings.append(Finding("source-mismatch", "error", 0, None, message))
+        report.findings.append(Finding("source-mismatch", message))
     return report
 
 
-def _row_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
-    yield from _time_findings(number, row, source)
+def _row_findings(row: dict, source: SourceVideo) -> Iterator[Finding]:
+    yield from _time_findings(row, source)
     for position, item in enumerate(row["GRPO"]):
         if item is not None:
-            yield from _label_findings(number, position, row, item, source)
-            yield from _text_findings(number, position, row, item, source)
+            for finding in (*_label_findings(row, position, source), *_text_findings(row, item, source)):
+                yield replace(finding, item=position)
 
 
-def _time_findings(number: int, row: dict, source: SourceVideo | None) -> Iterator[Finding]:
+def _time_findings(row: dict, source: SourceVideo) -> Iterator[Finding]:
     duration, label = row.get("duration"), row.get("timestamp")
     whole = row.get("video_start") is None and row.get("video_end") is None
-    if whole and source and source.duration and duration and abs(duration - source.duration) > 1:
-        yield Finding(
-            "wrong-duration",
-            "error",
-            number,
-            None,
-            f"{duration} s, the source says {source.duration} s",
-            source.duration,
-        )
+    if whole and source.duration and duration and abs(duration - source.duration) > 1:
+        message = f"{duration} s, the source says {source.duration} s"
+        yield Finding("wrong-duration", message, fix=source.duration)
     if not label:
         return
-    if label[0] < 0:
-        yield Finding("start-before-zero", "error", number, None, f"starts at {label[0]} s")
-    if label[0] >= label[1]:
-        yield Finding("empty-span", "error", number, None, f"{label[0]} to {label[1]} is empty or reversed")
-    if duration and label[0] > duration:
-        yield Finding("start-beyond-duration", "error", number, None, f"starts at {label[0]} s of {duration} s")
-    if duration and label[1] > duration:
-        yield Finding("end-beyond-duration", "error", number, None, f"ends at {label[1]} s of {duration} s")
+    start, end = label
+    if start < 0:
+        yield Finding("start-before-zero", f"starts at {start} s")
+    if start >= end:
+        yield Finding("empty-span", f"{start} to {end} is empty or reversed")
+    if duration and start > duration:
+        yield Finding("start-beyond-duration", f"starts at {start} s of {duration} s")
+    if duration and end > duration:
+        yield Finding("end-beyond-duration", f"ends at {end} s of {duration} s")
 
 
 def _label(row: dict, item: dict) -> Span | None:
@@ -137,152 +134,133 @@ def _label(row: dict, item: dict) -> Span | None:
     return Span(*map(float, value)) if item.get("r") and value else None
 
 
-def _truth(row: dict, item: dict, source: SourceVideo | None) -> list[Span]:
+def _truth(row: dict, item: dict, source: SourceVideo) -> list[Span]:
     """What the source says, in seconds from the start of the part that the row is about."""
-    found = source.spans.get(normalise(item.get("q", "")), []) if source and item.get("r") else []
+    found = source.spans.get(normalise(item["q"]), []) if item.get("r") else []
     begin = row.get("video_start") or 0.0
     return [Span(span.start - begin, span.end - begin) for span in found]
 
 
-def _label_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
+def _label_findings(row: dict, position: int, source: SourceVideo) -> Iterator[Finding]:
+    item = row["GRPO"][position]
     label, truth = _label(row, item), _truth(row, item, source)
     if label is None:
         return
-    yield from _disagreements(number, position, row, item, label)
-    earlier = [other for other in row["GRPO"][:position] if other and other["r"]]
+    yield from _disagreements(row, item, label)
+    shared = "timestamp" not in item and any(other and other["r"] for other in row["GRPO"][:position])
     if not truth:
-        if earlier and "timestamp" not in item:
-            yield Finding("shared-span", "warning", number, position, "a second relevant query has no span of its own")
+        if shared:
+            yield Finding("shared-span", "a second relevant query has no span of its own")
         return
-    assert source is not None  # truth comes from it
-    windows = source.windows.get(normalise(item["q"]), 1)
+    sentence = normalise(item["q"])
+    windows = source.windows.get(sentence, 1)
     if windows > max(1, len(row.get("relevant_windows") or [])):
-        yield Finding(
-            "truncated-windows", "warning", number, position, f"the annotation has {windows} windows, this row has one"
-        )
+        yield Finding("truncated-windows", f"the annotation has {windows} windows, this row has one")
     if any(_near(label, t) for t in truth):
         return
-    right = list(truth[0])
-    crop = source.crops.get(normalise(item["q"])) if row.get("video_start") is None else None
-    if crop and abs(label.end - (crop.end + truth[0].end - crop.start)) < TOLERANCE:
-        message = f"ends at {label.end} = clip end + answer end; clip start + answer end is {right[1]:g}"
-        yield Finding("wrong-end", "error", number, position, message, right)
-    elif earlier and "timestamp" not in item:
-        yield Finding(
-            "inherited-span", "error", number, position, f"has the first query's span; its own is {truth[0]}", right
-        )
+    right = truth[0]
+    crop = source.crops.get(sentence) if row.get("video_start") is None else None
+    if crop and abs(label.end - (crop.end + right.end - crop.start)) < TOLERANCE:
+        message = f"ends at {label.end} = clip end + answer end; clip start + answer end is {right.end:g}"
+        yield Finding("wrong-end", message, fix=list(right))
+    elif shared:
+        yield Finding("inherited-span", f"has the first query's span; its own is {right}", fix=list(right))
     else:
-        yield Finding("differs-from-source", "warning", number, position, f"{label}; the source says {truth[0]}")
+        yield Finding("differs-from-source", f"{label}; the source says {right}")
 
 
-def _disagreements(number: int, position: int, row: dict, item: dict, label: Span) -> Iterator[Finding]:
+def _disagreements(row: dict, item: dict, label: Span) -> Iterator[Finding]:
     """A label is written up to three times: as numbers, in the answer, and in TVGBench's prompt for captions."""
     texts = {"answer-disagrees": item.get("a")}
     if "timestamp" not in item:
         texts["prompt-disagrees"] = (row.get("PRO") or {}).get("prompt")
     for code, text in texts.items():
-        said = first_span(text or "")
+        said = Span.first_in(text or "")
         if said and not _near(said, label):
-            yield Finding(code, "error", number, position, f"the text says {said}, the timestamp {label}")
+            yield Finding(code, f"the text says {said}, the timestamp {label}")
 
 
 def _near(a: Span, b: Span) -> bool:
     return abs(a.start - b.start) < TOLERANCE and abs(a.end - b.end) < TOLERANCE
 
 
-def _text_findings(number: int, position: int, row: dict, item: dict, source: SourceVideo | None) -> Iterator[Finding]:
-    def finding(code: str, severity: str, message: str) -> Finding:
-        return Finding(code, severity, number, position, message)
-
+def _text_findings(row: dict, item: dict, source: SourceVideo) -> Iterator[Finding]:
     answer = item.get("a") or ""
     if not re.sub(r"<[^>]*>", "", answer).strip():
-        yield finding("empty-answer", "warning", "the answer is empty")
+        yield Finding("empty-answer", "the answer is empty")
     if any(answer.count(f"<{tag}>") != answer.count(f"</{tag}>") for tag in ("answer", "correct", "correction")):
-        yield finding("malformed-tags", "error", f"a tag is not closed: {answer[:60]!r}")
+        yield Finding("malformed-tags", f"a tag is not closed: {answer[:60]!r}")
     if item.get("r"):
         return
     categories = item.get("c") or []
     for name in categories:
-        if name not in KNOWN:
-            yield finding("unknown-category", "error", f"{name!r} is none of the eleven")
-    level = next((LEVELS.get(item[key]) for key in LEVEL_KEYS if item.get(key)), None)
+        if name not in set(Category):
+            yield Finding("unknown-category", f"{name!r} is not one of the eleven")
+    level = next((DIFFICULTIES.get(item[key]) for key in DIFFICULTY_KEYS if item.get(key)), None)
     if categories and level and len(categories) <= 3 and level is not Difficulty.from_edits(len(categories)):
-        yield finding("category-count", "warning", f"{len(categories)} categories, but {level.value}")
+        yield Finding("category-count", f"{len(categories)} categories, but {level.value}")
     original = normalise(row.get("query_text") or "")
     said = normalise(re.sub(r"<correct.*", "", re.sub(r"</?answer>", "", answer)))
     if original and said.endswith(original):
-        yield finding("leaked-original", "warning", "the refusal ends with the original query")
-    if source and normalise(item["q"]) in source.spans:
-        yield finding("irrelevant-is-annotated", "error", "this query is annotated as happening in the same video")
+        yield Finding("leaked-original", "the refusal ends with the original query")
+    if normalise(item["q"]) in source.spans:
+        yield Finding("irrelevant-is-annotated", "this query is annotated as happening in the same video")
 
 
 def fix(path: str | Path, report: LintReport, folder: str | Path | None = None) -> tuple[Path, Path]:
     """Write a corrected copy, `NAME.fixed.json`, and a log of every change, `NAME.fixes.json`.
 
-    folder: where to; beside the file by default.
+    folder: where to; the file's own by default.
     """
     path = Path(path)
     target = Path(folder or path.parent) / path.name
-    rows = copy.deepcopy(read_released(path).rows)
+    rows = list(iter_rows(path))
     changes = []
     for finding in report.findings:
         if finding.fix is None:
             continue
         row = rows[finding.row]
-        if finding.code == "wrong-duration":
-            holder, key = row, "duration"
-        elif finding.code == "inherited-span":
-            holder, key = row["GRPO"][finding.item], "timestamp"
-        else:
-            holder, key = row, "timestamp"
-        old = holder.get(key)
-        changes.append(
-            {"row": finding.row, "item": finding.item, "code": finding.code, "key": key, "old": old, "new": finding.fix}
-        )
-        holder[key] = finding.fix
+        holder = row["GRPO"][finding.item] if finding.code == "inherited-span" else row
+        key = "duration" if finding.code == "wrong-duration" else "timestamp"
+        edits = [(holder, key, key, finding.fix)]
+        old = span_of(row.get(key))
         if finding.code == "wrong-end" and old:
-            changes += _rewrite_texts(row, finding, Span(old[0], old[1]), Span(*finding.fix))
+            edits += _text_edits(row, finding.item, old, Span(*finding.fix))
+        for holder, key, name, new in edits:
+            place = {"row": finding.row, "item": finding.item, "code": finding.code, "key": name}
+            changes.append({**place, "old": holder.get(key), "new": new})
+            holder[key] = new
     fixed = write_released(rows, target.with_suffix(".fixed.json"))
     return fixed, write_json(target.with_suffix(".fixes.json"), changes)
 
 
-_PAIR = re.compile(r"(\d+(?:\.\d+)?)(\s+to\s+)(\d+(?:\.\d+)?)")
-
-
-def _rewrite_texts(row: dict, finding: Finding, old: Span, new: Span) -> list[dict]:
-    """Write a repaired segment into the row's texts too, with as many decimals as each had. Returns the changes."""
-    places = [(row["GRPO"][finding.item], "a", f"GRPO[{finding.item}].a"), (row, "think", "think")]
-    if isinstance(row.get("PRO"), dict):
-        places.append((row["PRO"], "prompt", "PRO.prompt"))
+def _text_edits(row: dict, item: int | None, old: Span, new: Span) -> Iterator[tuple[dict, str, str, str]]:
+    """A repaired segment belongs into the row's texts, too, with as many decimals as each had. For each text that
+    changes: its holder and key, its name in the log, and the new text."""
 
     def written(match: re.Match) -> str:
         if not _near(Span(float(match[1]), float(match[3])), old):
             return match[0]
         start, end = (
-            f"{value:.{len(text.partition('.')[2])}f}" for value, text in ((new.start, match[1]), (new.end, match[3]))
+            f"{value:.{len(text.partition('.')[2])}f}" for value, text in zip(new, match.group(1, 3), strict=True)
         )
         return start + match[2] + end
 
-    changes = []
-    for holder, key, name in places:
+    pro = row["PRO"] if isinstance(row.get("PRO"), dict) else {}
+    for holder, key, name in (
+        (row["GRPO"][item], "a", f"GRPO[{item}].a"),
+        (row, "think", "think"),
+        (pro, "prompt", "PRO.prompt"),
+    ):
         before = holder.get(key)
-        if isinstance(before, str) and (after := _PAIR.sub(written, before)) != before:
-            changes.append(
-                {
-                    "row": finding.row,
-                    "item": finding.item,
-                    "code": finding.code,
-                    "key": name,
-                    "old": before,
-                    "new": after,
-                }
-            )
-            holder[key] = after
-    return changes
+        if isinstance(before, str):
+            after = re.sub(r"(\d+(?:\.\d+)?)(\s+to\s+)(\d+(?:\.\d+)?)", written, before)
+            if after != before:
+                yield holder, key, name, after
 
 
 def table(report: LintReport) -> str:
-    """A readable summary: a line a code, with the first place."""
+    """A readable summary: a line per code, with the first place."""
     lines = [f"{report.path}: {report.rows} rows"]
     for code, count in sorted(report.counts.items(), key=lambda item: -item[1]):
         first = next(f for f in report.findings if f.code == code)

@@ -1,7 +1,7 @@
 """Read and write the released formats of HI-VTG and its relatives (SS-VTG, TVGBench, the human set).
 
-One `Sample` a query. Rows keep every key that they came with, so that writing returns what was read. A bad row is
-reported with file, row and field, and the rest is read.
+Each query becomes a `Sample`. Rows keep every key that they came with, so that writing returns what was read. A bad row
+is reported with file, row and field, and the rest is read.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rarft.hivtg.rows import LEVEL_KEYS, SLACK, usable
-from rarft.schema import Category, Difficulty, Group, Sample, Span, is_finite_number
+from rarft.hivtg.rows import DIFFICULTY_KEYS, SLACK, sanitize_row, span_of
+from rarft.schema import Category, Difficulty, Group, Sample, Span
 from rarft.system.errors import InputError
 from rarft.system.files import json_lines, open_text, parse_json, write_text
 
 log = logging.getLogger(__name__)
 
-LEVELS = {
+DIFFICULTIES = {  # by their names in released files
     "original": Difficulty.ORIGINAL,
     "easy": Difficulty.EASY,
     "medium": Difficulty.MEDIUM,
@@ -53,9 +52,41 @@ class ReleasedFile:
     """A released file: its rows as they are, the samples in them, and the problems that were met."""
 
     path: str
-    rows: list[dict[str, Any]]
-    samples: list[Sample]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+    def add(self, number: int, row: Any) -> dict[str, Any] | None:
+        """Add a row, its samples and its problems. Returns what `rarft.hivtg.rows.sanitize_row` left of it."""
+
+        def report(name: str, message: str) -> None:
+            self.problems.append(Problem(self.path, number, name, message))
+
+        self.rows.append(row)
+        good = sanitize_row(row, report)
+        if good is None:
+            return None
+        windows = _windows(good, report)
+        for position, item in enumerate(good["GRPO"]):
+            if item is None:
+                continue
+            name = f"GRPO[{position}]"
+            spans = (
+                [Span(*map(float, item["timestamp"]))] if "timestamp" in item else windows
+            )  # a repaired file has one
+            if item["r"] and not spans:
+                if "timestamp" not in row or "timestamp" in good:  # otherwise it has been reported
+                    stated = row.get("timestamp")
+                    report("timestamp", f"two finite numbers were expected, got {stated!r}; {name} is left out")
+                continue
+            sample, doubts = _sample(good, item, spans if item["r"] else [])
+            sample.extra = {"row": number, "item": position, **sample.extra}
+            outside = outside_part(sample)
+            for message in [*doubts, *([outside] if outside else [])]:
+                report(name, message)
+            if not outside:
+                self.samples.append(sample)
+        return good
 
 
 def read_released(path: str | Path) -> ReleasedFile:
@@ -67,10 +98,9 @@ def read_released(path: str | Path) -> ReleasedFile:
     `Sample.extra` holds `row` and `item`, the sample's place in the file, and the item's keys that have no field.
     Raises MissingFileError, or InputError if the file is neither.
     """
-    released = ReleasedFile(str(path), [], [])
+    released = ReleasedFile(str(path))
     for number, row in enumerate(iter_rows(path)):
-        released.rows.append(row)
-        read_row(released, number, row)
+        released.add(number, row)
     return released
 
 
@@ -90,9 +120,12 @@ def iter_rows(path: str | Path) -> Iterator[Any]:
     path = Path(path)
     with open_text(path) as file:
         first = next((line for line in file if line.strip()), "").lstrip()
-        file.seek(0)
         if not first.startswith("{"):
-            yield from _array(path, file.read())
+            file.seek(0)
+            rows = parse_json(file.read(), f"{path}, neither a JSON array nor JSON Lines")
+            if not isinstance(rows, list):
+                raise InputError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
+            yield from rows
             return
     try:
         yield from (row for _, row in json_lines(path))
@@ -100,74 +133,39 @@ def iter_rows(path: str | Path) -> Iterator[Any]:
         raise InputError(f"{error}; the file is neither a JSON array nor JSON Lines") from error
 
 
-def _array(path: Path, text: str) -> list[Any]:
-    rows = parse_json(text, f"{path}, neither a JSON array nor JSON Lines")
-    if not isinstance(rows, list):
-        raise InputError(f"{path}: a JSON array of rows was expected, got {type(rows).__name__}")
-    return rows
-
-
-def read_row(released: ReleasedFile, number: int, row: Any) -> dict[str, Any] | None:
-    """Add the samples and the problems of one row to `released`. Returns the row as `rarft.hivtg.rows.usable`
-    left it."""
-
-    def problem(name: str, message: str) -> None:
-        released.problems.append(Problem(released.path, number, name, message))
-
-    good = usable(row, problem)
-    if good is None:
-        return None
-    windows = _windows(good, problem)
-    for position, item in enumerate(good["GRPO"]):
-        if item is None:
-            continue
-        name = f"GRPO[{position}]"
-        spans = [Span(*map(float, item["timestamp"]))] if "timestamp" in item else windows  # a repaired file has one
-        if item["r"] and not spans:
-            if "timestamp" not in row or "timestamp" in good:  # otherwise it has been reported
-                problem(
-                    "timestamp", f"two finite numbers were expected, got {row.get('timestamp')!r}; {name} is left out"
-                )
-            continue
-        sample = _sample(good, item, spans if item["r"] else [], partial(problem, name))
-        sample.extra = {"row": number, "item": position, **sample.extra}
-        outside = outside_part(sample)
-        if outside:
-            problem(name, outside)
-        else:
-            released.samples.append(sample)
-    return good
-
-
-def _windows(good: dict, problem: Callable[[str, str], None]) -> list[Span]:
+def _windows(good: dict, report: Callable[[str, str], None]) -> list[Span]:
     """The segments of a row's relevant query."""
     span = span_of(good.get("timestamp"))
-    windows = [window for value in good.get("relevant_windows") or [] if (window := span_of(value))]
+    windows = [Span(*map(float, window)) for window in good.get("relevant_windows") or []]
     if windows and span and span not in windows:
-        problem("relevant_windows", f"the timestamp {span} is not among them; only the timestamp is used")
+        report("relevant_windows", f"the timestamp {span} is not among them; only the timestamp is used")
         return [span]
     return windows or ([span] if span else [])
 
 
-def _sample(row: dict, item: dict, spans: list[Span], problem: Callable[[str], None]) -> Sample:
-    difficulty = _difficulty(item, problem)
-    categories = _categories(item, problem)
+def _sample(row: dict, item: dict, spans: list[Span]) -> tuple[Sample, list[str]]:
+    """The sample of an item, and messages about fields that cannot be read."""
+    difficulty, doubts = _difficulty(item)
+    known = {category.value for category in Category}
+    categories = item.get("c") or []
+    doubts += [f"unknown category {name!r}" for name in categories if name not in known]
     answer, correction = split_answer(item.get("a") or "")
-    known = {"q", "a", "r", "c", "timestamp", *LEVEL_KEYS}
-    return Sample(
+    read = {"q", "a", "r", "c", "timestamp", *DIFFICULTY_KEYS}
+    sample = Sample(
         video=row["video"],
         query=item["q"],
         spans=spans,
         duration=row.get("duration"),
         answer=answer,
         correction="" if item["r"] else correction or _known_correction(row, item),
-        categories=categories,
+        categories=[Category(name) for name in categories if name in known],
         difficulty=difficulty,
         think=_TAG.sub("", row.get("think") or "").strip(),
         start=row.get("video_start"),
         end=row.get("video_end"),
-        extra={k: v for k, v in item.items() if k not in known},
+        extra={k: v for k, v in item.items() if k not in read},
     )
+    return sample, doubts
 
 
 def outside_part(sample: Sample) -> str | None:
@@ -190,38 +188,20 @@ def _known_correction(row: dict, item: dict) -> str:
     return next(iter(relevant + origins), "")
 
 
-def span_of(value: Any) -> Span | None:
-    """A [start, end] of two finite numbers as a Span; None for anything else."""
-    if not (isinstance(value, list | tuple) and len(value) == 2):
-        return None
-    if not all(map(is_finite_number, value)):
-        return None
-    return Span(float(value[0]), float(value[1]))
-
-
-def _difficulty(item: dict, problem: Callable[[str], None]) -> Difficulty:
-    """The difficulty that an item states; UNKNOWN for an irrelevant query without one (the human set)."""
-    level = next((item[key] for key in LEVEL_KEYS if item.get(key) is not None), Difficulty.UNKNOWN)
-    stated = LEVELS.get(level, Difficulty.UNKNOWN)
-    if level != Difficulty.UNKNOWN and stated is Difficulty.UNKNOWN:
-        problem(f"unknown difficulty {level!r}; known: {', '.join(LEVELS)}")
+def _difficulty(item: dict) -> tuple[Difficulty, list[str]]:
+    """The difficulty that an item states; UNKNOWN for an irrelevant query without one (the human set). And messages
+    about a statement that cannot be."""
+    name = next((item[key] for key in DIFFICULTY_KEYS if item.get(key) is not None), Difficulty.UNKNOWN)
+    stated = DIFFICULTIES.get(name, Difficulty.UNKNOWN)
+    doubts = []
+    if name != Difficulty.UNKNOWN and stated is Difficulty.UNKNOWN:
+        doubts.append(f"unknown difficulty {name!r}; known: {', '.join(DIFFICULTIES)}")
     if item["r"]:
-        return Difficulty.ORIGINAL
+        return Difficulty.ORIGINAL, doubts
     if stated is Difficulty.ORIGINAL:
-        problem("an irrelevant query has the difficulty 'original'")
-        return Difficulty.UNKNOWN
+        return Difficulty.UNKNOWN, ["an irrelevant query has the difficulty 'original'"]
     # An SS-VTG query: its level says easy, and no element was edited.
-    return Difficulty.SHUFFLED if stated is Difficulty.EASY and not item.get("c") else stated
-
-
-def _categories(item: dict, problem: Callable[[str], None]) -> list[Category]:
-    categories = []
-    for name in item.get("c") or []:
-        try:
-            categories.append(Category(name))
-        except ValueError:
-            problem(f"unknown category {name!r}")
-    return categories
+    return Difficulty.SHUFFLED if stated is Difficulty.EASY and not item.get("c") else stated, doubts
 
 
 def split_answer(text: str) -> tuple[str, str]:
@@ -242,43 +222,32 @@ def rows_of(groups: Iterable[Group]) -> list[dict[str, Any]]:
     `timestamp` is the first segment. Where there are several, `relevant_windows` are all of them; where the samples are
     about a part of the video, `video_start` and `video_end` say which.
     """
-    rows = []
-    for group in groups:
-        relevant = group.relevant
-        items = [
-            {"q": relevant.query, "a": f"<answer>{relevant.spans[0]}</answer>", "r": True, "difficulty": "original"}
-        ]
-        items += [
-            {
-                "q": sample.query,
-                "a": f"<answer>{sample.answer}</answer>",
-                "r": False,
-                "c": [c.value for c in sample.categories],
-                "difficulty": sample.difficulty.value,
-            }
-            for sample in group.irrelevant
-        ]
-        rows.append(
-            {
-                "video": relevant.video,
-                "query_text": relevant.query,
-                "timestamp": list(relevant.spans[0]),
-                **_windows_and_part(relevant),
-                "think": f"<think>\n{relevant.think}\n</think>",
-                "GRPO": items,
-            }
-        )
-    return rows
+    return [_row_of(group) for group in groups]
 
 
-def _windows_and_part(sample: Sample) -> dict[str, Any]:
-    several = {"relevant_windows": list(map(list, sample.spans))} if len(sample.spans) > 1 else {}
-    if sample.start is None and sample.end is None:
-        return {**several, "duration": sample.duration}
-    # Without the part's end, a row's duration is that of the file.
-    begin = sample.start or 0.0 if sample.end is None else 0.0
-    duration = None if sample.duration is None else begin + sample.duration
-    return {**several, "duration": duration, "video_start": sample.start, "video_end": sample.end}
+def _row_of(group: Group) -> dict[str, Any]:
+    sample = group.relevant
+    row: dict[str, Any] = {"video": sample.video, "query_text": sample.query, "timestamp": list(sample.spans[0])}
+    if len(sample.spans) > 1:
+        row["relevant_windows"] = list(map(list, sample.spans))
+    row["duration"] = sample.duration
+    if sample.start is not None or sample.end is not None:
+        if sample.end is None and sample.duration is not None:
+            row["duration"] += sample.start  # without the part's end, a row's duration is that of the file
+        row |= {"video_start": sample.start, "video_end": sample.end}
+    row["think"] = f"<think>\n{sample.think}\n</think>"
+    relevant = {"q": sample.query, "a": f"<answer>{sample.spans[0]}</answer>", "r": True, "difficulty": "original"}
+    irrelevant = [
+        {
+            "q": other.query,
+            "a": f"<answer>{other.answer}</answer>",
+            "r": False,
+            "c": [category.value for category in other.categories],
+            "difficulty": other.difficulty.value,
+        }
+        for other in group.irrelevant
+    ]
+    return {**row, "GRPO": [relevant, *irrelevant]}
 
 
 def group_samples(samples: Iterable[Sample]) -> list[Group]:

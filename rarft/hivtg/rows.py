@@ -1,82 +1,80 @@
-"""What a row of a released file may hold: each field is checked against a schema, and what fails it is named and left
-out.
+"""What a row of a released file may hold: each field is checked, and what does not fit is named and left out.
 
-A file of other people's making may have any JSON value anywhere. After `usable` the rest of the library can rely on
-types."""
+A file from elsewhere may have any JSON value anywhere. After `sanitize_row` the rest of the library can rely on types.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from rarft.schema import Span, is_finite_number
+from rarft.system.files import NAME, TEXT, Field
 
-from rarft.schema import is_finite_number
-
-TEXT = {"type": ["string", "null"]}
-SPAN = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
-SECOND = {"anyOf": [{"type": "null"}, {"type": "number", "minimum": 0}]}
-LEVEL_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
+DIFFICULTY_KEYS = ("difficulty", "irrelevance_level", "hardness_level")
 STARTS, ENDS = ("start", "video_start", "clip_start"), ("end", "video_end", "clip_end")
 PART_KEYS = (*STARTS, *ENDS)
 SLACK = 1.0  # seconds by which a duration may be wrong before times contradict it
 
-ROW: dict[str, dict[str, Any]] = {
-    "video": {"type": "string", "pattern": r"\S"},
-    "GRPO": {"type": "array", "minItems": 1},
-    "query_text": TEXT,
+
+def span_of(value: Any) -> Span | None:
+    """A [start, end] of two finite numbers as a Span; None for anything else."""
+    if not (isinstance(value, list | tuple) and len(value) == 2 and all(map(is_finite_number, value))):
+        return None
+    return Span(float(value[0]), float(value[1]))
+
+
+def _or_null(expected: str, fits: Callable[[Any], bool]) -> Field:
+    return Field(expected, lambda value: value is None or fits(value))
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+SPAN = Field("two finite numbers of seconds", lambda value: span_of(value) is not None)
+_TEXT = _or_null("text", TEXT.fits)
+SECOND = _or_null("a finite number of seconds, or null", lambda value: is_finite_number(value) and value >= 0)
+ROW = {
+    "video": Field("a path or an id", NAME.fits),
+    "GRPO": Field("a list of queries", lambda value: isinstance(value, list) and value != []),
+    "query_text": _TEXT,
     # An SS-VTG row whose queries are all irrelevant has an empty one.
-    "timestamp": {"anyOf": [SPAN, {"type": "null"}, {"type": "array", "maxItems": 0}]},
-    "duration": {"anyOf": [{"type": "null"}, {"type": "number", "exclusiveMinimum": 0}]},
-    **{key: SECOND for key in PART_KEYS},
-    "relevant_windows": {"type": ["array", "null"], "items": SPAN},
-    "think": TEXT,
-    "PRO": {"type": ["object", "null"], "properties": {"prompt": TEXT, "answer": {"type": ["object", "null"]}}},
+    "timestamp": _or_null(SPAN.expected, lambda value: value == [] or SPAN.fits(value)),
+    "duration": _or_null("a finite number of seconds above 0", lambda value: is_finite_number(value) and value > 0),
+    **dict.fromkeys(PART_KEYS, SECOND),
+    "relevant_windows": _or_null("a list of [start, end] in seconds", _list_of(SPAN.fits)),
+    "think": _TEXT,
+    "PRO": _or_null("an object", lambda value: isinstance(value, dict) and _TEXT.fits(value.get("prompt"))),
 }
-ITEM: dict[str, dict[str, Any]] = {
-    "q": {"type": "string", "pattern": r"\S"},
-    "r": {"type": "boolean"},
-    "a": TEXT,
-    "c": {"type": ["array", "null"], "items": {"type": "string"}},
+ITEM = {
+    "q": Field("a query", NAME.fits),
+    "r": Field("true or false", lambda value: isinstance(value, bool)),
+    "a": _TEXT,
+    "c": _or_null("a list of categories", _list_of(TEXT.fits)),
     "timestamp": SPAN,
-    "q_origin": TEXT,
-    **{key: TEXT for key in LEVEL_KEYS},
+    "q_origin": _TEXT,
+    **dict.fromkeys(DIFFICULTY_KEYS, _TEXT),
 }
-_EXPECTED = {
-    "video": "a path or an id",
-    "GRPO": "a list of queries",
-    "timestamp": "two finite numbers of seconds",
-    "duration": "a finite number of seconds above 0",
-    **{key: "a finite number of seconds, or null" for key in PART_KEYS},
-    "relevant_windows": "a list of [start, end] in seconds",
-    "q": "a query",
-    "r": "true or false",
-    "c": "a list of categories",
-    "PRO": "an object",
-}
-_ROW_CHECKS = {name: Draft202012Validator(schema) for name, schema in ROW.items()}
-_ITEM_CHECKS = {name: Draft202012Validator(schema) for name, schema in ITEM.items()}
-
-Report = Callable[[str, str], None]  # field, message
 
 
-def usable(row: Any, report: Report) -> dict[str, Any] | None:
+def sanitize_row(row: Any, report: Callable[[str, str], None]) -> dict[str, Any] | None:
     """A copy of a row without the fields that cannot be what they should; None if there is no row left.
 
-    An item of GRPO that is not usable becomes None, so that the others keep their places. Every field left out is
-    reported with what was expected. A row about a part of its video (`part_of`) gets `video_start`, `video_end`
-    and `duration` of that part. It becomes None if the part cannot be determined.
+    An item of GRPO that cannot be used becomes None, so that the others keep their places. `report` gets the name of
+    every field left out, and what was expected. A row about a part of its video (`part_of`) gets `video_start`,
+    `video_end` and `duration` of that part. It becomes None if the part cannot be determined.
     """
     if not isinstance(row, dict):
         report("row", f"an object was expected, got {type(row).__name__}")
         return None
-    for name in ("video", "GRPO"):
-        if not row.get(name):
-            report(name, "missing")
-            return None
-    good = _good_fields(row, _ROW_CHECKS, report)
-    if "video" not in good or "GRPO" not in good or any(key in row and key not in good for key in PART_KEYS):
+    missing = next((name for name in ("video", "GRPO") if not row.get(name)), None)
+    if missing:
+        report(missing, "missing")
+        return None
+    good = _fitting(row, ROW, report)
+    if any(name in row and name not in good for name in ("video", "GRPO", *PART_KEYS)):
         return None
     try:
         start, end, duration = part_of(good)
@@ -85,7 +83,29 @@ def usable(row: Any, report: Report) -> dict[str, Any] | None:
         return None
     if start is not None or end is not None:
         good |= {"video_start": start, "video_end": end, "duration": duration}
-    good["GRPO"] = [_usable_item(item, f"GRPO[{place}]", report) for place, item in enumerate(good["GRPO"])]
+    good["GRPO"] = [_sanitize_item(item, f"GRPO[{place}]", report) for place, item in enumerate(good["GRPO"])]
+    return good
+
+
+def _sanitize_item(item: Any, place: str, report: Callable[[str, str], None]) -> dict[str, Any] | None:
+    if not isinstance(item, dict):
+        report(place, f"an object was expected, got {type(item).__name__}")
+        return None
+    missing = next((name for name in ("q", "r") if name not in item), None)
+    if missing:
+        report(place, f"{missing} is missing: {ITEM[missing].expected} was expected")
+        return None
+    good = _fitting(item, ITEM, lambda name, message: report(place, f"{name}: {message}"))
+    return good if good.keys() >= item.keys() & {"q", "r", "timestamp"} else None  # not the row's timestamp instead
+
+
+def _fitting(row: dict, fields: Mapping[str, Field], report: Callable[[str, str], None]) -> dict[str, Any]:
+    good = {}
+    for name, value in row.items():
+        if name in fields and not fields[name].fits(value):
+            report(name, f"{fields[name].expected} was expected, got {str(value)[:60]!r}")
+        else:
+            good[name] = value
     return good
 
 
@@ -128,31 +148,3 @@ def value_of(row: dict[str, Any], names: Sequence[str]) -> Any:
     if other:
         raise ValueError(f"`{there[0]}` and `{other}` differ; keep one of them")
     return row[there[0]] if there else None
-
-
-def _usable_item(item: Any, place: str, report: Report) -> dict[str, Any] | None:
-    if not isinstance(item, dict):
-        report(place, f"an object was expected, got {type(item).__name__}")
-        return None
-    missing = [name for name in ("q", "r") if name not in item]
-    if missing:
-        report(place, f"{missing[0]} is missing: {_EXPECTED[missing[0]]} was expected")
-        return None
-    good = _good_fields(item, _ITEM_CHECKS, lambda name, message: report(place, f"{name}: {message}"))
-    return good if good.keys() >= item.keys() & {"q", "r", "timestamp"} else None  # not the row's timestamp instead
-
-
-def _good_fields(row: dict, checks: dict[str, Draft202012Validator], report: Report) -> dict[str, Any]:
-    good = {}
-    for name, value in row.items():
-        if name in checks and not (checks[name].is_valid(value) and (name == "GRPO" or _finite(value))):
-            report(name, f"{_EXPECTED.get(name, 'text')} was expected, got {str(value)[:60]!r}")
-        else:
-            good[name] = value
-    return good
-
-
-def _finite(value: Any) -> bool:
-    """Numbers that JSON Schema lets pass and a float cannot hold: JSON's readers take NaN, Infinity and any integer."""
-    values = value if isinstance(value, list) else [value]
-    return all(is_finite_number(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool))

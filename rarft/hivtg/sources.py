@@ -1,7 +1,4 @@
-"""Source annotations: what a video's own data set says happens in it, to check released labels against.
-
-Read are RaTSG's Charades-STA (a JSON object video → `sts`, `duration`) and every layout of `rarft.hivtg.annotations`.
-"""
+"""Source annotations: what a video's own data set says happens in it, to check released labels against."""
 
 from __future__ import annotations
 
@@ -10,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.official import Problem
-from rarft.hivtg.ratsg import read_ratsg_or_annotations
-from rarft.schema import Sample, Span
+from rarft.schema import Span
 from rarft.system.errors import InputError
 from rarft.video.find import video_id
 
@@ -40,31 +37,28 @@ def normalise(sentence: str) -> str:
 
 
 def read_sources(paths: Sequence[str | Path]) -> dict[str, SourceVideo]:
-    """Read source files into one table by video id. Raises InputError, naming the file, for an unknown layout."""
+    """Read source files, in any layout of `rarft.hivtg.annotations`, into one table by video id. Raises InputError,
+    naming the file, for an unknown layout."""
     videos: dict[str, SourceVideo] = {}
     for path in paths:
-        samples = read_ratsg_or_annotations(path, _warn, allow_empty=True)
-        _add(videos, path, [sample for sample in samples if sample.relevant])
+        samples = [sample for sample in read_annotations(path, _warn, allow_empty=True) if sample.relevant]
+        if not samples:
+            raise InputError(
+                f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py"
+            )
+        for sample in samples:
+            video = videos.setdefault(video_id(sample.video), SourceVideo())
+            sentence, offset = normalise(sample.query), sample.start or 0.0
+            spans = [Span(offset + span.start, offset + span.end) for span in sample.spans]
+            video.spans.setdefault(sentence, []).extend(spans)
+            if sample.start is None and sample.end is None:
+                video.duration = sample.duration or video.duration
+            elif sample.end is not None:
+                video.crops[sentence] = Span(offset, sample.end)
+            if len(spans) > 1:
+                video.windows[sentence] = len(spans)
     return videos
 
 
 def _warn(problem: Problem) -> None:
     log.warning("left out: %s", problem)
-
-
-def _add(videos: dict[str, SourceVideo], path: str | Path, samples: Sequence[Sample]) -> None:
-    for sample in samples:
-        video = videos.setdefault(video_id(sample.video), SourceVideo())
-        sentence = normalise(sample.query)
-        offset = sample.start or 0.0
-        video.spans.setdefault(sentence, []).extend(Span(offset + s.start, offset + s.end) for s in sample.spans)
-        if sample.start is None and sample.end is None:
-            video.duration = sample.duration or video.duration
-        elif sample.end is not None:
-            video.crops[sentence] = Span(offset, sample.end)
-        if len(sample.spans) > 1:
-            video.windows[sentence] = len(sample.spans)
-    if not samples:
-        raise InputError(
-            f"{path}: not a source annotation file that is known; see the table in rarft/hivtg/annotations.py"
-        )

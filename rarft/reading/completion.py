@@ -6,17 +6,22 @@ One parser for rewards and evaluation. All of it runs in time linear in the leng
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
-from rarft.reading.denial import denies
-from rarft.reading.segments import read_answer
+from rarft.reading.answer import read_answer
+from rarft.reading.segments import denies
 from rarft.schema import Span, Verdict
 from rarft.system.errors import InputError
 
 NIL = "NIL"
-_TAGS = re.compile(r"<(/?)(think|answer|correction|correct)>")  # the paper writes <correct>
-_ANY_CASE = re.compile(_TAGS.pattern, re.IGNORECASE)
+READINGS = ("strict", "official")
+_TAG = re.compile(r"<(/?(?:think|answer|correct))(?:(?<=correct)ion)?>")  # the paper writes <correct>
+_ANY_CASE = re.compile(_TAG.pattern, re.IGNORECASE)
+_COMPLETE = ["think", "/think", "answer", "/answer", "correct", "/correct"]
+_ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
+_LONG = 20_000  # characters; longer completions are not kept in memory
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Response:
     """What a completion says. A field is None where its tag is missing.
 
     well_formed: exactly one think, answer and correction, in that order, none empty, nothing outside of them.
-    verdict: whether the answer grounds, refuses, or can be read as neither; see `rarft.reading.segments.read_answer`.
+    verdict: whether the answer grounds, refuses, or can be read as neither; see `rarft.reading.answer.read_answer`.
     spans: the segments of the answer, in seconds; empty unless it grounds.
     """
 
@@ -46,10 +51,6 @@ class Response:
         return self.correction is not None and self.correction.strip(" .!\n\t").upper() == NIL
 
 
-READINGS = ("strict", "official")
-_ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
-
-
 def parse_response(text: str, reading: str = "strict") -> Response:
     """Read a completion. Where a tag is repeated the last complete pair counts; white space and end-of-turn tokens at
     the end do not count.
@@ -64,61 +65,31 @@ def parse_response(text: str, reading: str = "strict") -> Response:
     """
     if reading not in READINGS:
         raise InputError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
-    return _read_again(text, reading) if len(text) < LONG else _read(text, reading)
-
-
-LONG = 20_000  # characters; completions above are not kept in memory
+    return _read_again(text, reading) if len(text) < _LONG else _read(text, reading)
 
 
 def _read(text: str, reading: str) -> Response:
-    text = _without_ending(text)
-    return _strict(text) if reading == "strict" else _official(text)
+    text = text.strip()
+    while text.endswith(_ENDINGS):
+        text = text[: text.rindex("<")].rstrip()
+    if reading == "official":
+        text = _ANY_CASE.sub(lambda tag: tag[0].lower(), text)
+    pieces = _TAG.split(text)  # text and tag in turn
+    texts, tags = pieces[::2], pieces[1::2]
+    # A block is an opening tag and, as the next tag, its closing one.
+    blocks = {tag: texts[n].strip() for n, (tag, then) in enumerate(pairwise(tags), start=1) if then == f"/{tag}"}
+    well_formed = tags == _COMPLETE and not any(map(str.strip, texts[::2])) and all(blocks.values())
+    answer = blocks.get("answer")
+    if answer is None and reading == "official":
+        answer = _TAG.sub(" ", text.rpartition("</think>")[2]).strip()
+    verdict, spans = read_answer(answer or "")
+    if reading == "official":
+        verdict = Verdict.REFUSES if not spans and denies(answer or "") else Verdict.GROUNDS
+    return Response(blocks.get("think"), answer, blocks.get("correct"), well_formed, verdict, spans)
 
 
 # Four rewards read each completion of a step, and a report reads each prediction several times.
 _read_again = lru_cache(maxsize=4096)(_read)
-
-
-def _without_ending(text: str) -> str:
-    text = text.strip()
-    while text.endswith(_ENDINGS):
-        text = text[: text.rindex("<")].rstrip()
-    return text
-
-
-def _official(text: str) -> Response:
-    response = _strict(_ANY_CASE.sub(lambda tag: tag[0].lower(), text))
-    answer = response.answer
-    if answer is None:
-        _, _, rest = text.rpartition("</think>")
-        answer = _TAGS.sub(" ", rest).strip()
-    verdict, spans = read_answer(answer)
-    verdict = Verdict.REFUSES if not spans and denies(answer) else Verdict.GROUNDS
-    return replace(response, answer=answer, verdict=verdict, spans=spans)
-
-
-def _strict(text: str) -> Response:
-    fields: dict[str, str] = {}
-    order: list[str] = []
-    outside: list[str] = []
-    opened, begin, end = "", 0, 0
-    for tag in _TAGS.finditer(text):
-        name = "correction" if tag[2] == "correct" else tag[2]
-        if not tag[1]:
-            order.append(name)
-            outside.append(text[end : tag.start()])
-            opened, begin = name, tag.end()
-        else:
-            order.append("/" + name)
-            if name == opened:
-                fields[name] = text[begin : tag.start()].strip()
-            opened = ""
-        end = tag.end()
-    outside.append(text[end:])
-    complete = ["think", "/think", "answer", "/answer", "correction", "/correction"]
-    well_formed = order == complete and not any(map(str.strip, outside)) and all(fields.values())
-    verdict, spans = read_answer(fields.get("answer", ""))
-    return Response(fields.get("think"), fields.get("answer"), fields.get("correction"), well_formed, verdict, spans)
 
 
 def format_completion(think: str, answer: str, correction: str) -> str:

@@ -13,10 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rarft.reading.denial import denies
+from rarft.reading.segments import denies, tokens_of
 from rarft.schema import is_finite_number
-from rarft.system.errors import InputError
-from rarft.system.files import parse_json
 
 
 def without_json(text: str) -> str:
@@ -29,7 +27,7 @@ def without_json(text: str) -> str:
     has_numbers = re.search(r"\d", text) is not None
     for begin, end, value in _values(text):
         found = _findings(value)
-        if found.segments or found.has_object or not has_numbers:  # not the box of `- [ ] 4 to 9`
+        if found.segments or (value and "{" in text[begin:end]) or not has_numbers:  # not the box of `- [ ] 4 to 9`
             parts += [text[done:begin], _in_words(found)]
             done = end
     return "".join([*parts, text[done:]])
@@ -46,18 +44,17 @@ _PIECE = re.compile(
 _SCALAR = re.compile(r"-?(?:0|[1-9]\d*+)(?:\.\d++)?(?:[eE][-+]?\d++)?|null|true|false|NaN|-?Infinity", re.ASCII)
 _PYTHON = {"(": "[", ")": "]", "None": "null", "True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"}
 _CLOSING = {"[": "]", "{": "}"}
-_OPENING = re.compile(r"[\[{]")
 
 
 def _values(text: str) -> Iterator[tuple[int, int, Any]]:
     """The JSON objects and lists of a text, outermost only: where each begins and ends, and its value."""
     last = max(text.rfind("]"), text.rfind("}")) + 1
     place = 0
-    while opening := _OPENING.search(text, place, last):
+    while opening := re.compile(r"[\[{]").search(text, place, last):
         pieces, place = _balanced(text, opening.start(), last)
-        try:
-            yield opening.start(), place, parse_json("".join(pieces), "answer")
-        except InputError:
+        try:  # strings may hold line breaks
+            yield opening.start(), place, json.loads("".join(pieces), strict=False)
+        except (ValueError, RecursionError):
             continue  # brackets in prose
 
 
@@ -81,10 +78,8 @@ def _balanced(text: str, begin: int, end: int) -> tuple[list[str], int]:
 
 
 def _as_json(piece: str) -> str:
-    if piece in "[]{},:" or _SCALAR.fullmatch(piece):
+    if piece in "[]{},:" or piece[0] == '"' or _SCALAR.fullmatch(piece):
         return piece
-    if piece[0] == '"':
-        return re.sub(r"[\x00-\x1f]", " ", piece)  # line breaks inside a string
     return json.dumps(piece[1:-1].replace("\\'", "'") if piece[0] in "'“" else piece)
 
 
@@ -108,12 +103,6 @@ _CLAIM = re.compile(  # a key of true or false that says whether the event is in
     r"(?:is|has|event|query|moment|segment)*(?:relevant|found|exists?|match(?:es|ed)?|present|answerable|occurs|happens"
     r"|detected|grounded|shown|answer)(?:in(?:the)?video)?$"
 )
-_JOINT = re.compile(r"[-‐‑‒–—−~〜～→]+>?|,(?=\s)|\b(?:to|until|till|through|and)\b", re.IGNORECASE)
-_TIME_WORDS = (
-    "from to until till through and between at about around approximately roughly st nd rd th s sec secs second "
-    "seconds m min mins minute minutes h hr hour hours ms milliseconds 秒 分 초 분"
-)
-_OTHER_WORD = re.compile(rf"(?<![^\W\d_])(?!(?:{'|'.join(_TIME_WORDS.split())})(?![^\W\d_]))[^\W\d_]", re.IGNORECASE)
 
 
 @dataclass
@@ -122,7 +111,6 @@ class _Findings:
     times: list[str] = field(default_factory=list)  # of no segment
     texts: list[str] = field(default_factory=list)
     empty: bool = False  # null, "" or [] in place of a time, or false for whether the event is in the video
-    has_object: bool = False
 
 
 def _in_words(found: _Findings) -> str:
@@ -153,7 +141,6 @@ _Items = list[tuple[str, Any]]
 
 def _read_object(node: Mapping[str, Any], found: _Findings) -> _Items:
     """Adds the segment that an object's own keys give. Returns what is left to be read."""
-    found.has_object = True
     found.segments += [key for key in node if _time_count(key) > 1]  # {"00:04 - 00:09": "a man opens the door"}
     items = [(key, child) for key, child in node.items() if not _NO_TIME.match(_name(key))]
     if any(_CLAIM.match(_name(key)) and _is_no(child) for key, child in items):
@@ -223,7 +210,6 @@ def _time(leaf: Any, name: str = "") -> str:
 
 
 def _time_count(text: str) -> int:
-    """How many times a text gives that has no other words: 2 in `4.2 - 9.6 s`."""
-    if _OTHER_WORD.search(text):
-        return 0
-    return sum(re.search(r"\d", part) is not None for part in _JOINT.split(text))
+    """How many times a text gives that has no words of its own: 2 in `4.2 - 9.6 s`."""
+    kinds = [token.kind for token in tokens_of(text)]
+    return 0 if "word" in kinds else kinds.count("time")

@@ -1,11 +1,11 @@
-"""The four rewards of RA-RFT, in three variants: one function a reward and variant, `REWARDS[variant][name]`.
+"""The four rewards of RA-RFT, in three variants: one function per reward and variant, `REWARDS[variant][name]`.
 
 official  what the released code computes, quirks included; kept to reproduce and to learn from
 paper     the formulae of the text: raw IoU, raw cosines, no reward for NIL
 robust    the default: the same aims without the holes (each is an exercise in chapters 04 to 07)
 
 Every reward has TRL's signature, `reward(completions, **columns) -> list[float | None]`, and takes completions as
-strings or as message lists; None says that the reward does not apply to a row, for want of a reference. The columns
+strings or as message lists; None says that the reward does not apply to a row, which has no reference. The columns
 that it needs are named in its arguments; rows of both relevances may be mixed. Let D be the duration, cos the cosine of
 the sentence encoder; see each function for its formula."""
 

@@ -1,26 +1,28 @@
 """The rewards that the course trains with: the paper's aims without the holes of the released code.
 
-Each hole is an exercise in chapters 04 to 07. Answers are read by `rarft.reading.completion`, as in evaluation.
+Each hole is an exercise in chapters 04 to 07. Answers are read by `rarft.reading`, as in evaluation.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from rarft.metrics import temporal_iou
-from rarft.reading.completion import Response, parse_response, text_of
+from rarft.reading import Response, parse_response, text_of
 from rarft.rewards.encoder import SentenceEncoder, default_encoder
+from rarft.rewards.official import Spans
 from rarft.schema import Span
 from rarft.system.errors import InputError
-
-Spans = Sequence[Sequence[float]]
 
 
 def format_reward(completions: list, **_: Any) -> list[float]:
     """1 if think, answer and correction follow each other, each exactly once and none empty, else 0."""
-    return [float(parse_response(text_of(c)).well_formed) for c in completions]
+    return [float(response.well_formed) for response in _responses(completions)]
+
+
+def _responses(completions: list) -> list[Response]:
+    return [parse_response(text_of(completion)) for completion in completions]
 
 
 def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[float | None], **_: Any) -> list[float]:
@@ -33,14 +35,9 @@ def refuse_iou_reward(completions: list, spans: list[Spans], duration: list[floa
     Raises InputError for a relevant row without a duration.
     """
     rewards = []
-    for completion, truth, length in zip(completions, spans, duration, strict=True):
-        response = parse_response(text_of(completion))
-        if truth:
-            rewards.append(
-                max((_grounding(s, Span(*t), length) for s in response.spans[:1] for t in truth), default=0.0)
-            )
-        else:
-            rewards.append(float(is_refusal(response)))
+    for r, truth, length in zip(_responses(completions), spans, duration, strict=True):
+        grounded = [_grounding(span, Span(*t), length) for span in r.spans[:1] for t in truth]
+        rewards.append(max(grounded, default=0.0) if truth else float(is_refusal(r)))
     return rewards
 
 
@@ -74,10 +71,10 @@ def explain_reward(
 ) -> list[float | None]:
     """Say what the reference explanation says.
 
-    irrelevant and refused: max(0, cos(a', answer)) · min(1, 2 · words(answer) / words(a')), so that length does not
-    pay; otherwise 0. None for an irrelevant row whose reference is empty."""
+    irrelevant and refused: max(0, cos(a', answer)) · min(1, 2 · words(answer) / words(a')), so that length earns
+    nothing; otherwise 0. None for an irrelevant row whose reference is empty."""
     encoder = encoder or default_encoder()
-    responses = [parse_response(text_of(c)) for c in completions]
+    responses = _responses(completions)
     given = [r.answer or "" for r in responses]
     rewards: list[float | None] = []
     for near, r, a, true, truth in zip(
@@ -106,12 +103,12 @@ def correction_reward(
 ) -> list[float | None]:
     """Correct the query of an irrelevant one; say NIL to a relevant one. c' is the completion's correction.
 
-    relevant: 1 for NIL, and nothing else, beside a span. irrelevant: max(0, cos(c', correction)) · min(1, 2 ·
-    words(correction) / words(c')) beside a refusal, and only if c' is nearer to the true correction than to the query
+    relevant: 1 for NIL, and nothing else, next to a span. irrelevant: max(0, cos(c', correction)) · min(1, 2 ·
+    words(correction) / words(c')) next to a refusal, and only if c' is nearer to the true correction than to the query
     itself: repeating the query, or nothing, earns nothing. None for an irrelevant row whose reference is empty.
     """
     encoder = encoder or default_encoder()
-    responses = [parse_response(text_of(c)) for c in completions]
+    responses = _responses(completions)
     given = [r.correction or "" for r in responses]
     to_truth, to_query = encoder.cosine(given, list(correction)), encoder.cosine(given, list(query))
     rewards: list[float | None] = []

@@ -8,7 +8,7 @@ import torch
 from rarft.asking import Answer, LocalAsker, infer_all, read_questions
 from rarft.asking.server import ServerAsker
 from rarft.models.vision_cache import readable_groups
-from rarft.schema import Crop
+from rarft.schema import Crop, Group
 from rarft.system.errors import InputError, ServerError
 from rarft.video import GuardedReader, read_video
 

@@ -9,7 +9,7 @@ from coursekit.widgets import annotate
 from rarft.asking.llm import LLM
 from rarft.hivtg.annotations import read_annotations
 from rarft.hivtg.build import build, think
-from rarft.hivtg.editors import LLMEditor, Proposal, Rejected, check
+from rarft.hivtg.editors import LLMEditor, Proposal, Rejected, check_proposal
 from rarft.hivtg.index import AnnotationIndex
 from rarft.hivtg.lint import lint
 from rarft.hivtg.official import read_released, rows_of, write_released
@@ -275,15 +275,15 @@ GOOD = Proposal("a person closes a door", "the door is opened, not closed", (Cat
     ],
 )
 def test_bad_proposals_are_turned_down(change, reason):
-    check(DOOR, GOOD, 1, [CAT.query])
-    check(
+    check_proposal(DOOR, GOOD, 1, [CAT.query])
+    check_proposal(
         DOOR,
         Proposal("a door opens a person", "it is the other way round", (Category.ACTION_SEQUENCE,)),
         1,
         [CAT.query],
     )
     with pytest.raises(Rejected, match=reason):
-        check(DOOR, Proposal(**{**GOOD.__dict__, **change}), 1, [CAT.query])
+        check_proposal(DOOR, Proposal(**{**GOOD.__dict__, **change}), 1, [CAT.query])
 
 
 def reply(query, edits, answer="the door is opened, not closed"):

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rarft.reading.completion import format_completion, parse_response, text_of
-from rarft.reading.segments import read_answer
+from rarft.reading import format_completion, parse_response, read_answer, text_of
 
 ROWS = [
     line.split("\t")

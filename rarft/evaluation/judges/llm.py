@@ -1,7 +1,7 @@
 """The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
 
 Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader of
-answers (`rarft.reading.segments`) says so without a judge. Where the truth is known exactly, as in the world, use the
+answers (`rarft.reading.answer`) says so without a judge. Where the truth is known exactly, as in the world, use the
 judges of the data set instead."""
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from rarft.models.decoding.generation import generate_from_shared_prefix
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.prompt_text import as_text
-from rarft.reading.segments import read_answer
+from rarft.reading.answer import read_answer
 from rarft.schema import Span
 
 if TYPE_CHECKING:
