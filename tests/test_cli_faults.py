@@ -53,7 +53,7 @@ def test_no_option_takes_any_number_at_all():
 
 
 @pytest.mark.parametrize("command, option, kind, count", numeric_options())
-def test_numbers_that_are_none(command, option, kind, count, capsys, tmp_path, monkeypatch):
+def test_numbers_that_are_refused(command, option, kind, count, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for number in (*NUMBERS, *(() if option in FROM_ZERO else ("0",)), *(("1.5",) if kind == "number" else ())):
         given = [f"{option}={number}"] if count == 1 else [option, *[number] * count]
@@ -146,7 +146,7 @@ def test_every_option_that_takes_a_text_is_fed():
 
 
 @pytest.mark.parametrize("before, option, values", TEXTS, ids=lambda part: part if isinstance(part, str) else "")
-def test_texts_that_are_none(before, option, values, capsys, tmp_path, monkeypatch):
+def test_texts_that_are_refused(before, option, values, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("mine\n")
@@ -202,7 +202,7 @@ def files(tmp_path):
     ],
     ids=lambda command: " ".join(command[:1] + command[-1:]),
 )
-def test_files_that_are_none(command, files, tmp_path, capsys, monkeypatch):
+def test_files_that_are_refused(command, files, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in files:
         said = failed([*command, name], capsys)

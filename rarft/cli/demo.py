@@ -17,11 +17,8 @@ TRAINED = Path("build/rarft/model")  # what chapter 09 leaves
 def add_arguments(command: ArgumentParser) -> None:
     """See `rarft.cli`."""
     add = command.add_argument
-    add(
-        "--model",
-        action="append",
-        help=f"NAME=FOLDER or FOLDER; more than once for several. By default the base, and {TRAINED} if it exists",
-    )
+    several = f"NAME=FOLDER or FOLDER; more than once for several. By default the base, and {TRAINED} if it exists"
+    add("--model", action="append", help=several)
     add("--data", type=Path, help="source of the clips, as for `evaluate`; the course's samples by default")
     add("--videos", type=Path, help="with --data: the folder of its videos")
     add(

@@ -51,38 +51,20 @@ def add_arguments(command: ArgumentParser) -> None:
     add_shared(command, "--limit")
     add_shared(command, "--processes", help="1 by default")
     add_shared(command, "--batch", help="questions at a time; 64 by default")
-    add(
-        "--features",
-        type=output_folder,
-        help="folder that keeps the encoded videos for other runs with the same vision tower",
-    )
+    add("--features", type=output_folder, help="folder that keeps encoded videos for runs with the same vision tower")
     add_shared(command, *MODEL_OPTIONS)
     add_server_options(command)
-    add(
-        "--reading",
-        choices=READINGS,
-        help="how completions are read; strict by default; official: tags in upper or lower case, else the whole text",
-    )
-    add(
-        "--similarity",
-        help="sentence encoder for explanations and corrections, such as all-mpnet-base-v2, the paper's; "
-        "all-MiniLM-L6-v2 by default",
-    )
+    reading = "how completions are read; strict by default; official: tags in upper or lower case, else the whole text"
+    add("--reading", choices=READINGS, help=reading)
+    encoder = "sentence encoder for explanations and corrections, such as all-mpnet-base-v2, the paper's"
+    add("--similarity", help=f"{encoder}; all-MiniLM-L6-v2 by default")
     add("--against", type=Path, help="predictions.jsonl of another model on the same data: compared sample by sample")
-    add(
-        "--probes",
-        action="store_true",
-        help="also ask about blank, reversed, shuffled and swapped videos: does the model use the video?",
-    )
+    probes = "also ask about blank, reversed, shuffled and swapped videos: does the model use the video?"
+    add("--probes", action="store_true", help=probes)
     add("--judge", help="name of a chat model that judges the refusals; none by default")
     add("--judge-url", **SHARED["--url"])
-    add(
-        "--judge-function",
-        nargs="*",
-        default=[],
-        metavar="MODULE:FUNCTION",
-        help="judges of your own, see rarft/evaluation/judges",
-    )
+    judges = "judges of your own, see rarft/evaluation/judges"
+    add("--judge-function", nargs="*", default=[], metavar="MODULE:FUNCTION", help=judges)
 
 
 ASKING = ("model", "server", "settings", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels")

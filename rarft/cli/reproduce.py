@@ -30,12 +30,8 @@ def add_arguments(command: ArgumentParser) -> None:
         help="folder of the annotation files and videos; without it, the command prints what the folder needs",
     )
     add("--out", type=output_folder, help="build/reproduce/NAME/BASE by default")
-    add(
-        "--config",
-        type=Path,
-        default=RECIPES / "qwen2_5_vl_7b.yaml",
-        help="the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value",
-    )
+    recipe = "the recipe; with LoRA: qwen2_5_vl_7b_lora.yaml. Its fields may follow as --field value"
+    add("--config", type=Path, default=RECIPES / "qwen2_5_vl_7b.yaml", help=recipe)
     add_shared(command, "--variant", help="rewards; by default the recipe's, or official")
     add(
         "--official-clone",
@@ -48,12 +44,8 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
     add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
-    add(
-        "--launch",
-        type=Path,
-        default=RECIPES / "accelerate" / "zero3.yaml",
-        help="configuration of `accelerate launch`, for more than one GPU",
-    )
+    several = "configuration of `accelerate launch`, for more than one GPU"
+    add("--launch", type=Path, default=RECIPES / "accelerate" / "zero3.yaml", help=several)
     add_shared(command, "--limit", help="only the first N videos of test and training; all by default")
     add_shared(command, "--batch", default=64, help="questions at a time in evaluation")
     add_shared(command, "--reader")

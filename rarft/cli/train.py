@@ -28,21 +28,12 @@ def add_arguments(command: ArgumentParser) -> None:
     """See `rarft.cli`."""
     add = command.add_argument
     add("recipe", choices=("base", "cold-start", "rarft"), help="what to train")
-    add(
-        "--config",
-        type=Path,
-        help="rarft: a YAML recipe, see rarft/training/recipe.py; its fields may follow as --field value",
-    )
-    add(
-        "--out",
-        type=output_folder,
-        help="folder for the model, the log and checkpoints; a recipe's output_dir by default",
-    )
-    add(
-        "--data",
-        type=Path,
-        help="folder of world videos, made if missing; build/world by default, a recipe names its own",
-    )
+    recipe = "rarft: a YAML recipe, see rarft/training/recipe.py; its fields may follow as --field value"
+    add("--config", type=Path, help=recipe)
+    saved = "folder for the model, the log and checkpoints; a recipe's output_dir by default"
+    add("--out", type=output_folder, help=saved)
+    videos = "folder of world videos, made if missing; build/world by default, a recipe names its own"
+    add("--data", type=Path, help=videos)
     add("--model", help="where to start; by default the shipped base, for rarft a cold start from it, or the recipe's")
     add_shared(command, "--variant", help="rarft: rewards; robust, or the recipe's, by default")
     add("--steps", type=at_least(1), help="rarft: the course's or the recipe's own number by default")

@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, NamedTuple, TextIO
 
 from filelock import FileLock, Timeout
 
@@ -115,22 +115,17 @@ def nan_as_null(data: Any) -> Any:
 
 
 @contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    """Errors of reading `path` in this block, as the library's own."""
+def open_text(path: str | Path, mode: str = "r") -> Iterator[IO[Any]]:
+    """A UTF-8 text file, open to be read, with a byte order mark or without; its bytes with mode "rb".
+
+    Raises MissingFileError, or InputError if it is not a text file."""
     try:
-        yield
+        with open(path, mode, encoding=None if mode == "rb" else "utf-8-sig") as file:
+            yield file
     except FileNotFoundError as error:
         raise MissingFileError(f"{path}: no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a text file that can be read ({error})") from error
-
-
-@contextmanager
-def open_text(path: str | Path) -> Iterator[TextIO]:
-    """A UTF-8 text file, open to be read, with a byte order mark or without. Raises MissingFileError, or InputError if
-    it is not a text file."""
-    with _readable(path), open(path, encoding="utf-8-sig") as file:
-        yield file
 
 
 def read_text(path: str | Path) -> str:
@@ -210,24 +205,25 @@ def json_lines(
 
     Raises MissingFileError, or InputError as the policy above says.
     """
-    path, begin = Path(path), 0
+    path, end = Path(path), 0
     if resume and not path.exists():
         return
-    with _readable(path), open(path, "rb") as file:
+    with open_text(path, "rb") as file:
         for number, line in enumerate(file, start=1):
+            begin, end = end, end + len(line)
+            if not line.strip():
+                continue
             place, is_unended = f"{path}, line {number}", resume and not line.endswith(b"\n")
-            if line.strip():
-                try:
-                    row = parse_json(line, place)
-                except InputError:
-                    if not (is_unended and b'{"'.startswith(line[:2])):  # anything else is not a row of a run
-                        raise
-                    log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
-                    os.truncate(path, begin)
-                    return
-                row = row if fields is None else checked_row(row, fields, place)
-                if is_unended:  # or the next row would join it
-                    with open(path, "ab") as end:
-                        end.write(b"\n")
-                yield place, row
-            begin += len(line)
+            try:
+                row = parse_json(line, place)
+            except InputError:
+                if not (is_unended and b'{"'.startswith(line[:2])):  # anything else is not a row of a run
+                    raise
+                log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
+                os.truncate(path, begin)
+                return
+            row = row if fields is None else checked_row(row, fields, place)
+            if is_unended:  # or the next row would join it
+                with open(path, "ab") as more:
+                    more.write(b"\n")
+            yield place, row

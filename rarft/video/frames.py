@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,27 +41,26 @@ class VideoFile:
     def __init__(self, path: Path, on_decoded: Callable[[], None] | None = None):
         """on_decoded: called after each frame that is decoded, wanted or on the way to one.
 
-        Raises VideoError if there is no such file, if a part of it is missing, or if no video with timestamps is in it.
+        Raises VideoError if the file does not exist, lacks a part, or holds no video with timestamps.
         """
         check_container(path)
         self.path, self.on_decoded = path, on_decoded or (lambda: None)
         self._can_seek = True
-        found, end = [], 0.0  # of each frame: when it begins, its length, whether it is a keyframe
+        found, end = [], 0.0  # found: when each frame begins, its length, and whether it is a keyframe
         with self._opened() as (container, stream):
             for packet in container.demux():
                 end = max(end, _end_of(packet))
                 if packet.size and packet.stream is stream and not packet.is_discard:
                     found.append((packet.pts, packet.duration or 0, packet.is_keyframe))
             unit, length = float(stream.time_base or 1), _length_in_header(container, stream)
-        if any(begin is None for begin, _, _ in found):  # some containers keep none, and the decoder works them out
+        if any(begin is None for begin, _, _ in found):  # the container keeps no times, and the decoder works them out
             found = [(frame.pts, frame.duration or 0, False) for frame in self._decoded()]
         if not found:
             raise VideoError(f"{path}: the file holds no video frames, or none with a time")
-        found.sort(key=lambda frame: frame[0])
-        self._begins = np.array([begin for begin, _, _ in found])
-        self._keyframes = np.flatnonzero([key for _, _, key in found])
+        self._begins, lengths, is_keyframe = map(np.array, zip(*sorted(found, key=itemgetter(0)), strict=True))
+        self._keyframes = np.flatnonzero(is_keyframe)
         steps = np.diff(self._begins)
-        last = found[-1][1] or (steps[-1] if len(steps) else 0) or (length or DEFAULT_LENGTH) / unit
+        last = lengths[-1] or (steps[-1] if len(steps) else 0) or (length or DEFAULT_LENGTH) / unit
         ends = np.append(self._begins[1:], self._begins[-1] + last)
         self.times = (np.stack((self._begins, ends), axis=1) - self._begins[0]) * unit
         if np.any(np.abs(self.times) > LONGEST_SECONDS) or (len(found) > 1 and self.times[-1, 0] <= 0):

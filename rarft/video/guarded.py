@@ -107,7 +107,7 @@ class GuardedReader:
 
 
 def _serve(pipe: Connection) -> None:
-    end_with_parent()  # a file may hang it for ever
+    end_with_parent()  # a file may hang it forever
     pipe.send("ready")
     while True:
         try:

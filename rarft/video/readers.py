@@ -26,13 +26,11 @@ PYAV = "pyav"
 SAME_TIME = 1e-3  # seconds
 
 
-class Opened(NamedTuple):
-    """A file as another library opens it: its number of frames, the second at which the first begins, and a function
-    of ascending frame numbers that gives a frame's second in the file and its picture."""
+class TimedPicture(NamedTuple):
+    """A frame of another library: its second after the first frame, and its picture (H, W, 3)."""
 
-    frames: int
-    begin: float
-    frame_at: Callable[[int], tuple[float, np.ndarray]]
+    seconds: float
+    picture: np.ndarray
 
 
 class OtherFile(VideoFile):
@@ -45,13 +43,15 @@ class OtherFile(VideoFile):
 
     def decode(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """See `VideoFile`."""
-        self._refuse_known()
+        mirrored, turns = orientation_of(next(self.frames([0])))
+        self.refuse(mirrored, "its picture without the mirroring that the file asks for")
+        if self.library == "decord":
+            self.refuse(turns != round(turns), "it as it is stored, but its display matrix is not a quarter turn")
+            self.refuse("MPEG" in container_of(self.path).name, "frames of MPEG streams in another order")
         try:
-            video = OTHERS[self.library](self)
-            self.refuse(video.frames != len(self.times), f"{video.frames} frames instead of {len(self.times)}")
-            for number in map(int, numbers):
-                seconds, picture = video.frame_at(number)
-                late = seconds - video.begin - self.times[number, 0]
+            numbers = [int(number) for number in numbers]
+            for number, (seconds, picture) in zip(numbers, OTHERS[self.library](self, numbers), strict=True):
+                late = seconds - self.times[number, 0]
                 self.refuse(abs(late) >= SAME_TIME, f"frame {number} {late:+.3f} s late")
                 self.on_decoded()
                 yield picture
@@ -65,12 +65,9 @@ class OtherFile(VideoFile):
         if differs:
             raise self._error(f"it shows {shown}")
 
-    def _refuse_known(self) -> None:
-        mirrored, turns = orientation_of(next(self.frames([0])))
-        self.refuse(mirrored, "its picture without the mirroring that the file asks for")
-        if self.library == "decord":
-            self.refuse(turns != round(turns), "it as it is stored, but its display matrix is not a quarter turn")
-            self.refuse("MPEG" in container_of(self.path).name, "frames of MPEG streams in another order")
+    def refuse_count(self, frames: int) -> None:
+        """Raises VideoError if the library finds another number of frames."""
+        self.refuse(frames != len(self.times), f"{frames} frames instead of {len(self.times)}")
 
     def _error(self, reason: str) -> VideoError:
         return VideoError(
@@ -78,40 +75,36 @@ class OtherFile(VideoFile):
         )
 
 
-def _open_with_decord(file: OtherFile) -> Opened:
+def _by_decord(file: OtherFile, numbers: list[int]) -> Iterator[TimedPicture]:
     """Every frame up to the last wanted one is decoded. In HEVC, decord gives wrong frames if some are skipped."""
     import decord
 
     video = decord.VideoReader(str(file.path.absolute()), num_threads=1)
-    reached = 0
-
-    def frame_at(number: int) -> tuple[float, np.ndarray]:
-        nonlocal reached
-        for _ in range(reached, number):
+    file.refuse_count(len(video))
+    begin, decoded = video.get_frame_timestamp(0)[0], 0
+    for number in numbers:
+        for _ in range(decoded, number):
             video.next()
             file.on_decoded()
-        reached = number + 1
+        decoded = number + 1
         picture = video.next().asnumpy()
         file.refuse(picture.shape[2] != 3, "rows of another length than its pictures have")
-        return video.get_frame_timestamp(number)[0], picture
-
-    return Opened(len(video), video.get_frame_timestamp(0)[0], frame_at)
+        yield TimedPicture(video.get_frame_timestamp(number)[0] - begin, picture)
 
 
-def _open_with_torchcodec(file: OtherFile) -> Opened:
+def _by_torchcodec(file: OtherFile, numbers: list[int]) -> Iterator[TimedPicture]:
     """torchcodec decodes with the FFmpeg that is installed on the machine."""
     from torchcodec.decoders import VideoDecoder
 
     video = VideoDecoder(str(file.path.absolute()), dimension_order="NHWC", num_ffmpeg_threads=1)
-
-    def frame_at(number: int) -> tuple[float, np.ndarray]:
+    file.refuse_count(len(video))
+    begin = float(video.metadata.begin_stream_seconds)
+    for number in numbers:
         frame = video.get_frame_at(number)
-        return frame.pts_seconds, frame.data.numpy()
-
-    return Opened(len(video), float(video.metadata.begin_stream_seconds), frame_at)
+        yield TimedPicture(frame.pts_seconds - begin, frame.data.numpy())
 
 
-OTHERS = {"decord": _open_with_decord, "torchcodec": _open_with_torchcodec}
+OTHERS = {"decord": _by_decord, "torchcodec": _by_torchcodec}
 READERS = (PYAV, *OTHERS)
 
 

@@ -87,7 +87,7 @@ def write_turned(path, matrix):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Paths, what they are, whether their frames are shown equally long; and beside each what decord reads."""
+    """Paths, what they are, whether their frames are shown equally long; and next to each what decord reads."""
     folder = tmp_path_factory.mktemp("videos")
     files = {}
     for seed in range(SEEDS):
@@ -104,7 +104,7 @@ def compare(path, even, rng, subsets=6):
         pictures, times = read["pictures"], read["times"].astype(np.float64) - read["times"][0, 0]
     file = VideoFile(path)
     np.testing.assert_allclose(file.times[:, 0], times[:, 0], atol=1e-5)
-    if even:  # else FFmpeg 8 reads the length of the last frame otherwise than FFmpeg 4
+    if even:  # else FFmpeg 8 reads the length of the last frame differently from FFmpeg 4
         assert file.times[-1, 1] == pytest.approx(times[-1, 1], abs=1e-5)
     for _ in range(subsets):
         chosen = np.sort(rng.choice(len(times), int(rng.integers(1, min(12, len(times)) + 1))))

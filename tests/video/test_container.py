@@ -1,6 +1,6 @@
 """Nothing but a video container reaches a demuxer, so that no playlist can open an address or another file.
 
-What proves it is the error, which comes before FFmpeg is asked. FFmpeg is told to open files only, too: the listener
+What proves it is the error, which comes before FFmpeg is asked. FFmpeg is also limited to files: the listener
 would notice if both were gone.
 """
 

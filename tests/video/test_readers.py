@@ -69,7 +69,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_a_video_that_a_library_shows_otherwise_is_an_error(reader, name, written, matrix_put):
+def test_a_video_that_a_library_shows_differently_is_an_error(reader, name, written, matrix_put):
     container, codec, change, reason, libraries = DIFFERENT[name]
     path = written("video", container, codec, **(change if isinstance(change, dict) else {}))
     if isinstance(change, tuple):

@@ -92,10 +92,7 @@ def check_trainer() -> None:
     """Check what `rarft.training.sft.VideoSFTTrainer` overrides, and what resuming calls. Raises UpstreamChangedError.
 
     Instead of `_get_train_sampler`: what makes the training sampler."""
-    overridden = {
-        "_get_train_sampler": ("train_dataset",),
-        "compute_loss": ("model", "inputs", "num_items_in_batch"),
-    }
+    overridden = {"_get_train_sampler": ("train_dataset",), "compute_loss": ("model", "inputs", "num_items_in_batch")}
     check_upstream("transformers", Trainer, overridden, "rarft.training.sft.VideoSFTTrainer")
     called = {"_load_from_checkpoint": ("resume_from_checkpoint",)}
     check_upstream("transformers", Trainer, called, "rarft.training.checkpoints.resume_training")
