@@ -47,7 +47,7 @@ def clip_player(clip: Clip, spans: Mapping[str, Span] | None = None, height: int
 def annotate(clip: Clip, sample: Sample, output: str | Path) -> ipywidgets.VBox:
     """Watch a clip and its relevant query, write a hard-irrelevant one, and save the pair as a row of HI-VTG.
 
-    Rows are added to `output`, JSON Lines, which every reader of this library takes. What the builder would turn down
+    Rows are added to `output`, JSON Lines, which every reader of this library takes. What the builder would reject
     (`rarft.hivtg.editors.check_proposal`), and what has no category or more than three, is not saved; the message says
     why.
     """

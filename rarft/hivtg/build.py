@@ -28,7 +28,7 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
     """Write a row of HI-VTG for each relevant sample, a JSON line each as they come, in constant memory.
 
     Samples that `output` holds already are skipped, so that a run that was killed resumes. A sample keeps the
-    difficulties that worked; every edit that was turned down is kept in OUTPUT.rejected.jsonl with its reason.
+    difficulties that worked; every rejected edit is kept in OUTPUT.rejected.jsonl with its reason.
 
     Returns counts: rows, edits, rejected, skipped, without_edits.
     """
@@ -52,7 +52,7 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
         ):
             for batch in _batches(todo, 16 * concurrency):
                 known = [index.of_video(sample.video) for sample in batch]
-                turned_down: list[str] = []
+                reasons: list[str] = []
                 for sample, near, (made, refused) in zip(
                     batch, known, pool.map(_edit, batch, repeat(editor), known), strict=True
                 ):
@@ -60,11 +60,11 @@ def build(samples: Iterable[Sample], editor: Editor, output: str | Path, *, conc
                         timeline = think(other for other in near if other.crop == sample.crop)
                         group = Group(replace(sample, think=sample.think or timeline), tuple(made))
                         rows.write(_line(rows_of([group])[0]))
-                    turned_down += map(_line, refused)
+                    reasons += map(_line, refused)
                     counts.update(rows=bool(made), edits=len(made), rejected=len(refused), without_edits=not made)
                     bar.update()
                 rows.flush()  # first: a rejection marks its sample as done
-                rejections.writelines(turned_down)
+                rejections.writelines(reasons)
                 rejections.flush()
     counts["skipped"] = total - counts["rows"] - counts["without_edits"]
     return counts

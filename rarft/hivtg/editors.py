@@ -28,7 +28,7 @@ class Proposal:
 
 
 class Rejected(Exception):
-    """No usable edit; the message is the reason. `proposal` is what was turned down, if there was any."""
+    """There is no usable edit; the message is the reason. `proposal` is the rejected one, if there was any."""
 
     def __init__(self, reason: str, proposal: Proposal | None = None):
         super().__init__(reason)
@@ -70,11 +70,11 @@ class LanguageModel(Protocol):
 
 
 class LLMEditor:
-    """Asks a language model, and turns down what may be true of the video after all.
+    """Asks a language model, and rejects what may be true of the video after all.
 
     Args:
         encoder: for similarity with the video's other annotations.
-        near: an edit is turned down if it is this similar (cosine) to another annotation, and more so than to its
+        near: an edit is rejected if it is this similar (cosine) to another annotation, and more so than to its
             own original.
         verify: ask the model again, with another prompt, whether the new query could be true.
     """

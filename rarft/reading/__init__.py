@@ -1,9 +1,6 @@
-"""What a model wrote → what it says: completion → answer → segments. Rewards and evaluation read alike.
+"""What a model wrote → what it says: completion → answer → segments, each in a module of its own.
 
-completion    tags, and what the answer claims: `parse_response`
-answer        a segment, a refusal, or unreadable: `read_answer`
-json_answers  JSON in an answer, in plain words
-segments      two times that belong together, in whatever way they are written
+Rewards and evaluation read alike.
 """
 
 from rarft.reading.answer import read_answer

@@ -56,10 +56,10 @@ def parse_response(text: str, reading: str = "strict") -> Response:
     the end do not count.
 
     Args:
-        reading: "strict": what stands in no `<answer>` block, in lower case, is no answer, and what claims neither a
+        reading: "strict": only an `<answer>` block, in lower case, is an answer, and an answer that claims neither a
             segment nor a refusal is unreadable. "official": as the released evaluator reads, with its plain rule in
-            place of its language model: tags in any case, without an answer block the whole text but for its think,
-            and a refusal only where the text says so; all else claims relevance, with or without a segment.
+            place of its language model. Tags are read in any case. Without an answer block, the whole text after the
+            think is the answer. Only a denial refuses; all else claims relevance, with or without a segment.
 
     Raises InputError for another reading.
     """

