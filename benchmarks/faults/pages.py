@@ -104,7 +104,7 @@ def predictions() -> list[Prediction]:
         irrelevant = Sample(video, attack, duration=9.0, answer=attack, correction=attack)
         refusal = f"<think>{attack}</think><answer>no : {attack}</answer><correction>{attack}</correction>"
         found += [Prediction(irrelevant, Answer(text)) for text in (refusal, "<answer>1 to 2</answer>")]
-        found.append(Prediction(replace(sample_world()[0].samples[0], query=attack), Answer(attack)))
+        found.append(Prediction(replace(sample_world()[0].group.relevant, query=attack), Answer(attack)))
     return found
 
 

@@ -23,7 +23,6 @@ from accelerate import PartialState
 from accelerate.utils import gather_object
 from peft import PeftModel
 from transformers import set_seed
-from transformers.hf_argparser import HfArg
 from trl import GRPOConfig, ModelConfig, TrlParser
 
 from rarft.asking.dataset import open_dataset
@@ -36,6 +35,7 @@ from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Group
 from rarft.system.errors import InputError
 from rarft.system.files import RECIPES, only_writer, read_text
+from rarft.system.upstream.of_transformers import HfArg
 from rarft.training.grpo import VideoGRPOTrainer
 from rarft.training.recipe_fields import check_fields, check_types
 from rarft.training.run import train_and_save

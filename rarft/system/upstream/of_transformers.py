@@ -11,6 +11,9 @@ from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin, Trai
 
 # The base of `SharedPrefixLayer`. Instead: the cache layer that `DynamicCache` is made of.
 from transformers.cache_utils import DynamicLayer as DynamicLayer
+
+# A field of a dataclass with its help text. Instead: dataclasses.field(metadata={"help": …}).
+from transformers.hf_argparser import HfArg as HfArg
 from transformers.integrations import INTEGRATION_TO_CALLBACK, deepspeed, get_available_reporting_integrations
 
 # What attention over shared prefixes falls back to. Instead: the functions that are registered as "sdpa".
