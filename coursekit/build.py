@@ -14,7 +14,8 @@ import nbformat
 
 from coursekit.changes import dependencies, reason
 from coursekit.execute import run_chapter
-from coursekit.notebook import BUILD, ROOT, results
+from coursekit.notebook import results
+from coursekit.paths import BUILD, NOTEBOOKS
 from coursekit.site import GLANCE, write_site
 from coursekit.site.api import write_api
 from coursekit.site.glance import write_glance
@@ -23,8 +24,6 @@ from coursekit.solutions import solved_notebook, write_instructor_edition
 from rarft.system.errors import InputError
 from rarft.system.files import read_json, write_json
 from rarft.system.machine import machine
-
-NOTEBOOKS = ROOT / "notebooks"
 
 
 def chapters(only: list[str] | None = None) -> list[Path]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from coursekit.notebook import ROOT
+from coursekit.paths import ROOT
 
 PACKAGES = ("rarft", "coursekit")
 _COMMAND = re.compile(r'"rarft",\s*"([a-z-]+)"')  # sys.executable, "-m", "rarft", "infer", …
@@ -71,10 +71,11 @@ def reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str | No
 
 
 def closure(modules: Iterable[str]) -> set[Path]:
-    """The files of these modules of the library, of all that they import, and of the text files beside them.
+    """The files of these modules of the library, of all that they import, and the text files next to them.
 
     Imports inside functions count. The command line's own `__init__` imports every command, and is not followed: a
-    chapter that calls one command depends on that command."""
+    chapter that calls one command depends on that command.
+    """
     waiting, files = list(modules), set[Path]()
     while waiting:
         for path in _files_of(waiting.pop()):

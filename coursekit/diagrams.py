@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyBboxPatch, Rectangle
+from matplotlib.ticker import NullFormatter
 
 from rarft.evaluation.figures import COLOURS
 from rarft.reading.completion import parse_response
@@ -52,6 +53,13 @@ def arrow(axis: Axes, start: tuple[float, float], end: tuple[float, float], text
         axis.text(x, y - 0.08, text, ha="center", va="bottom", fontsize=8.5, color=GREY)
 
 
+def log_scale(axis: Axes) -> None:
+    """A vertical axis in powers of ten, their labels without formulae: figures of the course show texts as they are."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
 def parts_of(completion: str) -> list[tuple[str, str]]:
     """The parts of a completion of the tiny model, each with what it is."""
     response = parse_response(completion)
@@ -75,7 +83,7 @@ def parts_of(completion: str) -> list[tuple[str, str]]:
 
 
 def anatomy(completion: str) -> Figure:
-    """A completion of the tiny model, a part a block, each with what it is."""
+    """A completion of the tiny model: a block for each part, with what it is."""
     blocks = [(label, textwrap.wrap(text, 66) or ["–"]) for label, text in parts_of(completion)]
     height = sum(0.19 * len(lines) + 0.14 for _, lines in blocks) + 0.1
     figure, axis = canvas(height)
@@ -162,7 +170,7 @@ def rotary(turns: Sequence[float], listens_to: Sequence[int], positions: int = 6
     """
     figure = Figure(figsize=(WIDTH, 2.2))
     grid = figure.add_gridspec(
-        1, 4, width_ratios=(1, 1, 1, 1.4), wspace=0.22, left=0.0, right=0.99, top=0.88, bottom=0.18
+        1, 4, width_ratios=(1, 1, 1, 1.4), wspace=0.3, left=0.0, right=0.99, top=0.88, bottom=0.2
     )
     for place, pair in enumerate((0, len(turns) // 8, len(turns) // 4)):
         axis = figure.add_subplot(grid[place], aspect="equal")
@@ -181,7 +189,8 @@ def rotary(turns: Sequence[float], listens_to: Sequence[int], positions: int = 6
         mine = [pair for pair in pairs if listens_to[pair] == kind]
         style = {"color": f"{colour}88", "edgecolor": colour, "hatch": hatch}
         axis.bar(mine, [turns[pair] for pair in mine], label=f"turns with {name}", **style)
-    axis.set_yscale("log")
+    log_scale(axis)
+    axis.set_ylim(top=100 * turns[0])  # room for the legend
     axis.set_xticks(pairs[::3])
     axis.set_xlabel("pair", fontsize=9)
     axis.set_title("radians a step", fontsize=9)
@@ -251,7 +260,7 @@ def prefix_mask(prompt: int, answers: Sequence[int]) -> Figure:
     length = prompt + sum(answers)
     owner = np.concatenate([np.zeros(prompt, int), *(np.full(n, k + 1) for k, n in enumerate(answers))])
     allowed = (np.tri(length, dtype=bool)) & ((owner[None] == 0) | (owner[:, None] == owner[None]))
-    figure = Figure(figsize=(4.6, 4.2))
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
     axis = figure.subplots()
     picture = np.where(allowed, owner[:, None] + 1, 0)
     image = np.ones((length, length, 3))
@@ -271,14 +280,14 @@ def prefix_mask(prompt: int, answers: Sequence[int]) -> Figure:
     return figure
 
 
-def stages(log: Mapping) -> Figure:
+def training_stages(log: Mapping) -> Figure:
     """The stages of the base's training, out of its training_log.json: steps, minutes, and how the loss went."""
-    figure = Figure(figsize=(WIDTH, 2.6))
-    axes = figure.subplots(1, len(log["stages"]), gridspec_kw={"wspace": 0.35})
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = figure.subplots(1, len(log["stages"]))
     for axis, colour, (name, stage) in zip(axes, COLOURS, log["stages"].items(), strict=False):
         losses = [(row["step"], row["loss"]) for row in stage["history"] if "loss" in row]
         axis.plot(*zip(*losses, strict=True), color=colour)
-        axis.set_yscale("log")
+        log_scale(axis)
         axis.set_title(f"{name}\n{stage['steps']} steps\n{stage['minutes']:.0f} min", fontsize=9.5)
         axis.tick_params(labelsize=8)
         axis.set_xlabel("step", fontsize=8.5)
@@ -310,7 +319,7 @@ def verdicts() -> Figure:
 
 
 def related_systems() -> Figure:
-    """Five ways to ground: what each computes, how it finds a segment, and what could be read as doubt."""
+    """Five ways to ground: what each computes, how it finds a segment, and what could serve as a refusal score."""
     rows = {
         "UniVTG": (
             "steps and words\nread each other",
@@ -338,12 +347,12 @@ def related_systems() -> Figure:
             "nothing left\nafter scaling",
         ),
     }
-    return _mechanisms(rows, ("reads", "computes", "answers", "doubt"))
+    return _mechanisms(rows, ("reads", "computes", "answers", "refusal score"))
 
 
 def training_signals() -> Figure:
     """Three ways to train a grounder on more than segments: what is shown, what is rewarded, what is answered, and what
-    could be read as doubt."""
+    could serve as a refusal score."""
     rows = {
         "IGV": (
             "the video, and what\na mask leaves of it",
@@ -364,11 +373,11 @@ def training_signals() -> Figure:
             "own probability\nof refusing",
         ),
     }
-    return _mechanisms(rows, ("is shown", "is trained on", "answers", "doubt"))
+    return _mechanisms(rows, ("is shown", "is trained on", "answers", "refusal score"))
 
 
 def _mechanisms(rows: Mapping[str, Sequence[str]], heads: Sequence[str]) -> Figure:
-    """A row of four boxes for each system, under four heads; the last one, doubt, stands apart."""
+    """A row of four boxes for each system, under four heads; the last one stands apart."""
     figure, axis = canvas(0.5 + 0.82 * len(rows))
     for x, head in zip((1.15, 2.85, 4.55, 6.25), heads, strict=True):
         axis.text(x + 0.75, 0.25, head, ha="center", fontsize=9, color=GREY)

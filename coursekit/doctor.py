@@ -1,4 +1,4 @@
-"""Is this machine ready? Each check says what is wrong and how to fix it."""
+"""Is this machine ready? Each need is looked at; what is missing is said, and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from coursekit.notebook import ROOT
+from coursekit.paths import NOTEBOOKS, ROOT
 from rarft.system.files import BASE
 
 
 @dataclass(frozen=True)
-class Check:
-    """ok: True, False, or None for "not needed, only slower without"."""
+class Finding:
+    """What was found of one need. ok: True, False, or None for "not needed, only slower without"."""
 
     name: str
     ok: bool | None
@@ -29,31 +29,32 @@ class Check:
     fix: str = ""
 
 
-def python() -> Check:
+def python() -> Finding:
+    """The version of Python that runs."""
     right = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Check("Python", right, platform.python_version(), "install Python 3.11, 3.12 or 3.13 and delete .venv")
+    return Finding("Python", right, platform.python_version(), "install Python 3.11, 3.12 or 3.13 and delete .venv")
 
 
-def packages() -> Check:
+def packages() -> Finding:
     """The packages that the library cannot do without, as its own metadata lists them."""
     return _packages("packages", extra="", fix="run `make install`, or `pip install -U .` in a clone", needed=True)
 
 
-def course_packages() -> Check:
+def course_packages() -> Finding:
     """The packages of the notebooks and the course builds; needed in a clone of the repository only."""
     fix = "run `make install`, or `pip install -U '.[course,serve]'` in a clone"
-    return _packages("course", extra="course", fix=fix, needed=(ROOT / "notebooks").exists())
+    return _packages("course", extra="course", fix=fix, needed=NOTEBOOKS.exists())
 
 
-def _packages(name: str, *, extra: str, fix: str, needed: bool) -> Check:
+def _packages(name: str, *, extra: str, fix: str, needed: bool) -> Finding:
     try:
         listed = requires("rarft") or []
     except PackageNotFoundError:
-        return Check(name, False, "rarft is not installed", fix)
+        return Finding(name, False, "rarft is not installed", fix)
     wrong = [problem for text in listed if (problem := _problem(Requirement(text), extra))]
     if wrong:
-        return Check(name, False if needed else None, "; ".join(wrong), fix)
-    return Check(name, True, "all there")
+        return Finding(name, False if needed else None, "; ".join(wrong), fix)
+    return Finding(name, True, "all there")
 
 
 def _problem(need: Requirement, extra: str) -> str | None:
@@ -66,74 +67,78 @@ def _problem(need: Requirement, extra: str) -> str | None:
         installed = version(need.name)
     except PackageNotFoundError:
         return f"{need.name} is missing"
-    return (
-        None
-        if need.specifier.contains(installed, prereleases=True)
-        else f"{need.name} {installed} is not {need.specifier}"
-    )
+    fits = need.specifier.contains(installed, prereleases=True)
+    return None if fits else f"{need.name} {installed} is not {need.specifier}"
 
 
-def cores() -> Check:
+def cores() -> Finding:
+    """The cores of the CPU."""
     count = os.cpu_count() or 1
-    return Check(
-        "CPU", True if count >= 2 else None, f"{count} cores", "with one core the live run takes twice as long"
-    )
+    slow = "with one core the live run takes twice as long"
+    return Finding("CPU", True if count >= 2 else None, f"{count} cores", slow)
 
 
-def memory() -> Check:
+def memory() -> Finding:
+    """Free memory."""
     import psutil
 
     free = psutil.virtual_memory().available / 1e9
-    return Check("RAM", free >= 4, f"{free:.1f} GB free", "close programs: the chapters need about 4 GB")
+    return Finding("RAM", free >= 4, f"{free:.1f} GB free", "close programs: the chapters need about 4 GB")
 
 
-def disk() -> Check:
+def disk() -> Finding:
+    """Free space where the repository lies."""
     free = shutil.disk_usage(ROOT).free / 1e9
-    return Check("disk", free >= 3, f"{free:.1f} GB free in {ROOT}", "make room: packages and builds need about 3 GB")
+    return Finding("disk", free >= 3, f"{free:.1f} GB free in {ROOT}", "make room: packages and builds need about 3 GB")
 
 
-def gpu() -> Check:
+def gpu() -> Finding:
+    """A GPU that torch can use."""
     import torch
 
     if torch.cuda.is_available():
-        return Check("GPU", True, torch.cuda.get_device_name())
-    return Check("GPU", None, "none", "not needed for the course; 7B models need one (chapter 12)")
+        return Finding("GPU", True, torch.cuda.get_device_name())
+    return Finding("GPU", None, "none", "not needed for the course; 7B models need one (chapter 12)")
 
 
-def video() -> Check:
-    """Encode a clip, decode it again: FFmpeg's encoder and decoder and the file system together."""
+def video() -> Finding:
+    """A clip, encoded and decoded again: FFmpeg's encoder and decoder and the file system together."""
     import numpy as np
 
     from rarft.video.reader import read_video
     from rarft.world.render import write_video
 
+    fix = "reinstall with `make install` (av)"
     frames = np.zeros((8, 64, 64, 3), np.uint8)
     frames[4:] = 200
     try:
         with tempfile.TemporaryDirectory() as folder:
-            clip = read_video(write_video(frames, Path(folder) / "check.mp4", fps=4))
+            clip = read_video(write_video(frames, Path(folder) / "clip.mp4", fps=4))
     except Exception as error:  # whatever is broken here is what the report is for
-        return Check("video", False, f"{type(error).__name__}: {error}", "reinstall with `make install` (av)")
+        return Finding("video", False, f"{type(error).__name__}: {error}", fix)
     right = len(clip.frames) == 4 and int(clip.frames[-1].mean()) in range(190, 211)
-    return Check("video", right, "H.264 written and read back", "reinstall with `make install` (av)")
+    found = "H.264 written and read back" if right else "H.264 read back with other frames than were written"
+    return Finding("video", right, found, fix)
 
 
-def imports() -> Check:
+def imports() -> Finding:
+    """The parts of the library that import the large packages."""
     try:
         for name in ("rarft.models.load", "rarft.training.grpo", "rarft.rewards.encoder"):
             import_module(name)
     except Exception as error:  # as above
-        return Check("imports", False, f"{type(error).__name__}: {error}", "run `make install`")
-    return Check("imports", True, "torch, transformers, trl and peft load")
+        return Finding("imports", False, f"{type(error).__name__}: {error}", "run `make install`")
+    return Finding("imports", True, "torch, transformers, trl and peft load")
 
 
-def base_model() -> Check:
+def base_model() -> Finding:
+    """The weights that ship."""
     there = (BASE / "model.safetensors").exists()
     where = str(BASE) if there else "missing"
-    return Check("base model", there, where, "clone or install again, or `rarft train base --out data/base`")
+    return Finding("base model", there, where, "clone or install again, or `rarft train base --out data/base`")
 
 
-CHECKS: tuple[Callable[[], Check], ...] = (
+NEEDS: tuple[Callable[[], Finding], ...] = (
     python,
     packages,
     course_packages,
@@ -148,12 +153,13 @@ CHECKS: tuple[Callable[[], Check], ...] = (
 
 
 def doctor() -> bool:
-    """Run all checks and print them. Returns whether the course can run here."""
+    """Look at all needs and print what was found. Returns whether the course can run here."""
     ready = True
-    for make in CHECKS:
-        check = make()
-        mark = {True: "ok  ", False: "FAIL", None: "note"}[check.ok]
-        print(f"{mark} {check.name:11s} {check.found}" + (f" → {check.fix}" if check.ok is not True else ""))
-        ready &= check.ok is not False
+    for look_at in NEEDS:
+        finding = look_at()
+        mark = {True: "ok  ", False: "FAIL", None: "note"}[finding.ok]
+        fix = f" → {finding.fix}" if finding.ok is not True else ""
+        print(f"{mark} {finding.name:11s} {finding.found}{fix}")
+        ready &= finding.ok is not False
     print("ready" if ready else "not ready: fix what says FAIL")
     return ready

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from nbformat import NotebookNode
 
-from coursekit.notebook import ROOT
+from coursekit.paths import ROOT
 from rarft.system.errors import ChapterError
 
 

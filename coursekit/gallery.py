@@ -1,4 +1,5 @@
-"""Answers beside what the video shows: cards of what went wrong, and one query before and after training, in motion."""
+"""Answers next to what the video shows: cards of what went wrong, and one query before and after training, as a moving
+picture."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def right_answer(sample: Sample) -> str:
     return ", ".join(f"{s.start:g} to {s.end:g} s" for s in sample.spans) if sample.relevant else sample.answer
 
 
-def answer_of(completion: str) -> str:
+def answer_in_words(completion: str) -> str:
     """What a completion says: its segment, or its refusal with the correction, or that it cannot be read."""
     response = parse_response(completion)
     if response.spans:
@@ -74,7 +75,7 @@ def card(clip: Clip, prediction: Prediction, kind: str) -> Figure:
     sample = prediction.sample
     said = {
         "asked": sample.query,
-        "answer": answer_of(prediction.completion),
+        "answer": answer_in_words(prediction.completion),
         "right": right_answer(sample),
     }
     lines = [(name, line) for name, text in said.items() for line in textwrap.wrap(text, 84)]
@@ -145,7 +146,7 @@ def _still(clip: Clip, query: str, answers: Mapping[str, str], number: int) -> I
         y, spans = 3.2 + 3.3 * row, parse_response(completion).spans
         colour = RED if row == 0 else BLUE
         axis.text(0, y, name, va="center", fontsize=9.5, color=colour)
-        said = textwrap.wrap(answer_of(completion).removeprefix("no such segment : "), 60)
+        said = textwrap.wrap(answer_in_words(completion).removeprefix("no such segment : "), 60)
         axis.text(0, y + 0.85 + 0.35 * (len(said) > 1), "\n".join(said[:2]), va="center", fontsize=9)
         axis.plot((0, clip.duration), (y + 2.1, y + 2.1), color="#cccccc", lw=5, solid_capstyle="butt")
         for span in spans:

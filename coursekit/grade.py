@@ -28,8 +28,6 @@ from rarft.system.files import write_text
 from rarft.system.progress import progress
 
 HIDDEN = 1000  # added to the seeds of a check when answers are graded
-
-
 _ASIDE = ("__MACOSX",)  # folders that unpacking leaves, besides hidden ones such as .ipynb_checkpoints
 _NUMBER = re.compile(r"\d\d(?=_)")
 _SHOWN = 10  # file names in a message
@@ -39,9 +37,11 @@ _SHOWN = 10  # file names in a message
 class Mark:
     """One result of a student.
 
-    Of an exercise: "passed", "wrong", "not written", "missing" (the function is gone) or "stopped" (time, memory,
-    exit). Of files, with an empty `exercise`: "unreadable" (no notebook), "left out" (another copy of a chapter, or no
-    chapter), or "not found" (no chapter at all). `student` is empty for files that lie in no student's folder.
+    student: empty for files that lie in no student's folder.
+    chapter, exercise: number and function; empty where the result is that of files.
+    result: of an exercise "passed", "wrong", "not written", "missing" (the function is gone) or "stopped" (time,
+        memory, exit); of files "unreadable" (no notebook), "left out" (another copy of a chapter, or no chapter), or
+        "not found" (no chapter at all).
     """
 
     student: str
@@ -53,8 +53,11 @@ class Mark:
 
 @dataclass(frozen=True)
 class Copy:
-    """A notebook of a chapter that a student handed in. answers: from `answers_of`; None if the notebook cannot be
-    read. error: why it cannot."""
+    """A notebook of a chapter that a student handed in.
+
+    answers: from `answers_of`; None if the notebook cannot be read.
+    error: why it cannot be read.
+    """
 
     path: Path
     chapter: Path
@@ -68,7 +71,7 @@ class Copy:
 
     @property
     def written(self) -> int:
-        """How many exercises have an answer; -1 if the notebook cannot be read."""
+        """The number of exercises that have an answer; -1 if the notebook cannot be read."""
         if self.answers is None:
             return -1
         return sum(answer is not None and exercise_of(answer) != name for name, answer in self.answers.items())
@@ -79,12 +82,17 @@ def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[
 
     A chapter is a notebook anywhere below `folder/STUDENT` whose name holds the chapter's ("Copy of
     04_format_reward.ipynb") or begins with its number ("04_ada.ipynb"). Of several copies of a chapter, the one with
-    the most written answers is graded; of several such copies, the latest. A student without a
-    chapter, and files that are not graded, have a mark that says so.
+    the most written answers is graded; of several such copies, the latest. A student without a chapter, and files that
+    are not graded, have a mark that says so.
 
-    Args: seconds: wall-clock time for each answer. gigabytes: memory for all answers of a chapter.
+    Args:
+        folder: with a folder for each student.
+        out: where marks.csv and the pages are written.
+        seconds: wall-clock time for each answer.
+        gigabytes: memory for all answers of a chapter.
 
-    Raises InputError where no student has a folder, or a limit is not above zero.
+    Raises:
+        InputError: where no student has a folder, or a limit is not above zero.
     """
     if seconds <= 0 or gigabytes <= 0:
         raise InputError(f"limits above zero are needed, not {seconds:g} s and {gigabytes:g} GB")
@@ -106,7 +114,8 @@ def grade(folder: Path, out: Path, *, seconds: float, gigabytes: float) -> list[
 def _handed_in(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
     """The students' folders, and the notebooks and archives that are in none of them."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: a folder with a folder for each student was expected")
+        found = "the file" if folder.exists() else "nothing at"
+        raise InputError(f"expected a folder with a folder for each student, got {found} {folder}")
     seen = [path for path in sorted(folder.iterdir()) if not _is_aside(path) and path.resolve() != out.resolve()]
     students = [path for path in seen if path.is_dir()]
     loose = [path for path in seen if path.suffix.lower() in (".ipynb", ".zip") and path not in students]
@@ -134,7 +143,8 @@ def _names(paths: Sequence[Path], folder: Path) -> str:
 
 
 def chapter_of(name: str) -> Path | None:
-    """The chapter whose name a file's name holds, or with whose number it begins; None if there is none."""
+    """The chapter that a file's name names: by the chapter's own name in it, or by a number at its start; None for any
+    other name."""
     if not name.lower().endswith(".ipynb"):
         return None
     known = chapters()
@@ -183,7 +193,7 @@ def _left_out(folder: Path, copy: Copy, graded: Copy) -> Mark:
 
 def answers_of(path: Path, chapter: Path) -> dict[str, str | None]:
     """The exercises of a chapter, each with the cell of a student's notebook that answers it; None where no cell
-    defines the function. Raises InputError for a file that is no notebook."""
+    defines the function. Raises InputError for a file that is not a notebook."""
     try:
         notebook = nbformat.read(path, as_version=4)
         cells = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
@@ -208,7 +218,7 @@ def _grade_chapter(student: str, copy: Copy, seconds: float, gigabytes: float) -
         else:
             waiting[name] = answer
     while waiting:  # a process that is stopped is followed by another one, for the answers behind the one it died of
-        done = _run_answers(copy.chapter, waiting, seconds, gigabytes)
+        done = run_answers(copy.chapter, waiting, seconds, gigabytes)
         found |= done
         waiting = {name: answer for name, answer in waiting.items() if name not in done}
         if waiting:
@@ -219,14 +229,12 @@ def _grade_chapter(student: str, copy: Copy, seconds: float, gigabytes: float) -
 
 
 def passed(marks: Iterable[Mark]) -> str:
-    """How many of the exercises of these marks passed, in words."""
+    """The share of the exercises of these marks that passed, in words."""
     results = [mark.result for mark in marks if mark.exercise]
     return f"{results.count('passed')} of {len(results)} exercises passed"
 
 
-def _run_answers(
-    chapter: Path, answers: dict[str, str], seconds: float, gigabytes: float
-) -> dict[str, tuple[str, str]]:
+def run_answers(chapter: Path, answers: dict[str, str], seconds: float, gigabytes: float) -> dict[str, tuple[str, str]]:
     """The results of the answers, in order, up to the one that ended or outlasted the process."""
     task = {"chapter": str(chapter), "answers": answers, "seconds": seconds, "bytes": int(gigabytes * 1e9)}
     task["shift"] = HIDDEN
@@ -246,8 +254,8 @@ def _run_answers(
 
 
 def _answer_here() -> None:
-    """In the process of `_run_answers`: check each answer, and print a line of JSON as soon as it is known."""
-    from coursekit.checking import Exercise
+    """In the process of `run_answers`: check each answer, and print a line of JSON as soon as it is known."""
+    from coursekit.exercises import Exercise
 
     task = json.load(sys.stdin)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -279,7 +287,7 @@ def _limit(size: int) -> None:
 
 
 def _alarm(seconds: float) -> None:
-    """End this process after so many seconds."""
+    """End this process after this time."""
     import signal
 
     if hasattr(signal, "SIGALRM"):

@@ -1,7 +1,7 @@
 """Which mistake is it? A wrong result is compared with those of known mistakes, `notebooks/solutions/mistakes.yaml`.
 
-A mistake is the chapter's solution with one part replaced. If it does the same as the reader's function on the case
-that failed, the check says what it stands for.
+A mistake is the chapter's solution with one part replaced. If it has the same outcome as the reader's function on the
+case that failed, the check says which mistake it is.
 """
 
 from __future__ import annotations
@@ -16,13 +16,20 @@ from typing import Any
 
 import yaml
 
+from coursekit.compare import same_outcome
 from coursekit.solutions import solutions
 from rarft.system.files import read_text
 
 
 @dataclass(frozen=True)
 class Mistake:
-    """code: the whole wrong function. says: what a check answers to it."""
+    """A plausible wrong answer to an exercise.
+
+    name: of the function.
+    part, instead: of the chapter's solution, and what stands in its place.
+    code: the whole wrong function.
+    says: what a check answers to it.
+    """
 
     name: str
     part: str
@@ -47,26 +54,28 @@ def mistakes(notebook: Path) -> dict[str, list[Mistake]]:
 
 
 def diagnosis(
-    yours: Callable, case: Sequence[Any], outcome: Any, same: Callable[[Any, Any], bool], notebook: Path
+    yours: Callable, case: Sequence[Any], outcome: Any, notebook: Path, tolerance: float = 1e-6
 ) -> str | None:
-    """What is wrong with a function, in a few words; None if it does as no known mistake does.
+    """What is wrong with a function, in a few words; None if no known mistake has the same outcome.
 
     Args:
         yours: the reader's function, or a wrapper that looks it up by its name; of other wrappers nothing is known.
-        case: the arguments on which it failed. outcome: what it returned, or the exception that it raised.
+        case: the arguments on which it failed.
+        outcome: what it returned, or the exception that it raised.
+        notebook: the chapter whose mistakes are tried.
+        tolerance: up to which numbers are equal.
     """
     if not isinstance(yours, FunctionType):
         return None
     known, name = mistakes(notebook), yours.__name__
     is_exercise = name in known and yours.__globals__.get(name) is yours
     called = [name] if is_exercise else [called for called in yours.__code__.co_names if called in known]
-    return next(
-        (one.says for name in called[:1] for one in known[name] if same(_tried(yours, one, case), outcome)), None
-    )
+    tried = (one for name in called[:1] for one in known[name])
+    return next((one.says for one in tried if same_outcome(_tried(yours, one, case), outcome, tolerance)), None)
 
 
 def _tried(yours: Callable, mistake: Mistake, case: Sequence[Any]) -> Any:
-    """What comes out with the mistake in the place of the reader's function: a result, or an exception."""
+    """The outcome with the mistake in place of the reader's function: a result, or an exception."""
     space = yours.__globals__
     made = dict(space)
     exec(compile(mistake.code, f"<a mistake in {mistake.name}>", "exec"), made)

@@ -9,12 +9,11 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-from coursekit import check
+from coursekit import checks
+from coursekit.paths import BUILD, ROOT
 from rarft.system.errors import InputError
 from rarft.system.files import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
-BUILD = ROOT / "build"
 SCALES = ("full", "smoke")
 SAMPLE_CLIPS = 12
 
@@ -28,7 +27,7 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
         raise InputError(f"unknown SCALE {scale!r}; choose one of {', '.join(SCALES)}")
     import torch
 
-    check.chapter = chapter
+    checks.chapter = chapter
     # TRL still uses names that transformers has deprecated: nothing that a reader could do about.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.")
     warnings.filterwarnings("ignore", category=DeprecationWarning)

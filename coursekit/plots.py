@@ -110,7 +110,7 @@ def curves(
 
 
 def places(points: Mapping[str, tuple[float, float]], xlabel: str, ylabel: str, title: str = "") -> Figure:
-    """Named points, each with its number in the plot and its name in a list beside it."""
+    """Named points, each with its number in the plot and its name in a list next to it."""
     figure = Figure(figsize=(8, 0.22 * len(points) + 2))
     axis = figure.subplots()
     for number, (name, (x, y)) in enumerate(points.items(), start=1):

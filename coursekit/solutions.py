@@ -15,10 +15,10 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from coursekit.check import STUB
 from rarft.system.errors import InputError
 from rarft.system.files import read_text, write_text
 
+STUB = "your turn"  # what a function raises that is left to the reader
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 _STUB_LINE = re.compile(rf'^( *)raise NotImplementedError\("{STUB}"\)$', re.MULTILINE)
 _SOLUTION = re.compile(r"^## (\w+)\n+```python\n(.*?)\n```\n+(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
@@ -26,7 +26,11 @@ _SOLUTION = re.compile(r"^## (\w+)\n+```python\n(.*?)\n```\n+(.*?)(?=^## |\Z)", 
 
 @dataclass(frozen=True)
 class Solution:
-    """code: the whole function. discussion: Markdown."""
+    """The solution of an exercise.
+
+    code: the whole function.
+    discussion: in Markdown.
+    """
 
     name: str
     code: str
@@ -53,11 +57,13 @@ def exercise_of(source: str) -> str | None:
 
 
 def solved_notebook(path: Path, *, markers: bool = False) -> NotebookNode:
-    """A chapter with its solutions in. Such a cell remembers in its metadata what it was, and the discussion.
+    """A chapter with its solutions in. The metadata of such a cell keep its stub, and the discussion.
 
-    Args: markers: put each solution between those of nbgrader.
+    Args:
+        markers: put each solution between those of nbgrader.
 
-    Raises InputError for an exercise without a solution.
+    Raises:
+        InputError: for an exercise without a solution.
     """
     notebook = nbformat.read(path, as_version=4)
     stubs = [cell for cell in notebook.cells if cell.cell_type == "code" and exercise_of(cell.source)]

@@ -99,6 +99,7 @@ class _ProbeTrainer(Trainer):
         return LikeLengthSampler(self.lengths, self.args.train_batch_size, generator)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """The loss of the tower with its probes; their accuracies go into the log."""
         outputs = model(**inputs)
         if self.state.global_step % self.args.logging_steps == 0:
             shares = zip(ATTRIBUTES, outputs["hits"].tolist(), strict=True)

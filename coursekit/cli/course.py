@@ -6,6 +6,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from coursekit.paths import BUILD
 from rarft.cli.options import above_zero, output_folder
 from rarft.system.errors import InputError
 from rarft.system.files import only_writer
@@ -17,6 +18,7 @@ HELP = (
 
 
 def add_arguments(command: ArgumentParser) -> None:
+    """Declare the options."""
     add = command.add_argument
     add("action", choices=("build", "instructor", "grade"))
     add("folder", nargs="?", type=Path, help="grade: a folder for each student")
@@ -31,12 +33,13 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
+    """Build, write or grade. Returns the exit status."""
     if options.action == "grade":
         return _grade(options)
     if options.folder:
         raise InputError("a folder is for `course grade` only")
     if options.action == "instructor":
-        from coursekit.build import BUILD, chapters
+        from coursekit.build import chapters
         from coursekit.solutions import write_instructor_edition
 
         folder = options.out or BUILD / "instructor"
@@ -45,7 +48,7 @@ def run(options: Namespace) -> int:
         return 0
     if options.out:
         raise InputError("--out: `course build` writes into build/")
-    from coursekit.build import BUILD, build_course
+    from coursekit.build import build_course
 
     with only_writer(BUILD / "course"):
         build_course(options.scale, options.only, options.fresh)
@@ -53,7 +56,6 @@ def run(options: Namespace) -> int:
 
 
 def _grade(options: Namespace) -> int:
-    from coursekit import BUILD
     from coursekit.grade import grade, passed
 
     if options.folder is None:

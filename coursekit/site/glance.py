@@ -1,4 +1,4 @@
-"""The result at a glance: figures before and after training, a player of clips with the models' answers beside them.
+"""The result at a glance: figures before and after training, a player of clips with the models' answers.
 
 One page of the site, from what chapter 09 leaves in build/."""
 
@@ -13,8 +13,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from coursekit.gallery import answer_of, right_answer
-from coursekit.notebook import BUILD, results
+from coursekit.gallery import answer_in_words, right_answer
+from coursekit.notebook import results
+from coursekit.paths import BUILD
 from rarft.asking.dataset import open_dataset
 from rarft.reading.completion import parse_response
 from rarft.schema import Sample
@@ -23,7 +24,7 @@ from rarft.video import frame_uri, read_video
 
 QUERIES = 12  # the first of the test set, whatever the answers
 FIGURES = {
-    "f1": "relevance told rightly (F1)",
+    "f1": "relevance decided rightly (F1)",
     "refused": "irrelevant queries refused",
     "over_refusal": "relevant queries refused",
     "miou": "overlap with the true segment (mIoU)",
@@ -79,7 +80,7 @@ def _shown(sample: Sample, said: dict[str, dict[tuple[str, str], str]]) -> dict[
     for name, title in SYSTEMS.items():
         completion = said[name][sample.video, sample.query]
         spans: Sequence = parse_response(completion).spans
-        answers.append({"name": title, "text": answer_of(completion), "spans": [list(span) for span in spans]})
+        answers.append({"name": title, "text": answer_in_words(completion), "spans": [list(span) for span in spans]})
     return {"query": sample.query, "video": sample.video, "duration": sample.duration, "answers": answers}
 
 

@@ -23,7 +23,7 @@ _CHARSET = re.compile(r"<meta charset=[^>]*>\n?", re.IGNORECASE)
 
 def set_policy(folder: Path) -> None:
     """Give all pages below `folder` a policy that allows the scripts of their templates; a policy that a page has is
-    replaced. Pages that do not name their character set are none of ours and stay as they are."""
+    replaced. Pages that do not name their character set were not made by us and stay as they are."""
     for path in folder.rglob("*.html"):
         page = _META.sub("", read_text(path))
         charset = _CHARSET.search(page)
@@ -49,6 +49,7 @@ class _TemplateScripts(HTMLParser):
         self._inline = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note where the page's text begins, and where a script does outside of it."""
         if self._depth:
             self._depth += tag == self._tag
         elif tag == "article" or (tag == "div" and "reveal" in (dict(attrs).get("class") or "").split()):
@@ -58,10 +59,12 @@ class _TemplateScripts(HTMLParser):
             self.texts.append("")
 
     def handle_data(self, data: str) -> None:
+        """Keep the text of such a script."""
         if self._inline:  # a script that holds `</` comes in pieces
             self.texts[-1] += data
 
     def handle_endtag(self, tag: str) -> None:
+        """Note where the script, or the page's text, ends."""
         self._inline = False
         if self._depth and tag == self._tag:
             self._depth -= 1

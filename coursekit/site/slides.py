@@ -12,6 +12,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from coursekit.site.policy import set_policy
+from coursekit.site.sources import CLAIM_MARK
 from coursekit.site.sphinx import run_sphinx
 from rarft.system.files import write_text
 
@@ -49,7 +50,7 @@ def slides(notebook: NotebookNode) -> Iterator[str]:
     section = ""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            for part in re.split(r"^(?=#{1,3} )", _CODE.sub("", cell.source), flags=re.MULTILINE):
+            for part in re.split(r"^(?=#{1,3} )", _CODE.sub("", CLAIM_MARK.sub("", cell.source)), flags=re.MULTILINE):
                 heading, _, text = part.partition("\n")
                 if heading.startswith("## "):
                     section = heading.removeprefix("## ")

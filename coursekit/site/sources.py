@@ -8,13 +8,14 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from coursekit.notebook import ROOT
+from coursekit.paths import ROOT
 from coursekit.solutions import with_folded_solutions
 from rarft.system.files import read_text, write_text
 
 GLOSSARY = "../README.md#glossary"  # what chapters link to where a word is new
 # Blank lines around what is folded, or Markdown takes it for HTML.
 _FOLDED = re.compile(r"(</summary>)(?=\S)(.*?)(</details>)")
+CLAIM_MARK = re.compile(r" <!-- claim:([\w-]+) -->")  # after a sentence that tests/coursekit/claims checks
 PAPERMILL = "injected-parameters"  # the tag of a cell that repeats the one above it
 
 
@@ -26,6 +27,7 @@ def glossary() -> dict[str, str]:
 
 
 def glossary_page(words: dict[str, str]) -> str:
+    """The glossary in MyST, which gives each word an address."""
     entries = "\n\n".join(f"{word}\n  {meaning}" for word, meaning in words.items())
     return f"# Glossary\n\n```{{glossary}}\n{entries}\n```\n"
 
@@ -37,7 +39,8 @@ def write_chapter(path: Path, to: Path, words: dict[str, str]) -> None:
     notebook.cells = [cell for cell in notebook.cells if PAPERMILL not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = _with_meanings(_FOLDED.sub(r"\1\n\n\2\n\n\3", cell.source), words)
+            text = CLAIM_MARK.sub("", cell.source)
+            cell.source = _with_meanings(_FOLDED.sub(r"\1\n\n\2\n\n\3", text), words)
         for data in (output.get("data", {}) for output in cell.get("outputs", [])):
             if "text/markdown" in data:
                 data["text/markdown"] = _without_tags(data["text/markdown"])

@@ -1,4 +1,4 @@
-"""Sphinx, run on a folder of sources with the settings beside this file."""
+"""Sphinx, run on a folder of sources with the settings in this folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ EXTENSIONS = {
 
 
 def run_sphinx(builder: str, sources: Path, folder: Path) -> None:
-    """Build a folder of sources; prints what Sphinx warns of, a link that leads nowhere, say. Raises InputError with
-    Sphinx's own words if it makes no pages."""
+    """Build a folder of sources. Prints what Sphinx warns of, such as a link that leads nowhere.
+
+    Raises InputError with Sphinx's own words if it makes no pages."""
     with tempfile.TemporaryDirectory() as doctrees:
         command = ["--builder", builder, "--quiet", "--conf-dir", str(SETTINGS)]
         command += ["--define", f"extensions={','.join(EXTENSIONS[builder])}"]

@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from coursekit import ROOT, check_equal
 from coursekit.build import chapters, run_chapter
-from coursekit.check import CheckFailedError
+from coursekit.checks import CheckFailedError
 from coursekit.plots import described
 from coursekit.site.sources import GLOSSARY
 from coursekit.solutions import BEGIN, exercise_of, solutions, solved_notebook, write_instructor_edition
@@ -121,7 +121,7 @@ def test_an_untouched_chapter_runs_to_its_end_and_says_what_is_missing(chapter, 
 
 def test_a_solution_that_is_missing_from_a_chapter_is_an_error(monkeypatch):
     """Only a stub is replaced: a function that raises something else must not pass."""
-    monkeypatch.setattr("coursekit.check.chapter", "01")
+    monkeypatch.setattr("coursekit.checks.chapter", "01")
     namespace = {}
     exec("def iou(a, b):\n    raise NotImplementedError('later')", namespace)
     with pytest.raises(CheckFailedError, match="iou: not written yet"):

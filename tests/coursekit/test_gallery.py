@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from coursekit import sample_world
-from coursekit.gallery import answer_of, before_and_after, card, failure_of, failures
+from coursekit.gallery import answer_in_words, before_and_after, card, failure_of, failures
 from coursekit.plots import bars, timelines
 from rarft.evaluation import Answer, Prediction
 from rarft.evaluation.figures import data_uri
@@ -64,9 +64,9 @@ def test_the_moving_picture_has_every_second_frame_and_replaces_its_file(tmp_pat
 
 
 def test_an_answer_in_words():
-    assert answer_of(completion("4 to 9")) == "4 to 9 s"
-    assert answer_of(completion("red not blue", "the red ring grows")) == "red not blue → the red ring grows"
-    assert answer_of("4 to") == "nothing that can be read"
+    assert answer_in_words(completion("4 to 9")) == "4 to 9 s"
+    assert answer_in_words(completion("red not blue", "the red ring grows")) == "red not blue → the red ring grows"
+    assert answer_in_words("4 to") == "nothing that can be read"
 
 
 def test_dollar_signs_are_text_in_every_picture(tmp_path):

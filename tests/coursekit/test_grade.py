@@ -6,8 +6,8 @@ import os
 import nbformat
 import pytest
 
-from coursekit import ROOT, checking
-from coursekit.checking import Exercise
+from coursekit import ROOT, exercises
+from coursekit.exercises import Exercise
 from coursekit.grade import grade
 from coursekit.solutions import exercise_of, solutions
 from rarft.cli import main
@@ -65,14 +65,14 @@ def test_what_cannot_be_graded_at_all_is_named(tmp_path):
     (tmp_path / CHAPTER.name).write_text("loose")
     with pytest.raises(InputError, match=f"no STUDENT folder in it.*{CHAPTER.name}"):
         grade(tmp_path, tmp_path / "out", **LIMITS)
-    with pytest.raises(InputError, match="a folder with a folder for each student was expected"):
+    with pytest.raises(InputError, match="expected a folder with a folder for each student"):
         grade(tmp_path / CHAPTER.name, tmp_path / "out", **LIMITS)
 
 
 @pytest.fixture
 def blank(monkeypatch):
     """The text of the chapter with as many answers written as asked for; the answers are not run."""
-    monkeypatch.setattr("coursekit.grade._run_answers", lambda chapter, answers, *_: dict.fromkeys(answers, DONE))
+    monkeypatch.setattr("coursekit.grade.run_answers", lambda chapter, answers, *_: dict.fromkeys(answers, DONE))
 
     def text(written=0):
         notebook = nbformat.read(CHAPTER, as_version=4)
@@ -164,12 +164,12 @@ def test_an_answer_that_knows_the_shown_cases_by_heart_is_wrong(tmp_path):
     """It answers what chapter 05 asks about `grounding` from a table, and else with nothing."""
     exercise, seen = Exercise(CHAPTER, "grounding"), []
     solution = solutions(CHAPTER)["grounding"].code
-    spy = f"{solution}\n\nfrom coursekit import checking\n_right = grounding\n\n" + (
-        "def grounding(*case):\n    checking.seen.append((case, _right(*case)))\n    return _right(*case)\n"
+    spy = f"{solution}\n\nfrom coursekit import exercises\n_right = grounding\n\n" + (
+        "def grounding(*case):\n    exercises.seen.append((case, _right(*case)))\n    return _right(*case)\n"
     )
-    checking.seen = seen
+    exercises.seen = seen
     exercise.check(spy)
-    del checking.seen
+    del exercises.seen
     table = {
         tuple(tuple(map(float, c)) if isinstance(c, tuple) else c for c in case): float(value) for case, value in seen
     }

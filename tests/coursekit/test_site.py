@@ -1,8 +1,12 @@
-"""The site: formulae, glossary, folded solutions and widgets without a network, on pages of Sphinx."""
+"""The site: formulae, glossary, folded solutions and widgets without a network, on pages of Sphinx.
+
+What the pages have to say is read from their sources: the notebooks, README and the glossary in it.
+"""
 
 import base64
 import hashlib
 import io
+import json
 import re
 import shutil
 from contextlib import redirect_stderr
@@ -14,14 +18,40 @@ from nbformat import v4
 
 from coursekit import ROOT
 from coursekit.build import chapters, title_of
-from coursekit.site import write_site
+from coursekit.site import OTHER_PAGES, write_site
 from coursekit.site.policy import set_policy
 from coursekit.site.slides import slides, write_slides
-from coursekit.site.sources import GLOSSARY, glossary, meaning_of, write_chapter
-from coursekit.solutions import solutions, solved_notebook
+from coursekit.site.sources import CLAIM_MARK, GLOSSARY, glossary, meaning_of, write_chapter
+from coursekit.solutions import STUB, solutions, solved_notebook
 
 CHAPTERS = chapters()
 SHOWN = [CHAPTERS[n] for n in (0, 5, 8)]
+GLANCE, REFERENCE = OTHER_PAGES
+AROUND = {
+    "troubleshooting": ROOT / "TROUBLESHOOTING.md",
+    **{f"teaching/{path.stem}": path for path in (ROOT / "notebooks" / "teaching").glob("*.md")},
+}
+GLOSSARY_LINK = re.compile(rf"\[([^\]]+)\]\({re.escape(GLOSSARY)}\)")
+
+
+def prose(path):
+    """The text cells of a chapter."""
+    cells = nbformat.read(path, as_version=4).cells
+    return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def headings(path, level):
+    """The headings of a chapter, as Sphinx sets them: without marks of Markdown, with a curled apostrophe."""
+    return [
+        text.replace("`", "").replace("'", "’")
+        for text in re.findall(rf"^{'#' * level} (.+)$", prose(path), re.MULTILINE)
+    ]
+
+
+def formulae(path):
+    """The formulae of a chapter between dollar signs, in its prose."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", prose(path), flags=re.DOTALL)
+    return [inner for pair in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", text, re.DOTALL) for inner in pair if inner]
 
 
 def report(paths):
@@ -36,7 +66,7 @@ def site(tmp_path_factory):
     for path in SHOWN:
         nbformat.write(solved_notebook(path), folder / path.name)
     (folder / "site").mkdir()
-    (folder / "site" / "glance.html").write_text("made before")
+    (folder / "site" / GLANCE).write_text("made before")
     with redirect_stderr(io.StringIO()) as warnings:
         write_site(folder, folder / "site", report(SHOWN))
     assert warnings.getvalue() == ""
@@ -49,24 +79,32 @@ def page(site, name):
 
 def test_the_index_leads_to_chapters_and_to_what_lies_around_them(site):
     index = page(site, "index")
-    links = {link.get_text(" ", strip=True): link["href"] for link in index.find_all("a", href=True)}
-    assert [links[f"{path.name[:2]} · {title_of(path)}"] for path in SHOWN] == [f"{p.stem}.html" for p in SHOWN]
-    assert links["The result at a glance"] == "glance.html" and "Reference of the library" not in links
-    assert links["Glossary"] == "glossary.html" and links["Troubleshooting"] == "troubleshooting.html"
-    assert (site / links["the notebooks to work in"]).exists() and "a <machine>" in index.get_text()
+    places = index.select("article a[href], nav.bd-links a[href]")
+    links = {link["href"]: link.get_text(" ", strip=True) for link in places}
+    for path in SHOWN:
+        assert links[f"{path.stem}.html"] == f"{path.name[:2]} · {title_of(path)}"
+    assert links[GLANCE] == OTHER_PAGES[GLANCE] and REFERENCE not in links, "only what lies there is linked"
+    for name, path in AROUND.items():
+        assert links[f"{name}.html"] == path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+    assert "glossary.html" in links and report(SHOWN)["machine"] in index.get_text()
+    [packed] = [target for target in links if target.endswith(".zip")]
+    assert (site / packed).exists()
 
 
 def test_pages_lead_to_their_neighbours_by_title(site):
     middle = page(site, SHOWN[1].stem)
     before, after = middle.select_one(".prev-next-area .left-prev"), middle.select_one(".prev-next-area .right-next")
     assert (before["href"], after["href"]) == (f"{SHOWN[0].stem}.html", f"{SHOWN[2].stem}.html")
-    assert "GRPO from first principles" in after.get_text()
+    assert title_of(SHOWN[0]) in before.get_text() and title_of(SHOWN[2]) in after.get_text()
 
 
 def test_text_and_headings_can_be_searched(site):
     index = (site / "searchindex.js").read_text(encoding="utf-8")
-    assert '"finit"' in index or "finit:" in index  # stems
-    assert "What is maximised" in index
+    for path in SHOWN:
+        assert all(json.dumps(heading).strip('"') in index for heading in headings(path, 2)), path.name
+    # The index has the stems of words; of a word that is its own stem, the word.
+    words = {word for word in re.findall(r"[a-z]{5,}", prose(SHOWN[2])) if word in index}
+    assert len(words) > 100
 
 
 def test_the_site_asks_nothing_of_a_network(site):
@@ -78,18 +116,22 @@ def test_the_site_asks_nothing_of_a_network(site):
 
 
 def test_formulae_are_mathml(site):
-    text = (site / f"{CHAPTERS[8].stem}.html").read_text(encoding="utf-8")
-    assert text.count("<math") > 20 and '<math xmlns="http://www.w3.org/1998/Math/MathML" display="block">' in text
     for shown in SHOWN:
-        found = page(site, shown.stem).select_one("main")
+        found, written = page(site, shown.stem).select_one("article"), formulae(shown)
+        drawn = found.find_all("math")
+        assert len(drawn) >= len(written)
+        displayed = [formula for formula in written if f"$${formula}$$" in prose(shown)]
+        assert len([formula for formula in drawn if formula.get("display") == "block"]) == len(displayed)
         for part in found.find_all(["math", "pre", "code"]):
             part.decompose()
-        assert "$" not in found.get_text() and "\\nabla" not in found.get_text(), shown.name
+        assert not [formula for formula in written if "\\" in formula and formula in found.get_text()]
+        assert "$" not in found.get_text(), shown.name
+    assert len(formulae(SHOWN[2])) > 20
 
 
 def test_every_page_has_a_policy_that_lets_its_templates_scripts_run_and_no_others(site, tmp_path):
     for path in site.glob("*.html"):
-        if path.name != "glance.html":
+        if path.name != GLANCE:
             made = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
             [policy] = made.find_all("meta", {"http-equiv": "Content-Security-Policy"})
             inline = [script for script in made.find_all("script", src=False)]
@@ -127,26 +169,39 @@ def test_what_is_no_formula_stays_a_text_and_a_formula_makes_no_tags(tmp_path):
 
 def test_a_word_of_the_glossary_shows_its_meaning(site):
     words = glossary()
-    link = page(site, CHAPTERS[0].stem).find("a", string="grounds")
-    assert link["href"] == "glossary.html" and link["title"] == words["grounding"]
-    assert "zero-variance group#" in [term.get_text() for term in page(site, "glossary").find_all("dt")]
-    linked = {
-        text.strip("`")
-        for path in CHAPTERS
-        for cell in nbformat.read(path, as_version=4).cells
-        for text in re.findall(rf"\[([^\]]+)\]\({re.escape(GLOSSARY)}\)", cell.source)
-    }
-    assert {text for text in linked if meaning_of(text, words) is None} == {"glossary"}
-    assert meaning_of("irrelevant", words) == words["relevant, irrelevant query"]
-    assert meaning_of("hard-irrelevant", words) == words["hard-irrelevant"]
+    terms = page(site, "glossary").find_all("dt")
+    assert [term.get_text().removesuffix("#") for term in terms] == list(words)
+    for path in SHOWN:
+        links = page(site, path.stem).select('article a[href="glossary.html"]')
+        expected = [(text.strip("`"), meaning_of(text, words)) for text in GLOSSARY_LINK.findall(prose(path))]
+        assert expected and [link.get_text() for link in links] == [text for text, _ in expected]
+        for link, (_, meaning) in zip(links, expected, strict=True):
+            assert link.get("title") == (meaning.replace('"', "'") if meaning else None)
+
+
+def test_every_linked_word_of_a_chapter_is_in_the_glossary():
+    linked = {text.strip("`") for path in CHAPTERS for text in GLOSSARY_LINK.findall(prose(path))}
+    assert {text for text in linked if meaning_of(text, glossary()) is None} == {"glossary"}
+
+
+def test_a_word_is_found_in_any_of_its_forms():
+    words = {"grounding": "a", "relevant, irrelevant query": "b", "hard-irrelevant": "c", "RA-IoU, RT-IoU": "d"}
+    for text, meaning in {
+        "grounds": "a",
+        "irrelevant": "b",
+        "hard-irrelevant": "c",
+        "`RT-IoU`": "d",
+        "video": None,
+    }.items():
+        assert meaning_of(text, words) == meaning, text
 
 
 def test_solutions_are_folded_below_their_checks(site):
-    found = page(site, SHOWN[1].stem)
-    assert found.get_text().count("your turn") == len(solutions(SHOWN[1]))
+    found, known = page(site, SHOWN[1].stem), solutions(SHOWN[1])
+    assert found.get_text().count(STUB) == len(known)
     folded = [part for part in found.find_all("details") if part.find("summary").get_text() == "Solution"]
-    assert len(folded) == len(solutions(SHOWN[1])) and "return 1 - p > p * q" in found.get_text()
-    assert all(part.find("pre") for part in folded), "the code of a solution is shown as code"
+    shown = {part.find("pre").get_text().strip() for part in folded}
+    assert len(folded) == len(known) and shown == {solution.code.strip() for solution in known.values()}
 
 
 def test_a_widget_of_the_site_is_its_saved_picture(tmp_path):
@@ -193,9 +248,23 @@ def test_slides_have_sections_formulae_and_questions(tmp_path):
     assert f"{source.stem}.html" in index.read_text(encoding="utf-8")
     shown = BeautifulSoup((index.parent / f"{source.stem}.html").read_text(encoding="utf-8"), "html.parser")
     titles = [heading.get_text().rstrip("#") for heading in shown.select("section > h2")]
-    assert "What is maximised" in titles and "Summary" in titles
-    assert shown.find_all("math", display="block") and shown.get_text().count("Question") == 4
+    assert titles == headings(source, 2)
+    questions = re.findall(r"^\*\*\d+\.\*\* ", prose(source), re.MULTILINE)
+    assert questions and len(
+        [h for h in shown.select("section > h3") if h.get_text().rstrip("#") == "Question"]
+    ) == len(questions)
+    assert shown.find_all("math", display="block")
     assert "raise NotImplementedError" not in shown.get_text() and "Solution" not in shown.get_text()
+
+
+def test_the_marks_of_claims_are_on_no_page_and_no_slide(tmp_path):
+    marked = [path for path in CHAPTERS if CLAIM_MARK.search(prose(path))]
+    assert marked
+    for path in marked:
+        write_chapter(path, tmp_path / path.name, glossary())
+        assert "claim:" in path.read_text(encoding="utf-8")
+        assert "claim:" not in (tmp_path / path.name).read_text(encoding="utf-8")
+        assert not [slide for slide in slides(nbformat.read(path, as_version=4)) if "claim:" in slide]
 
 
 def test_a_figure_is_a_slide_of_its_section():

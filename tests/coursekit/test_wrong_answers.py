@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from coursekit import check
-from coursekit.check import CheckFailedError
-from coursekit.checking import Exercise
+from coursekit import checks
+from coursekit.checks import CheckFailedError
+from coursekit.exercises import Exercise
 from coursekit.grade import HIDDEN
 from coursekit.mistakes import diagnosis, mistakes
 from coursekit.solutions import solutions
@@ -24,7 +24,7 @@ UNNAMED = {"grpo_step", "edit", "sampled_refusals"}
 @pytest.mark.parametrize(("path", "name"), EXERCISES, ids=[f"{path.name[:2]}-{name}" for path, name in EXERCISES])
 def test_wrong_answers_are_rejected_and_named(path, name, monkeypatch):
     """Two mistakes may do the same on the case that is shown; then the first of them is named."""
-    monkeypatch.setattr(check, "PATIENCE", 0 if name in UNNAMED else 60)  # not the speed of this machine decides
+    monkeypatch.setattr(checks, "PATIENCE", 0 if name in UNNAMED else 60)  # not the speed of this machine decides
     exercise, solution = Exercise(path, name), solutions(path)[name]
     exercise.check(solution.code)
     exercise.check(solution.code, shift=HIDDEN)
@@ -63,4 +63,4 @@ def test_a_wrapper_that_holds_the_function_gets_no_name():
         return length(*case)
 
     wrapper.__name__ = "length"
-    assert diagnosis(wrapper, (3, 1), -2, lambda a, b: a == b, path) is None
+    assert diagnosis(wrapper, (3, 1), -2, path) is None

@@ -1,4 +1,4 @@
-"""Run the check of one exercise without its chapter: of the cells before it, only the statements that it needs."""
+"""An exercise apart from its chapter: its check runs with only those statements above it that it needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import numpy as np
 
-from coursekit.check import check_equal
+from coursekit.checks import check_equal
 from coursekit.solutions import exercise_of, solved_notebook
 
 CHANGING = (list, dict, set, np.random.Generator)  # types of which a check gets a copy
@@ -28,25 +28,27 @@ class Exercise:
         solved = _code_cells(solved_notebook(chapter))
         at = next(position for position, cell in enumerate(stubs) if exercise_of(cell) == name)
         self.chapter, self.name = chapter, name
-        self._check = _checking(stubs[at + 1])
+        self._check = _statements_of_check(stubs[at + 1])
         self._chapter = [statement for cell in solved[: at + 1] for statement in ast.parse(cell).body]
         self._made: dict[frozenset[str], dict[str, Any]] = {}
         self._own = next(one for one in self._chapter if isinstance(one, ast.FunctionDef) and one.name == name)
 
     def check(self, answer: str, *, shift: int = 0) -> None:
-        """Run the chapter's check on code that defines the function. Raises what the check or the code raises:
-        AssertionError for a wrong answer.
+        """Run the chapter's check on code that defines the function.
 
         Args:
-            shift: added to every seed of the check, which so draws other cases than the student has seen. A check
+            shift: added to every seed of the check, so that it draws cases that the student has not seen. A check
                 whose cases are written out stays as it is.
+
+        Raises:
+            AssertionError: for a wrong answer. Whatever else the check or the code raises passes through.
         """
-        namespace = self._after_what_stands_before(answer)
+        namespace = self._names_above(answer)
         exec(compile(answer, f"<{self.name}>", "exec"), namespace)
         namespace["check_equal"] = functools.partial(check_equal, notebook=self.chapter)
         _run([_Shift(shift).visit(copy.deepcopy(one)) for one in self._check], namespace)
 
-    def _after_what_stands_before(self, answer: str) -> dict[str, Any]:
+    def _names_above(self, answer: str) -> dict[str, Any]:
         """The names of the chapter that the check, the solution and the answer need: an answer may call any function
         above it. The statements run once; what a check may change in place is copied for each."""
         needing = [*self._check, self._own, *ast.parse(answer).body]
@@ -66,6 +68,7 @@ class _Shift(ast.NodeTransformer):
         self.shift = shift
 
     def visit_Call(self, node: ast.Call) -> ast.Call:
+        """A call, with its seed shifted if it has one."""
         self.generic_visit(node)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in SEEDED and node.args:
@@ -79,7 +82,7 @@ def _code_cells(notebook: nbformat.NotebookNode) -> list[str]:
     return [cell.source for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def _checking(cell: str) -> list[ast.stmt]:
+def _statements_of_check(cell: str) -> list[ast.stmt]:
     """The statements of a cell up to its last check or assertion."""
     body = ast.parse(cell).body
     last = max(

@@ -1,4 +1,4 @@
-"""Exercise checks: run the student's function beside the library's and say what differs."""
+"""The check of an exercise: run the student's function and the library's on the same cases, and say what differs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from coursekit.compare import brief, same_value
+from coursekit.paths import NOTEBOOKS
 
 PATIENCE = 1.0  # seconds
-STUB = "your turn"  # what a function raises that is left to the reader
-NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
-
 
 chapter: str | None = None  # that runs in this process; `coursekit.start` sets it
 
@@ -38,22 +36,26 @@ def check_equal(
     """Compare two functions on cases (tuples of arguments).
 
     Where yours is still a stub, says so, and puts the chapter's solution in its place, so that the cells below can run.
-    Raises CheckFailedError that shows the first case on which they differ, or on which yours raises, and names the
-    mistake where it is a known one; prints a line if there is none.
+    Prints a line if both agree on all cases.
 
     Args:
-        notebook: whose mistakes are known; the chapter that runs by default.
+        tolerance: absolute, of numbers.
+        notebook: whose known mistakes are named; the chapter that runs by default.
+
+    Raises:
+        CheckFailedError: with the first case on which they differ, or on which yours raises, and with the name of the
+            mistake where it is a known one.
     """
     notebook = notebook or _notebook()
     count = 0
     for case in cases:
         kept = copy.deepcopy(case)
         room = max(60, 600 // max(1, len(case)))
-        arguments = f"{yours.__name__}({', '.join(_brief(value, room) for value in case)})"
+        call = f"{yours.__name__}({', '.join(brief(value, room) for value in case)})"
         expected = reference(*copy.deepcopy(case))
         begin = time.perf_counter()
         try:
-            got = yours(*case)
+            got: Any = yours(*case)
         except NotImplementedError as error:
             name = _put_in_solution(error)
             if name is None:
@@ -62,21 +64,20 @@ def check_equal(
             return
         except Exception as error:
             where = _line_of(yours, error)
-            what = f"{type(error).__name__}: {error}"
-            message = f"{arguments}\n  raised {what}\n  in line {where.lineno} of {where.name}: {where.line}"
-            named = _named(yours, kept, error, tolerance, notebook, begin)
-            raise CheckFailedError(f"{message}\n  expected {_brief(expected)}{named}") from error
-        if not _same(got, expected, tolerance):
-            named = _named(yours, kept, got, tolerance, notebook, begin)
-            raise CheckFailedError(f"{arguments}\n  returned {_brief(got)}\n  expected {_brief(expected)}{named}")
+            what = f"raised {type(error).__name__}: {error}\n  in line {where.lineno} of {where.name}: {where.line}"
+            perhaps = _mistake(yours, kept, error, tolerance, notebook, begin)
+            raise CheckFailedError(f"{call}\n  {what}\n  expected {brief(expected)}{perhaps}") from error
+        if not same_value(got, expected, tolerance):
+            perhaps = _mistake(yours, kept, got, tolerance, notebook, begin)
+            raise CheckFailedError(f"{call}\n  returned {brief(got)}\n  expected {brief(expected)}{perhaps}")
         count += 1
     print(f"✓ {yours.__name__} agrees with the library on {count} cases")
 
 
 def _put_in_solution(error: NotImplementedError) -> str | None:
-    """Define the function whose stub raised `error` as the chapter's solution does. Returns its name, None if it is not
+    """Define the function whose stub raised `error` as the chapter's solution does. Returns its name; None if it is not
     an exercise of the chapter that runs."""
-    from coursekit.solutions import solutions  # reads notebooks: a package that the library alone does without
+    from coursekit.solutions import STUB, solutions  # needs nbformat, which `rarft doctor` has to do without
 
     assert error.__traceback__ is not None
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
@@ -96,22 +97,15 @@ def _notebook() -> Path | None:
     return None if chapter is None else next(NOTEBOOKS.glob(f"{chapter}_*.ipynb"), None)
 
 
-def _named(yours: Callable, case: tuple, outcome: Any, tolerance: float, notebook: Path | None, begin: float) -> str:
-    """A line that names the mistake, or nothing: also where a single case, which began at `begin`, takes long, for each
-    known mistake takes as long again."""
+def _mistake(yours: Callable, case: tuple, outcome: Any, tolerance: float, notebook: Path | None, begin: float) -> str:
+    """A line that names the mistake. Empty for an unknown one, and where a single case, which began at `begin`, takes
+    long: each known mistake would take as long again."""
     if notebook is None or time.perf_counter() - begin > PATIENCE:
         return ""
-    from coursekit.mistakes import diagnosis  # reads notebooks, as above
+    from coursekit.mistakes import diagnosis  # needs nbformat, as above
 
-    says = diagnosis(yours, case, outcome, lambda a, b: _alike(a, b, tolerance), notebook)
+    says = diagnosis(yours, case, outcome, notebook, tolerance)
     return f"\n  perhaps: {says}" if says else ""
-
-
-def _alike(a: Any, b: Any, tolerance: float) -> bool:
-    """Whether two outcomes are the same: results, or exceptions."""
-    if isinstance(a, Exception) or isinstance(b, Exception):
-        return type(a) is type(b) and str(a) == str(b)
-    return _same(a, b, tolerance)
 
 
 def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:
@@ -119,19 +113,3 @@ def _line_of(function: Callable, error: Exception) -> traceback.FrameSummary:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == function.__code__.co_filename]
     return (own or list(frames))[-1]
-
-
-def _brief(value: Any, room: int = 400) -> str:
-    """A value on one line, the middle of a long one left out: eight lines are read, eighty are not."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= room else f"{text[: 3 * room // 4]} … {text[-room // 5 :]}"
-
-
-def _same(got: Any, expected: Any, tolerance: float) -> bool:
-    if isinstance(expected, str | bool | type(None) | set | frozenset):
-        return type(got) is type(expected) and got == expected
-    try:
-        a, b = np.asarray(got, float), np.asarray(expected, float)
-    except (TypeError, ValueError):
-        return got == expected
-    return a.shape == b.shape and bool(np.allclose(a, b, atol=tolerance, equal_nan=True))
