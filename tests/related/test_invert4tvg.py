@@ -42,8 +42,8 @@ def drawn(count, split="train"):
 
 def test_a_masked_query_has_lost_its_verb_and_nothing_else():
     tried = 0
-    for story, samples in drawn(400):
-        sample = samples[0]
+    for story, group in drawn(400):
+        sample = group.relevant
         made = inverted(sample, story, VERB)
         assert made is not None, sample.query
         shown, action = made
@@ -69,16 +69,16 @@ def test_a_cropped_story_says_of_each_second_what_the_whole_says():
 
 
 def test_demonstrations_earn_the_full_reward():
-    for story, samples in drawn(60):
-        for task, (_, completion) in zip(TASKS, inverse_demonstrations([(story, samples[0])]), strict=True):
-            words = inverted(samples[0], story, task)[1]
+    for story, group in drawn(60):
+        for task, (_, completion) in zip(TASKS, inverse_demonstrations([(story, group.relevant)]), strict=True):
+            words = inverted(group.relevant, story, task)[1]
             assert inverse_reward([completion], [task], [words]) == [pytest.approx(1.0, abs=1e-5)]
             assert parse_response(completion).well_formed
 
 
 def test_a_description_is_a_sentence_that_happens():
-    for story, samples in drawn(60):
-        assert spans_of(story, parse(inverted(samples[0], story, DESCRIPTION)[1])) == samples[0].spans
+    for story, group in drawn(60):
+        assert spans_of(story, parse(inverted(group.relevant, story, DESCRIPTION)[1])) == group.relevant.spans
 
 
 def test_overlap_is_the_f1_of_two_sets():
@@ -92,14 +92,14 @@ def test_overlap_is_the_f1_of_two_sets():
 
 
 def test_other_queries_are_not_inverted_for_want_of_a_verb():
-    story, samples = drawn(1)[0]
-    assert inverted(replace(samples[0], query="a person opens the door"), story, VERB) is None
+    story, group = drawn(1)[0]
+    assert inverted(replace(group.relevant, query="a person opens the door"), story, VERB) is None
 
 
 def test_rows_are_mixed_by_share_and_grounding_rows_stay():
     world = drawn(40)
-    rows = refusal_dataset([samples for _, samples in world], "plain", epochs=5)
-    inverses = [(*inverted(samples[0], story, task), task) for story, samples in world for task in TASKS]
+    rows = refusal_dataset([group for _, group in world], "plain", epochs=5)
+    inverses = [(*inverted(group.relevant, story, task), task) for story, group in world for task in TASKS]
     mixed = mixed_dataset(rows, inverses, "plain", share=0.25, seed=3)
     tasks = Counter(mixed[i]["task"] for i in range(len(mixed)))
     assert len(mixed) == len(rows) == 400 and 60 < len(rows) - tasks[GROUND] < 140
@@ -142,8 +142,8 @@ def test_each_reward_sees_its_own_rows_only():
 
 
 def test_an_answer_is_consistent_if_the_own_timeline_says_the_same():
-    for story, samples in drawn(150):
-        for sample in samples:
+    for story, group in drawn(150):
+        for sample in group:
             query = parse(sample.query)
             duration = [float(story.duration)]
             right = refusal_aware(story, query)
@@ -154,9 +154,9 @@ def test_an_answer_is_consistent_if_the_own_timeline_says_the_same():
 
 
 def test_consistency_needs_a_timeline_and_knows_no_truth():
-    story, samples = drawn(1)[0]
+    story, group = drawn(1)[0]
     answer = "<think> nothing </think><answer> 1 to 2 </answer><correction> NIL </correction>"
-    assert consistency_reward([answer], [samples[0].query], [12.0]) == [0.0]
+    assert consistency_reward([answer], [group.relevant.query], [12.0]) == [0.0]
     assert consistency_reward([answer], ["a person opens the door"], [12.0]) == [0.0]
     other, *_ = draw_clip(0, "train", 7)  # a timeline of another clip, and an answer that fits it
     event = other.actors[0].events[0]
