@@ -52,10 +52,9 @@ def train_on_world(
         model = out / "cold_start"
         if not (model / "log.json").exists():
             cold_start_on_world(data, model, seed=seed)
-    world = make_world(data / "train", "train", CLIPS)
     config = grpo_config(out, seed=seed, save_strategy="steps", **({"max_steps": steps} if steps else {}))
     video_model = VideoModel.load(model, changes={"max_new_tokens": config.max_completion_length})
-    groups = [clip.group for clip in world]
+    groups = [clip.group for clip in make_world(data / "train", "train", CLIPS)]
     return train_and_save(video_model, groups, config, rewards=make_rewards(variant), resume=resume)
 
 
