@@ -25,7 +25,7 @@ from rarft.reading.completion import parse_response
 from rarft.schema import Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
-from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
+from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled_samples
 from rarft.world.judge import claimed_categories, world_judge
 
 RESULTS = ROOT / "data" / "results" / "experiment.json"
@@ -38,7 +38,7 @@ WEATHERS = ("calm", "rough", "storm")
 def queries_of(world: list[WorldClip]) -> list[tuple[Sample, WorldClip]]:
     """The queries that every arm is asked about these clips: relevant, hard-irrelevant, shuffled."""
     pairs = [(sample, clip) for clip in world for sample in clip.group]
-    return pairs + list(zip(shuffled(world, np.random.default_rng(0)), world, strict=True))
+    return pairs + list(zip(shuffled_samples(world, np.random.default_rng(0)), world, strict=True))
 
 
 def said(video_model: VideoModel, asked: list[tuple[Sample, WorldClip]]) -> dict:

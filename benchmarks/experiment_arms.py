@@ -22,7 +22,7 @@ from rarft.schema import Group, Sample
 from rarft.system.files import BASE
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config, sft_arguments, train_rarft, train_sft
 from rarft.world.completions import demonstrations
-from rarft.world.dataset import WorldClip, make_world, shuffled
+from rarft.world.dataset import WorldClip, make_world, shuffled_samples
 
 STEPS, COMPLETIONS = 50, 64  # of reinforcement: 8 prompts a step, 8 completions each
 SFT_BATCH = 16  # for as many completions in all
@@ -87,7 +87,7 @@ def sft_in_storms(bench: Bench, seed: int) -> VideoModel:
 
 
 def sft_on_shuffled(bench: Bench, seed: int) -> VideoModel:
-    others = shuffled(bench.train, np.random.default_rng(seed))
+    others = shuffled_samples(bench.train, np.random.default_rng(seed))
     irrelevant = list(zip(bench.train, others, strict=True))
     return _supervised(bench, seed, [*((clip, clip.group.relevant) for clip in bench.train), *irrelevant])
 
@@ -112,7 +112,7 @@ def _reinforced(
     clips = clips or bench.train
     groups = [clip.group for clip in clips]
     if with_shuffled:
-        others = shuffled(list(clips), np.random.default_rng(seed))
+        others = shuffled_samples(list(clips), np.random.default_rng(seed))
         groups = [Group(clip.group.relevant, (other,)) for clip, other in zip(clips, others, strict=True)]
     torch.manual_seed(seed)
     train_rarft(

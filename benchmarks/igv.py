@@ -18,9 +18,8 @@ from resume import digest, resumed
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean
 from rarft.models import VideoModel
-from rarft.related import Bank
-from rarft.related.signals.igv import IGV
-from rarft.related.signals.shortcut import Question, questions, without_actor
+from rarft.related import FeatureBank
+from rarft.related.signals import IGV, TwoShotQuestion, draw_absent_questions, draw_questions
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import make_world
@@ -34,21 +33,25 @@ TESTS = {"same": 0, "none": None, "other": 1}  # the rule that each follows; tra
 WAYS = {"plain": {"invariant": False}, "IGV": {}, "IGV, no budget": {"budget": None}}
 
 
-def figures(system: IGV, tests: dict[str, list[Question]], absent: Sequence[Question], bank: Bank) -> dict[str, float]:
+def figures(
+    system: IGV, tests: dict[str, list[TwoShotQuestion]], absent: Sequence[TwoShotQuestion], bank: FeatureBank
+) -> dict[str, float]:
     """Accuracy on each test, the share of attention (all that goes to the video) in the asked shot, and AUROC of both
-    doubts for actors that are not there."""
+    refusal scores for actors that are not there."""
     found = {}
     for name, asked in tests.items():
         answers = system.answer(asked, bank)
-        right = answers.odds.argmax(1) == torch.tensor([question.answer for question in asked])
+        right = answers.probabilities.argmax(1) == torch.tensor([question.answer for question in asked])
         found[name] = mean(right.float().tolist())
         rows = torch.arange(len(asked))
         paid = answers.shots[rows, torch.tensor([question.asked for question in asked])]
         found[f"asked shot, {name}"] = float(paid.sum() / answers.shots.sum())
     for reading in ("nothing", "certainty"):
         system.refuse_by = reading
-        doubts = [system.answer(asked, bank).doubt.tolist() for asked in (tests["none"], absent)]
-        found[f"auroc {reading}"] = auroc([False] * len(doubts[0]) + [True] * len(doubts[1]), doubts[0] + doubts[1])
+        refusals = [system.answer(asked, bank).refusals.tolist() for asked in (tests["none"], absent)]
+        found[f"auroc {reading}"] = auroc(
+            [False] * len(refusals[0]) + [True] * len(refusals[1]), refusals[0] + refusals[1]
+        )
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -66,15 +69,15 @@ def main() -> None:
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}
     train = make_world(folder / "train", "align", TRAIN_CLIPS)
     test = make_world(folder / "test", "align", TEST_CLIPS, seed=TEST_SEED)
-    tests = {name: questions(test, TEST_QUESTIONS, rule=rule, seed=TEST_SEED) for name, rule in TESTS.items()}
-    absent = without_actor(test, TEST_QUESTIONS, seed=TEST_SEED)
+    tests = {name: draw_questions(test, TEST_QUESTIONS, rule=rule, seed=TEST_SEED) for name, rule in TESTS.items()}
+    absent = draw_absent_questions(test, TEST_QUESTIONS, seed=TEST_SEED)
     video_model = VideoModel.load().with_cache(folder=folder / "features")
     done = {(row["way"], row["features"], row["share"], row["seed"]) for row in stored["rows"]}
     for seed in options.seeds:
         for features in ("regions", "one vector"):
-            bank = Bank(video_model, regions=features == "regions")
+            bank = FeatureBank(video_model, regions=features == "regions")
             for share in SHARES:
-                asked = questions(train, TRAIN_QUESTIONS, rule=0, share=share, seed=seed)
+                asked = draw_questions(train, TRAIN_QUESTIONS, rule=0, share=share, seed=seed)
                 for way in options.ways:
                     if (way, features, share, seed) in done:
                         continue

@@ -23,16 +23,16 @@ from resume import digest, resumed
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, mean, relevance_f1
 from rarft.models import VideoModel
-from rarft.related.moments.blocks import in_batches
+from rarft.related.features import in_batches
 from rarft.related.signals.consistency import consistency_reward
 from rarft.related.signals.invert4tvg import (
     SHARE,
     TASKS,
     inverse_demonstrations,
     inverse_reward,
-    inverted,
-    mixed_dataset,
-    only_grounding,
+    invert_sample,
+    mix_dataset,
+    restrict_to_grounding,
 )
 from rarft.rewards import Reward, make_rewards
 from rarft.system.files import BASE, write_json
@@ -104,9 +104,9 @@ class Bench:
         torch.manual_seed(seed)
         trainer = VideoGRPOTrainer(
             video_model,
-            reward_funcs=[*(only_grounding(reward) for reward in arm.rewards()), inverse_reward],
+            reward_funcs=[*(restrict_to_grounding(reward) for reward in arm.rewards()), inverse_reward],
             args=grpo_config(self.folder / "grpo", max_steps=steps, seed=seed),
-            train_dataset=mixed_dataset(rows, inverses, style, share=arm.share, seed=seed),
+            train_dataset=mix_dataset(rows, inverses, style, share=arm.share, seed=seed),
         )
         trainer.train()
         video_model.model.eval()
@@ -115,19 +115,21 @@ class Bench:
     def figures(self, video_model: VideoModel, world: list[WorldClip]) -> dict[str, float]:
         """Of grounding and refusing, and the mean reward of each inverse task."""
         asked = queries_of(world)
-        told = said(video_model, asked)
+        answers = said(video_model, asked)
         kinds = np.array([kind_of(sample) for sample, _ in asked])
         relevant, hard = kinds == "relevant", kinds != "shuffled"
-        verdicts = np.array([{"g": "grounds", "r": "refuses"}.get(letter, "unreadable") for letter in told["verdict"]])
+        verdicts = np.array(
+            [{"g": "grounds", "r": "refuses"}.get(letter, "unreadable") for letter in answers["verdict"]]
+        )
         # An answer that says neither has no probability of refusing.
-        doubts = np.nan_to_num(np.array(told["refusal_probability"], float), nan=0.5)
+        refusals = np.nan_to_num(np.array(answers["refusal_probability"], float), nan=0.5)
         found = {
-            "miou": mean(np.array(told["iou"], float)[relevant]),
+            "miou": mean(np.array(answers["iou"], float)[relevant]),
             "f1": relevance_f1(relevant[hard], verdicts[hard])["f1"],
             "over_refusal": mean(verdicts[relevant] == "refuses"),
-            "auroc": auroc(~relevant[hard], doubts[hard]),
-            "explanation_true": mean(np.array(told["explanation_true"], float)[hard & ~relevant]),
-            "correction_true": mean(np.array(told["correction_true"], float)[hard & ~relevant]),
+            "auroc": auroc(~relevant[hard], refusals[hard]),
+            "explanation_true": mean(np.array(answers["explanation_true"], float)[hard & ~relevant]),
+            "correction_true": mean(np.array(answers["correction_true"], float)[hard & ~relevant]),
         }
         for kind in ("absent", "bound"):
             found[f"caught_{kind}"] = mean(verdicts[kinds == kind] == "refuses")
@@ -141,7 +143,7 @@ class Bench:
 
 
 def inverse_of(clip: WorldClip, task: str):
-    return inverted(clip.group.relevant, clip.story, task)
+    return invert_sample(clip.group.relevant, clip.story, task)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 """When does it happen in ten minutes, and does it at all? A grounder that sees the whole video, every window, or what
-retrieval finds (`rarft.related`: looking, vgent, expansion, ada_video_rag).
+retrieval finds (`rarft.related.long_video`).
 
     python benchmarks/long_video.py            # 40 minutes on one core; goes on where it stopped
 
@@ -23,8 +23,25 @@ from resume import digest, resumed
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
 from rarft.models import VideoModel
-from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, timed
-from rarft.related.long_video.clips import (
+from rarft.related import Answer, choose_threshold, measure
+from rarft.related.long_video import (
+    AdaVideoRAG,
+    CachedGrounder,
+    Grounder,
+    Index,
+    NearestWindows,
+    NoRetrieval,
+    Router,
+    SqueezedGrounder,
+    Vgent,
+    WindowedGrounder,
+    enriched_queries,
+    every_window,
+    squeezing_reader,
+)
+from rarft.related.long_video.ada_video_rag import add_time, split_time
+from rarft.related.long_video.expansion import farthest_points, ranking
+from rarft.related.long_video.videos import (
     PART_SECONDS,
     PARTS,
     LongVideo,
@@ -33,23 +50,17 @@ from rarft.related.long_video.clips import (
     parts_of,
     questions_about,
 )
-from rarft.related.long_video.expansion import drifted, farthest_points, paraphrases, ranking
-from rarft.related.long_video.grounder import Grounder, Remembering
-from rarft.related.long_video.looking import Looking, Nearest, Whole, every_window, squeezed
-from rarft.related.long_video.retrieval import Index
-from rarft.related.long_video.vgent import Vgent
-from rarft.related.protocol import Answer, choose_threshold, measure
 from rarft.rewards.encoder import default_encoder
 from rarft.schema import Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
-from rarft.world.language import parse
+from rarft.world.language import paraphrases, parse
+from rarft.world.weather import WEATHERS
 
 RESULTS = ROOT / "data" / "results" / "long_video.json"
 TEST_VIDEOS, OTHER_VIDEOS, DRAWS = 3, 2, 12  # a draw gives three questions about a video
 ROUTER_DRAWS = 60
 TEST_SEED, VALIDATION_SEED, ROUTER_SEED = 31, 32, 33
-WEATHERS = ("calm", "rough", "storm")
 SEEMS = 20.0  # seconds that a whole video is squeezed into: the longest clip that the base has seen
 TRAINED = "build/rarft/model"
 LOOKING = {TRAINED: WEATHERS, "data/base": ("rough",)}  # models, and where they look
@@ -74,7 +85,7 @@ class Set:
             index = Index(parts, timelines, default_encoder())
             self.indexes[str(video.path)] = index
             self.plain[str(video.path)] = Index(parts, timelines, default_encoder(), plain=True)
-            self.read += [told == story for told, story in zip(index.stories, video.stories, strict=True)]
+            self.read += [seen == story for seen, story in zip(index.stories, video.stories, strict=True)]
             self.questions += asked
 
     @property
@@ -82,20 +93,20 @@ class Set:
         return [kind_of_question(sample) for sample in self.questions]
 
 
-def ways(data: Set, look: Remembering, whole: Grounder) -> dict[str, Answers]:
+def ways(data: Set, look: CachedGrounder, whole: Grounder) -> dict[str, Answers]:
     """How questions about these videos are answered, by name."""
     vgent = Vgent(data.indexes)
     return {
-        "whole video": Whole(whole, SEEMS).answer,
-        "every window": Looking(look, every_window).answer,
-        **{f"nearest {k}": Looking(look, Nearest(data.indexes, k)).answer for k in (1, 3, 5)},
-        "graph and sub-questions": Looking(look, vgent.choose).answer,
+        "whole video": SqueezedGrounder(whole, SEEMS).answer,
+        "every window": WindowedGrounder(look, every_window).answer,
+        **{f"nearest {k}": WindowedGrounder(look, NearestWindows(data.indexes, k)).answer for k in (1, 3, 5)},
+        "graph and sub-questions": WindowedGrounder(look, vgent.choose).answer,
         "sub-questions alone": vgent.answer,
     }
 
 
 def figures_of(data: Set, answers: list[Answer], threshold: float) -> dict[str, float]:
-    """The protocol's figures, and what the model's own answers are worth, without a threshold of ours."""
+    """The protocol's figures, and what the model's own answers are worth, without a threshold."""
     found = measure(data.questions, answers, data.kinds, threshold)
     own = measure(data.questions, answers, data.kinds, OWN)
     return rounded({**found, "f1_own": own["f1"], "over_refusal_own": own["over_refusal"]})
@@ -110,7 +121,7 @@ def threshold_on(data: Set, answers: list[Answer]) -> float:
     return choose_threshold([data.questions[i].relevant for i in chosen], [answers[i].refusal for i in chosen])
 
 
-def chances(data: Set, look: Remembering) -> list[dict[str, float]]:
+def chances(data: Set, look: CachedGrounder) -> list[dict[str, float]]:
     """How often an irrelevant question is answered somewhere if n windows are looked at, and how often it would be if
     each window were as likely as any other, apart from the others."""
     rows = [i for i, sample in enumerate(data.questions) if not sample.relevant]
@@ -129,14 +140,15 @@ def chances(data: Set, look: Remembering) -> list[dict[str, float]]:
 
 
 def expansions(data: Set) -> list[dict[str, Any]]:
-    """Retrieval by the query alone and by several versions of it: is the right part found, does doubt tell anything?"""
+    """Retrieval by the query alone and by several versions of it: is the right part found, and does the refusal score
+    separate the kinds?"""
     encoder, rng = default_encoder(), np.random.default_rng(0)
 
     def farthest(versions: list[str], count: int) -> list[str]:
         return [versions[i] for i in farthest_points(encoder(versions), count)]
 
     def enriched(query: str, count: int) -> list[str]:
-        return [query, *dict.fromkeys(drifted(query, count, rng))]
+        return [query, *dict.fromkeys(enriched_queries(query, count, rng))]
 
     versions: dict[str, Callable[[str], list[str]]] = {
         "the query": lambda query: [query],
@@ -148,25 +160,25 @@ def expansions(data: Set) -> list[dict[str, Any]]:
     rows = []
     for captions, indexes in (("all that is seen", data.indexes), ("colour, shape, action", data.plain)):
         for name, expand in versions.items():
-            ranks, doubts = [], []
+            ranks, refusals = [], []
             for sample in data.questions:
                 index, written = indexes[sample.video], expand(sample.query)
-                doubts.append(-float(index.similarity(written).mean(0).max()))
+                refusals.append(-float(index.similarity(written).mean(0).max()))
                 if sample.relevant:
                     part = int(sample.spans[0].start // PART_SECONDS)
                     ranks.append(int(np.flatnonzero(ranking(index, written) == part)[0]))
             kinds, irrelevant = np.array(data.kinds), np.array([not sample.relevant for sample in data.questions])
-            told = {
-                f"auroc_{kind}": auroc(irrelevant[rows_], np.array(doubts)[rows_])
+            separated = {
+                f"auroc_{kind}": auroc(irrelevant[rows_], np.array(refusals)[rows_])
                 for kind in ("edited", "shuffled")
                 for rows_ in [np.isin(kinds, ["relevant", kind])]
             }
             found = {f"r{k}": mean(np.array(ranks) < k) for k in (1, 3, 5)}
-            rows.append({"captions": captions, "versions": name, **rounded({**found, **told})})
+            rows.append({"captions": captions, "versions": name, **rounded({**found, **separated})})
     return rows
 
 
-def drift_told(data: Set, look: Remembering) -> dict[str, float]:
+def drift_figures(data: Set, look: CachedGrounder) -> dict[str, float]:
     """Versions of relevant queries, asked about the part that shows the query: how many still happen there, and does
     the model tell those that do not from paraphrases?"""
     rng, asked, happens = np.random.default_rng(1), [], []
@@ -174,22 +186,22 @@ def drift_told(data: Set, look: Remembering) -> dict[str, float]:
     for sample in (sample for sample in data.questions if sample.relevant):
         part = int(sample.spans[0].start // PART_SECONDS)
         video: LongVideo = video_of[sample.video]
-        for written in [*paraphrases(sample.query), *drifted(sample.query, 3, rng)]:
+        for written in [*paraphrases(sample.query), *enriched_queries(sample.query, 3, rng)]:
             query = parse(written)
             assert query is not None
             crop = parts_of(sample)[part]
             asked.append(Sample(sample.video, written, duration=float(PART_SECONDS), start=crop.start, end=crop.end))
             spans = [span for span in video.spans_of(query) if (crop.start or 0) <= span.start < (crop.end or 0)]
             happens.append((bool(spans), query.plain == parse(sample.query).plain))  # type: ignore[union-attr]
-    doubts = np.array([answer.refusal for answer in look.answer(asked)])
+    refusals = np.array([answer.refusal for answer in look.answer(asked)])
     true, same = np.array(happens).T
     chosen = same | ~true
     return rounded(
         {
             "drifted_that_happen": mean(true[~same]),
-            "auroc": auroc(~true[chosen], doubts[chosen]),
-            "refused_drifted": mean(doubts[~true] > OWN),
-            "refused_paraphrases": mean(doubts[same] > OWN),
+            "auroc": auroc(~true[chosen], refusals[chosen]),
+            "refused_drifted": mean(refusals[~true] > OWN),
+            "refused_paraphrases": mean(refusals[same] > OWN),
         }
     )  # type: ignore[return-value]
 
@@ -203,12 +215,12 @@ def with_times(data: Set) -> list[Sample]:
     for i in range(0, len(data.questions), 3):
         draw = data.questions[i : i + 3]
         begin = draw[0].spans[0].start // PART_SECONDS * PART_SECONDS
-        asked += draw if i // 3 % 2 else [replace(s, query=timed(s.query, begin)) for s in draw]
+        asked += draw if i // 3 % 2 else [replace(s, query=add_time(s.query, begin)) for s in draw]
     return asked
 
 
-def routes(data: Set, look: Remembering, whole: Grounder) -> dict[str, Answers]:
-    direct = Direct(look, Whole(whole, SEEMS))
+def routes(data: Set, look: CachedGrounder, whole: Grounder) -> dict[str, Answers]:
+    direct = NoRetrieval(look, SqueezedGrounder(whole, SEEMS))
     return {"no retrieval": direct.answer, **{name: ways(data, look, whole)[name] for name in ROUTES[1:]}}
 
 
@@ -218,7 +230,7 @@ def is_right(sample: Sample, answer: Answer) -> bool:
     return refused if not sample.relevant else not refused and best_iou([answer.span], sample.spans) >= 0.5
 
 
-def routed(train: Set, test: Set, look: Remembering, whole: Grounder) -> list[dict[str, Any]]:
+def routed(train: Set, test: Set, look: CachedGrounder, whole: Grounder) -> list[dict[str, Any]]:
     """Each route for all questions, and the router's choice: right answers and looks a question."""
     # Relevant ones alone: an irrelevant question is refused, and so "right", by a way that has seen nothing.
     asked = [sample for sample in with_times(train) if sample.relevant]
@@ -248,8 +260,8 @@ def routed(train: Set, test: Set, look: Remembering, whole: Grounder) -> list[di
     return rows
 
 
-def grounder(path: str, **reading: Any) -> Remembering:
-    return Remembering(VideoModel.load(ROOT / path).with_cache(**reading))
+def grounder(path: str, **reading: Any) -> CachedGrounder:
+    return CachedGrounder(VideoModel.load(ROOT / path).with_cache(**reading))
 
 
 def main() -> None:
@@ -274,7 +286,7 @@ def main() -> None:
             stored["retrieval"] += [{"weather": weather, "parts_read": read, **row} for row in expansions(data)]
             write_json(options.out, stored)
     for path, weathers in LOOKING.items():
-        look, whole = grounder(path), grounder(path, reader=squeezed(SEEMS))
+        look, whole = grounder(path), grounder(path, reader=squeezing_reader(SEEMS))
         for weather in weathers:
             if (path, weather) in {(row["model"], row["weather"]) for row in stored["looks"]}:
                 continue
@@ -284,7 +296,7 @@ def main() -> None:
             stored["looks"].append({**about, **extra})
             write_json(options.out, stored)
             print(json.dumps([about, rows, extra], indent=1), flush=True)
-    look, whole = grounder(TRAINED), grounder(TRAINED, reader=squeezed(SEEMS))
+    look, whole = grounder(TRAINED), grounder(TRAINED, reader=squeezing_reader(SEEMS))
     for weather in WEATHERS:
         if weather not in {row["weather"] for row in stored["routes"]}:
             stored["routes"] += [{"weather": weather, **row} for row in routed(router_set, tests[weather], look, whole)]
@@ -293,7 +305,7 @@ def main() -> None:
 
 
 def looked(
-    data: Set, validation: Set, look: Remembering, whole: Remembering
+    data: Set, validation: Set, look: CachedGrounder, whole: CachedGrounder
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """A row for each way, and what else the looks at these videos tell."""
     rows = []
@@ -304,7 +316,7 @@ def looked(
         looks = (look.asked + whole.asked - before) / len(data.questions)
         row = {"way": name, "threshold": threshold, "looks": round(looks, 2)}
         rows.append({**row, "figures": figures_of(data, answers, threshold)})
-    return rows, {"chances": chances(data, look), "drift": drift_told(data, look)}
+    return rows, {"chances": chances(data, look), "drift": drift_figures(data, look)}
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from resume import digest, resumed
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc, best_iou, mean
 from rarft.models import VideoModel
-from rarft.related import Answer, Bank
-from rarft.related.data import training_groups
-from rarft.related.moments.blocks import STEPS
-from rarft.related.moments.prvg import MOST, PRVG, paragraphs_of
+from rarft.related import Answer, FeatureBank
+from rarft.related.moments import query_groups
+from rarft.related.moments.training import STEPS
+from rarft.related.signals.prvg import MAX_SENTENCES, PRVG, paragraphs_of
 from rarft.schema import Group, Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
@@ -38,7 +38,7 @@ def iou_of(paragraph: Sequence[Sample], answers: Sequence[Answer]) -> list[float
     return [best_iou([a.span], s.spans) for s, a in zip(paragraph, answers, strict=True) if s.relevant]
 
 
-def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
+def figures(system: PRVG, made: list[Groups], bank: FeatureBank) -> dict[str, float]:
     """mIoU of relevant sentences asked in each way, and the AUROC of the presence logit within wrong paragraphs."""
     right = [[group.relevant for group in groups] for groups in made]
     ways = {
@@ -46,7 +46,7 @@ def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
         "in order": right,
         "reversed": [paragraph[::-1] for paragraph in right],
     }
-    # Of each paragraph, every sentence is wrong once; so all others are compared with themselves beside right ones.
+    # Of each paragraph, every sentence is wrong once; so all others are compared with themselves next to right ones.
     for name, number in (("edited", 0), ("shuffled", -1)):
         ways[name] = [
             [*paragraph[:wrong], groups[wrong].irrelevant[number], *paragraph[wrong + 1 :]]
@@ -59,11 +59,11 @@ def figures(system: PRVG, made: list[Groups], bank: Bank) -> dict[str, float]:
         found[name] = mean([iou for p, a in zip(asked, answers, strict=True) for iou in iou_of(p, a)])
         if name in ("edited", "shuffled"):
             relevant = [sentence.relevant for paragraph in asked for sentence in paragraph]
-            doubts = [answer.refusal for paragraph in answers for answer in paragraph]
-            found[f"auroc {name}"] = auroc([not true for true in relevant], doubts)
+            refusals = [answer.refusal for paragraph in answers for answer in paragraph]
+            found[f"auroc {name}"] = auroc([not true for true in relevant], refusals)
             alone = [[sentence] for paragraph in asked for sentence in paragraph]
-            doubts = [answer.refusal for [answer] in system.answer_paragraphs(alone, bank)]
-            found[f"auroc {name} alone"] = auroc([not true for true in relevant], doubts)
+            refusals = [answer.refusal for [answer] in system.answer_paragraphs(alone, bank)]
+            found[f"auroc {name} alone"] = auroc([not true for true in relevant], refusals)
     return {name: round(value, 4) for name, value in found.items()}
 
 
@@ -78,17 +78,17 @@ def main() -> None:
     folder = BUILD / "related"
     setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "tests": TEST_CLIPS}
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}
-    bank = Bank(VideoModel.load().with_cache(folder=folder / "features"))
+    bank = FeatureBank(VideoModel.load().with_cache(folder=folder / "features"))
     train = make_world(folder / "train", "train", TRAIN_CLIPS)
     test = make_world(folder / "paragraphs", "train", TEST_CLIPS, seed=TEST_SEED)
-    made = paragraphs_of(training_groups(test, negatives="all", queries=MOST, seed=TEST_SEED))
+    made = paragraphs_of(query_groups(test, negatives="all", queries=MAX_SENTENCES, seed=TEST_SEED))
     stored["paragraphs"] = {"count": len(made), "sentences": mean([len(groups) for groups in made])}
     done = {(row["negatives"], row["ordered"], row["seed"]) for row in stored["rows"]}
     for seed in options.seeds:
         for negatives, ordered in SETTINGS:
             if (negatives, ordered, seed) in done:
                 continue
-            groups = training_groups(train, negatives=negatives, queries=MOST, seed=seed)
+            groups = query_groups(train, negatives=negatives, queries=MAX_SENTENCES, seed=seed)
             bank.videos([group.relevant for group in groups])
             system = PRVG(ordered=ordered, steps=options.steps, seed=seed)
             system.fit(groups, bank)

@@ -1,5 +1,5 @@
 """What does each related system say to a query that the video does not show? Every system of `rarft.related` on the
-same clips, by one protocol, beside the shipped base, trained models and policies that do not look.
+same clips, by one protocol, next to the shipped base, trained models and baselines that never look.
 
     python benchmarks/related.py --seeds 0 1 2 --models data/base build/rarft/model     # 45 minutes a seed on one core
 
@@ -24,27 +24,33 @@ from resume import digest, resumed
 from coursekit import BUILD, ROOT
 from rarft.metrics import auroc
 from rarft.models import VideoModel
-from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
-from rarft.related.data import order_pairs, training_groups
-from rarft.related.long_video.grounder import Grounder, Remembering
-from rarft.related.long_video.policies import Constant, QueryOnly
-from rarft.related.long_video.retrieval import Index
-from rarft.related.long_video.vgent import Vgent
-from rarft.related.moments.blocks import STEPS
-from rarft.related.moments.prvg import PRVG
-from rarft.related.moments.vtg_gpt import timeline_captions
-from rarft.related.protocol import choose_threshold, measure
+from rarft.related import Answer, FeatureBank, System, choose_threshold, measure
+from rarft.related.long_video import CachedGrounder, Grounder, Index, Vgent
+from rarft.related.moments import (
+    VTGGPT,
+    ConstantBaseline,
+    Cycle,
+    Evidential,
+    PhraseAlignment,
+    QueryOnlyBaseline,
+    UniVTG,
+    order_pairs,
+    query_groups,
+    timeline_captions,
+)
+from rarft.related.moments.training import STEPS
+from rarft.related.signals import PRVG
 from rarft.rewards.encoder import default_encoder
 from rarft.schema import Crop, Sample
 from rarft.system.files import write_json
 from rarft.system.machine import machine
-from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled
+from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled_samples
 from rarft.world.scenes import Story
+from rarft.world.weather import WEATHERS
 
 RESULTS = ROOT / "data" / "results" / "related.json"
 TRAIN_CLIPS, QUERIES, VALIDATION_CLIPS, TEST_CLIPS = 2400, 4, 100, 200
 TEST_SEED, VALIDATION_SEED = 11, 12
-WEATHERS = ("calm", "rough", "storm")
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def trainings() -> Iterator[Training]:
         yield Training(f"evidential, {regulariser}", make, negatives, readings=widths)
     for negatives in ("none", "all"):
         yield Training("PRVG", PRVG, negatives)
-    yield Training("query only", lambda seed, steps: QueryOnly(), "all")
+    yield Training("query only", lambda seed, steps: QueryOnlyBaseline(), "all")
 
 
 WITH_RA_RFT = Training("phrase alignment", PhraseAlignment, "all")  # what is combined with the trained model
@@ -80,9 +86,9 @@ Answers = Callable[[list[Sample]], list[Answer]]
 
 
 def queries_of(world: Sequence[WorldClip], *, edits: int | None = None) -> Queries:
-    """Relevant, hard-irrelevant (all, or so many a clip) and shuffled queries, each with its clip's story."""
+    """Relevant, hard-irrelevant (all, or that many per clip) and shuffled queries, each with its clip's story."""
     pairs = [(sample, clip.story) for clip in world for sample in [clip.group.relevant, *clip.group.irrelevant[:edits]]]
-    others = shuffled(list(world), np.random.default_rng(0))
+    others = shuffled_samples(list(world), np.random.default_rng(0))
     return pairs + [(sample, clip.story) for sample, clip in zip(others, world, strict=True)]
 
 
@@ -109,18 +115,18 @@ class Protocol:
 
     def row(self, answer: Answers, threshold: float | None = None) -> dict:
         """The figures in each weather at a threshold, from validation where none is given, and the seconds a query
-        takes. auroc_turned: of queries with an order against the same with the order turned round."""
+        takes. auroc_turned: of queries with an order against the same with the order reversed."""
         if threshold is None:
-            doubts = [found.refusal for found in answer(self.asked)]
-            threshold = choose_threshold([sample.relevant for sample in self.asked], doubts)
+            refusals = [found.refusal for found in answer(self.asked)]
+            threshold = choose_threshold([sample.relevant for sample in self.asked], refusals)
         figures, started, count = {}, time.perf_counter(), 0
         for weather, pairs in self.tests.items():
             samples = [sample for sample, _ in pairs]
             kinds = [kind_of(sample) for sample in samples]
             figures[weather] = measure(samples, answer(samples), kinds, threshold, [story for _, story in pairs])
             turned = self.turned[weather]
-            doubts = [found.refusal for found in answer(turned)]
-            figures[weather]["auroc_turned"] = auroc([not sample.relevant for sample in turned], doubts)
+            refusals = [found.refusal for found in answer(turned)]
+            figures[weather]["auroc_turned"] = auroc([not sample.relevant for sample in turned], refusals)
             count += len(samples) + len(turned)
         seconds = (time.perf_counter() - started) / count
         return {"threshold": threshold, "seconds_per_query": seconds, "figures": _rounded(figures)}
@@ -133,14 +139,14 @@ def _rounded(figures: dict[str, dict[str, float]]) -> dict[str, dict[str, float 
     }
 
 
-def grounder(path: str, folder: Path) -> Remembering:
+def grounder(path: str, folder: Path) -> CachedGrounder:
     """A video language model of the course."""
-    return Remembering(VideoModel.load(ROOT / path).with_cache(folder=folder))
+    return CachedGrounder(VideoModel.load(ROOT / path).with_cache(folder=folder))
 
 
 def combined(first: Answers, second: Answers, known: list[Sample]) -> Answers:
-    """What the first answers, with the doubt of both: each score becomes the share of `known` queries that it doubts
-    less, and the mean of the two shares is the score."""
+    """What the first answers, with the refusal scores of both: each score becomes the share of `known` queries that
+    score lower, and the mean of the two shares is the score."""
     scales = [np.sort([found.refusal for found in answer(known)]) for answer in (first, second)]
 
     def shares(answers: list[Answer], scale: np.ndarray) -> np.ndarray:
@@ -148,8 +154,8 @@ def combined(first: Answers, second: Answers, known: list[Sample]) -> Answers:
 
     def answer(samples: list[Sample]) -> list[Answer]:
         answers = first(samples)
-        doubts = (shares(answers, scales[0]) + shares(second(samples), scales[1])) / 2
-        return [replace(found, refusal=float(doubt)) for found, doubt in zip(answers, doubts, strict=True)]
+        refusals = (shares(answers, scales[0]) + shares(second(samples), scales[1])) / 2
+        return [replace(found, refusal=float(refusal)) for found, refusal in zip(answers, refusals, strict=True)]
 
     return answer
 
@@ -214,7 +220,7 @@ def main() -> None:
     nothing = {"reading": "", "negatives": "none", "parameters": 0, "minutes": 0.0, "seed": 0}
     if ("never refuses", "none", "none", 0) not in done:
         for name, refusal in (("always refuses", 1.0), ("never refuses", 0.0)):
-            row = protocol.row(lambda samples, r=refusal: Constant(r).answer(samples, Bank(base)), 0.5)
+            row = protocol.row(lambda samples, r=refusal: ConstantBaseline(r).answer(samples, FeatureBank(base)), 0.5)
             keep({"system": name, "features": "none", **nothing, **row})
     for path in options.models:
         if (path, "none", "tokens", 0) not in done:
@@ -222,7 +228,7 @@ def main() -> None:
             model_row = protocol.row(asked.answer)
             keep({"system": path, "features": "tokens", **nothing, **model_row})
     if ("VTG-GPT", "none", "captions", 0) not in done:
-        rows, bank = [], Bank(base)
+        rows, bank = [], FeatureBank(base)
         for name, reading, system in of_captions(grounder("data/base", folder / "features"), protocol):
             row = protocol.row(lambda samples, s=system, b=bank: s.answer(samples, b))
             rows.append({"system": name, "features": "captions", **nothing, "reading": reading, **row})
@@ -233,8 +239,8 @@ def main() -> None:
             features = "regions" if training.regions else "one vector"
             if (training.name, training.negatives, features, seed) in done:
                 continue
-            bank = Bank(base, regions=training.regions)
-            groups = training_groups(world, negatives=training.negatives, queries=QUERIES, seed=seed)
+            bank = FeatureBank(base, regions=training.regions)
+            groups = query_groups(world, negatives=training.negatives, queries=QUERIES, seed=seed)
             bank.videos([group.relevant for group in groups])
             system, started = training.make(seed=seed, steps=options.steps), time.perf_counter()
             system.fit(groups, bank)

@@ -20,11 +20,10 @@ from resume import resumed
 
 from rarft.models import VideoModel
 from rarft.models.vision_cache import readable_groups
-from rarft.related import Bank, Cycle, Evidential, PhraseAlignment, System, UniVTG
-from rarft.related.long_video.policies import QueryOnly
-from rarft.related.moments.blocks import STEPS
-from rarft.related.moments.prvg import PRVG
-from rarft.related.protocol import choose_threshold, measure
+from rarft.related import FeatureBank, System, choose_threshold, measure
+from rarft.related.moments import Cycle, Evidential, PhraseAlignment, QueryOnlyBaseline, UniVTG
+from rarft.related.moments.training import STEPS
+from rarft.related.signals import PRVG
 from rarft.schema import Group, Sample
 from rarft.system.errors import InputError
 from rarft.system.files import write_json, write_text
@@ -38,7 +37,7 @@ SYSTEMS: dict[str, Callable[..., System]] = {
     "evidential": Evidential,
     "phrase alignment": PhraseAlignment,
     "PRVG": PRVG,
-    "query only": lambda seed, steps: QueryOnly(),
+    "query only": lambda seed, steps: QueryOnlyBaseline(),
 }
 NEGATIVES = ("none", "shuffled", "all")
 PARTS = {"train": range(6), "validation": range(6, 7), "test": range(7, 10)}
@@ -73,7 +72,7 @@ def kind_of(sample: Sample) -> str:
 
 
 def chosen(groups: Groups, negatives: str) -> Groups:
-    """What a setting lets a system see: see `rarft.related.data.training_groups`."""
+    """What a setting lets a system see: see `rarft.related.moments.data.query_groups`."""
     if negatives == "none":
         return [Group(group.relevant) for group in groups]
     if negatives == "shuffled":
@@ -106,7 +105,7 @@ def main() -> None:
     video_model = video_model.with_cache(folder=options.out / "features", in_memory=1024)
     run = RunArguments(train_data=str(options.file), videos=str(options.videos))
     groups = readable_groups(recipe_groups(run), video_model.cache, on_bad_video="skip")
-    unknown = sum(not group[0].duration for group in groups)
+    unknown = sum(not group.relevant.duration for group in groups)
     if unknown:
         print(f"{unknown} groups are left out: their rows have no duration, and steps are counted in seconds of it")
     groups = [group for group in groups if group.relevant.duration]
@@ -126,7 +125,7 @@ def main() -> None:
     stored = {**resumed(options.out / "related.json", setting, {"rows": []}), "machine": machine()}
     stored["groups"] = {part: len(found) for part, found in parts.items()}
     done = {(row["system"], row["negatives"], row["seed"]) for row in stored["rows"]}
-    bank = Bank(video_model, regions=not options.one_vector)
+    bank = FeatureBank(video_model, regions=not options.one_vector)
     asked = {part: [sample for group in parts[part] for sample in group] for part in ("validation", "test")}
     kinds = [kind_of(sample) for sample in asked["test"]]
     for seed in options.seeds:
@@ -137,8 +136,8 @@ def main() -> None:
                 system = make(seed=seed, steps=options.steps)
                 system.fit(chosen(parts["train"], negatives), bank)
                 known = [sample for sample in asked["validation"] if kind_of(sample) != "shuffled"]
-                doubts = [answer.refusal for answer in system.answer(known, bank)]
-                threshold = choose_threshold([sample.relevant for sample in known], doubts)
+                refusals = [answer.refusal for answer in system.answer(known, bank)]
+                threshold = choose_threshold([sample.relevant for sample in known], refusals)
                 figures = measure(asked["test"], system.answer(asked["test"], bank), kinds, threshold)
                 figures = {key: round(float(value), 4) for key, value in figures.items() if value == value}
                 row = {"system": name, "negatives": negatives, "seed": seed, "threshold": threshold}

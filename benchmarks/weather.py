@@ -22,7 +22,7 @@ from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import clip_weather, draw_clip, group_of
 from rarft.world.render import render, write_video
-from rarft.world.weather import LEVELS, NUISANCES, Weather, at_the_edge
+from rarft.world.weather import NUISANCES, WEATHERS, Weather, edge_weather
 
 SEED = 7  # of clips that neither training nor chapter 09 has seen
 FIGURES = ("f1", "auroc", "miou", "over_refusal", "refused")
@@ -30,9 +30,9 @@ FIGURES = ("f1", "auroc", "miou", "over_refusal", "refused")
 
 def weather_of(condition: str, index: int) -> Weather:
     """The weather of clip `index`: of a level, or with one nuisance at its edge."""
-    if condition in LEVELS:
+    if condition in WEATHERS:
         return clip_weather(condition, SEED, "test", index)
-    return at_the_edge(condition, index)
+    return edge_weather(condition, index)
 
 
 def clips_in(condition: str, count: int, folder: Path) -> list:
@@ -58,7 +58,7 @@ def main() -> None:
     setting = {"models": models, "seed": SEED, "clips": options.clips}
     measured = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}
     opened = {name: VideoModel.load(ROOT / name) for name in options.models}
-    for condition in (*LEVELS, *NUISANCES):
+    for condition in (*WEATHERS, *NUISANCES):
         missing = [name for name in options.models if name not in measured["rows"].get(condition, {})]
         if not missing:
             continue

@@ -8,10 +8,14 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+from jaxtyping import install_import_hook
 
 from coursekit import sample_world
 from rarft.models import VideoModel
 from rarft.rewards.encoder import default_encoder
+
+# The shapes in annotations of these modules are checked at each call: see tests/related/test_annotations.py.
+install_import_hook(["rarft.related.features", "rarft.related.moments", "rarft.related.signals"], "beartype.beartype")
 
 # The processes of pytest-xdist share out the cores, as do the commands that tests start.
 THREADS = max(1, min(2, (os.cpu_count() or 1) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))

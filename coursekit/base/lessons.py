@@ -14,12 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rarft.prompts import COMPARE
-from rarft.world.completions import compared_and_described, comparison, grounded, is_out_of_place, turned_down
-from rarft.world.edits import edit_query, sample_query, turned_round
+from rarft.world.completions import (
+    bare_refusal,
+    comparison_completion,
+    comparison_with_description,
+    grounding_completion,
+    is_out_of_place,
+)
+from rarft.world.edits import edit_query, reversed_order, sample_worded_query
 from rarft.world.language import Slots
 from rarft.world.scenes import Story
 from rarft.world.truth import spans_of
-from rarft.world.wordings import draw_form
 
 COMPARE_SHARE = 0.6  # of all lessons
 SHUFFLED_SHARE = 0.3  # of the grounding lessons: queries of another clip
@@ -47,16 +52,16 @@ def draw_lesson(story: Story, others: Sequence[Story], rng: np.random.Generator,
         describe: a comparison is followed by the seconds of the nearest event and a sentence about it.
     """
     if rng.random() < COMPARE_SHARE:
-        return _compare(story, others, rng, compared_and_described if describe else comparison)
+        return _compare(story, others, rng, comparison_with_description if describe else comparison_completion)
     return _ground(story, others, rng)
 
 
 def _ground(story: Story, others: Sequence[Story], rng: np.random.Generator) -> Lesson:
     shuffled = rng.random() < SHUFFLED_SHARE
-    query = _query(_another(others, rng) if shuffled else story, rng)
+    query = sample_worded_query(_another(others, rng) if shuffled else story, rng)
     kind = "shuffled" if not spans_of(story, query) else "relevant"
     refuse = is_out_of_place(story, query) and rng.random() < TURNED_DOWN
-    completion = turned_down(story, query) if refuse else grounded(story, query)
+    completion = bare_refusal(story, query) if refuse else grounding_completion(story, query)
     return Lesson(query.sentence(), completion, "ground", kind, query)
 
 
@@ -64,11 +69,11 @@ def _compare(
     story: Story, others: Sequence[Story], rng: np.random.Generator, write: Callable[[Story, Slots], str]
 ) -> Lesson:
     drawn = rng.random()
-    query = _query(story, rng)
+    query = sample_worded_query(story, rng)
     if drawn < EDITED_SHARE:
         query = _edited(story, query, rng)
     elif drawn < EDITED_SHARE + ANOTHERS_SHARE:
-        query = _query(_another(others, rng), rng)
+        query = sample_worded_query(_another(others, rng), rng)
     kind = "relevant" if spans_of(story, query) else "edited" if drawn < EDITED_SHARE else "shuffled"
     return Lesson(f"{COMPARE} {query.sentence()}", write(story, query), "compare", kind, query)
 
@@ -76,13 +81,9 @@ def _compare(
 def _edited(story: Story, query: Slots, rng: np.random.Generator) -> Slots:
     """The query with its order turned round, or with one to three edits; as it is where no edit was found."""
     if query.order and rng.random() < ORDER_SHARE:
-        return replace(query, order=turned_round(query.order))
+        return replace(query, order=reversed_order(query.order))
     edit = edit_query(story, query, int(rng.integers(1, 4)), rng)
     return edit.query if edit else query
-
-
-def _query(story: Story, rng: np.random.Generator) -> Slots:
-    return replace(sample_query(story, rng)[0], form=draw_form(rng))
 
 
 def _another(others: Sequence[Story], rng: np.random.Generator) -> Story:

@@ -36,7 +36,7 @@ from rarft.training.checkpoints import resume_training
 from rarft.training.sft import Example, ExampleDataset, VideoSFTTrainer, sft_arguments
 from rarft.video.reader import Clip, read_video
 from rarft.world.dataset import WorldClip, make_world
-from rarft.world.language import timeline
+from rarft.world.timelines import timeline
 
 CLIPS = {"align": 8000, "train": 8000}
 STAGES = {  # steps, batch, peak learning rate

@@ -18,12 +18,12 @@ from transformers import (
 )
 
 from rarft import prompts
-from rarft.world import completions, language, scenes, wordings
+from rarft.world import completions, refusals, scenes, wordings
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>",
            "<|image_pad|>")  # fmt: skip
 TAGS = tuple(f"<{slash}{tag}>" for tag in ("think", "timestep", "answer", "correction") for slash in ("", "/"))
-PHRASES = tuple(value for value in language._SLOT_OF if len(value.split()) == 2)  # one thing, one token: `moves up`
+PHRASES = tuple(value for value in refusals.SLOT_OF_WORD if len(value.split()) == 2)  # one thing, one token: `moves up`
 LONGEST_SECONDS = 24
 FRAME = 64  # pixels, height and width of a frame as the model reads it
 
@@ -39,8 +39,8 @@ CHAT_TEMPLATE = (
 def vocabulary() -> list[str]:
     """Every word of the grammar in every wording, every whole second, the marks of the reasoning, and the words of the
     format."""
-    values = [word for value in language._SLOT_OF if value not in PHRASES for word in value.split()]
-    glue = f"the with than turns to it as on before after not and no NIL scene user assistant . : s {language.REFUSAL}"
+    values = [word for value in refusals.SLOT_OF_WORD if value not in PHRASES for word in value.split()]
+    glue = f"the with than turns to it as on before after not and no NIL scene user assistant . : s {refusals.REFUSAL}"
     plurals = [part + "s" for part in scenes.PARTS]
     numbers = [str(n) for n in range(LONGEST_SECONDS + 1)]
     tasks = f"{prompts.DESCRIBE} {prompts.COMPARE} segment other"
@@ -51,7 +51,7 @@ def vocabulary() -> list[str]:
         *plurals,
         *numbers,
         *tasks.split(),
-        *completions.NAMES,
+        *completions.ACTOR_NAMES,
         *completions.MARKS,
         *worded,
     ]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rarft.metrics import auroc, best_iou, fpr_at_tpr, mean, ra_iou, recall_at, relevance_f1
-from rarft.related.bank import Bank
+from rarft.related.features import FeatureBank
 from rarft.schema import Group, Sample, Span, Verdict
 from rarft.world.language import parse
 from rarft.world.scenes import Story
@@ -20,15 +20,11 @@ from rarft.world.truth import explanation_is_true, happens
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system says to one query.
+    """What a system answers to one query."""
 
-    span: its best segment, in seconds, whether or not it would refuse. refusal: in [0, 1], higher for queries that it
-    takes for irrelevant. explanation, correction: where the mechanism gives one, in the forms of HI-VTG; else None.
-    """
-
-    span: Span
-    refusal: float
-    explanation: str | None = None
+    span: Span  # its best segment, in seconds, whether or not it would refuse
+    refusal: float  # refusal score in [0, 1], higher for queries that it takes for irrelevant
+    explanation: str | None = None  # in the form of HI-VTG, where the mechanism gives one
     correction: str | None = None
 
 
@@ -38,18 +34,18 @@ class System(ABC):
     parameters: int = 0
 
     @abstractmethod
-    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: FeatureBank) -> None:
         """Learn from groups. Where they have no irrelevant samples, the system never sees a negative."""
 
     @abstractmethod
-    def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank) -> list[Answer]:
         """Answer each sample's query about its video. Nothing but video, query and duration is read of it."""
 
 
-class Untrained(System):
+class UntrainedSystem(System):
     """A way to ground that learns nothing."""
 
-    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
+    def fit(self, groups: Sequence[Group], bank: FeatureBank) -> None:
         """Nothing to fit."""
 
 
@@ -82,9 +78,9 @@ def measure(
         threshold: refuse above it; chosen on other queries, see `choose_threshold`.
         stories: of each query's clip, where they are known; then explanations and corrections are judged.
 
-    Returns mIoU and R@k of relevant queries (nobody refuses there); AUROC and the FPR at 95 % TPR of each kind against
-    the relevant ones; F1, RA-IoU, over-refusal over relevant and hard-irrelevant queries at the threshold; shares of
-    refusals of hard-irrelevant queries with a true explanation, and with a correction that happens.
+    Returns mIoU and R@k of relevant queries, where no refusal counts; AUROC and the FPR at 95 % TPR of each kind
+    against the relevant ones; F1, RA-IoU, over-refusal over relevant and hard-irrelevant queries at the threshold;
+    shares of refusals of hard-irrelevant queries with a true explanation, and with a correction that happens.
     """
     kind, refusal = np.asarray(kinds), np.array([answer.refusal for answer in answers])
     iou = np.array([best_iou([a.span], s.spans) for a, s in zip(answers, samples, strict=True)])
@@ -95,25 +91,24 @@ def measure(
         figures[f"auroc_{name}"] = auroc(~relevant[pair], refusal[pair])
         figures[f"fpr95_{name}"] = fpr_at_tpr(~relevant[pair], refusal[pair])
     asked = kind != "shuffled"
-    said = _verdicts(refusal, threshold)
+    verdicts = _verdicts(refusal, threshold)
     figures["auroc"] = auroc(~relevant[asked], refusal[asked])
-    figures["f1"] = relevance_f1(relevant[asked], said[asked])["f1"]
-    figures["ra_iou"] = mean(ra_iou(relevant[asked], said[asked], iou[asked]))
+    figures["f1"] = relevance_f1(relevant[asked], verdicts[asked])["f1"]
+    figures["ra_iou"] = mean(ra_iou(relevant[asked], verdicts[asked], iou[asked]))
     figures["over_refusal"] = mean(refusal[relevant] > threshold)
     if stories is not None:
-        judged = [_judged(s, a, story) for s, a, story in zip(samples, answers, stories, strict=True)]
-        refused = [judged[i] for i in np.flatnonzero(asked & ~relevant & (refusal > threshold))]
-        figures["explanation_true"] = mean([true for true, _ in refused])
-        figures["correction_true"] = mean([corrected for _, corrected in refused])
+        judged = np.array([_judge(s, a, story) for s, a, story in zip(samples, answers, stories, strict=True)])
+        refused = judged[asked & ~relevant & (refusal > threshold)]
+        figures["explanation_true"], figures["correction_true"] = mean(refused[:, 0]), mean(refused[:, 1])
     return figures
 
 
-def _judged(sample: Sample, answer: Answer, story: Story) -> tuple[float, float]:
+def _judge(sample: Sample, answer: Answer, story: Story) -> tuple[float, float]:
     """Whether the explanation is true and the correction happens; NaN for what was not given."""
     query = parse(sample.query)
-    true = corrected = float("nan")
+    true = correct = float("nan")
     if answer.explanation is not None and query is not None:
         true = float(explanation_is_true(story, query, answer.explanation)[0])
     if answer.correction is not None:
-        corrected = float(happens(story, answer.correction))
-    return true, corrected
+        correct = float(happens(story, answer.correction))
+    return true, correct

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,19 @@ from rarft.system.errors import InputError
 from rarft.system.files import Field, json_lines, read_json, write_json, write_text
 from rarft.system.processes import worker_pool
 from rarft.system.progress import progress
-from rarft.world.edits import Edit, edit_query, explain, sample_query
-from rarft.world.language import Slots, parse, timeline
+from rarft.world.edits import Edit, edit_query, sample_query
+from rarft.world.language import Slots, parse
 from rarft.world.render import render, write_video
 from rarft.world.scenes import Actor, Event, Setting, Story, held_out, sample_story
-from rarft.world.truth import spans_of
+from rarft.world.timelines import timeline
+from rarft.world.truth import explain, spans_of
 from rarft.world.weather import Weather, draw_weather
 from rarft.world.wordings import draw_form
 
 SPLITS = ("align", "train", "test")  # align: short clips, one event for each actor
 ALIGN_SECONDS = (3, 4, 5, 6, 7, 8)
 LIST = Field("a list", lambda value: isinstance(value, list))
-LEVELS = (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)
+DIFFICULTIES = (Difficulty.HARD, Difficulty.MEDIUM, Difficulty.EASY)  # one, two and three edits
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,9 @@ def clip_rng(seed: int, split: str, index: int) -> np.random.Generator:
 def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, dict[Difficulty, Edit]]:
     """The story of clip `index`, a query that it shows, and hard-irrelevant edits of that query by difficulty.
 
-    "align": no query. "train": edits at all three levels, nothing held out is shown or named.
-    "test": one edit at a random level; the query or its edit names a held-out combination (see `held_out`), and every
-    second clip's queries take the wordings that training never shows where their slots have one (see
+    "align": no query. "train": edits at all three difficulties, nothing held out is shown or named.
+    "test": one edit at a random difficulty; the query or its edit names a held-out combination (see `held_out`), and
+    every second clip's queries take the wordings that training never shows where their slots have one (see
     `rarft.world.wordings`).
     Whole clips are drawn again until they fit. Drawing only the edit again would make held-out words more
     frequent in irrelevant queries, and so reveal which is which.
@@ -99,34 +100,48 @@ def draw_clip(seed: int, split: str, index: int) -> tuple[Story, Slots | None, d
     rng = clip_rng(seed, split, index)
     if split == "align":
         return sample_story(rng, duration=int(rng.choice(ALIGN_SECONDS))), None, {}
-    wording = np.random.default_rng([seed, zlib.crc32(f"wording of {split}".encode()), index])
+    wording = clip_rng(seed, f"wording of {split}", index)
     form = draw_form(wording, unseen=split == "test" and bool(wording.random() < 0.5))
     while True:
         story = sample_story(rng, seen_only=split == "train")
-        query = replace(sample_query(story, rng)[0], form=form)
-        levels = LEVELS if split == "train" else (LEVELS[rng.integers(3)],)
-        drawn = {level: edit_query(story, query, LEVELS.index(level) + 1, rng) for level in levels}
-        edits = {level: edit for level, edit in drawn.items() if edit is not None}
-        if len(spans_of(story, query)) != 1 or len(edits) < len(drawn):
-            continue
-        unseen = [held_out(q.colour, q.shape, q.action) for q in (query, *(e.query for e in edits.values()))]
-        if any(unseen) == (split == "test"):
+        query = replace(sample_query(story, rng), form=form)
+        edits = draw_edits(story, query, rng, DIFFICULTIES if split == "train" else (DIFFICULTIES[rng.integers(3)],))
+        if edits and names_held_out(query, edits) == (split == "test"):
             return story, query, edits
+
+
+def draw_edits(
+    story: Story, query: Slots, rng: np.random.Generator, difficulties: Sequence[Difficulty] = DIFFICULTIES
+) -> dict[Difficulty, Edit] | None:
+    """An edit of a query at each of these difficulties. None if one of them has no edit, or if the query happens more
+    than once."""
+    drawn = {level: edit_query(story, query, DIFFICULTIES.index(level) + 1, rng) for level in difficulties}
+    edits = {level: edit for level, edit in drawn.items() if edit is not None}
+    return edits if len(edits) == len(drawn) and len(spans_of(story, query)) == 1 else None
+
+
+def names_held_out(query: Slots, edits: Mapping[Difficulty, Edit]) -> bool:
+    """Whether a query or one of its edits names a held-out combination."""
+    return any(held_out(q.colour, q.shape, q.action) for q in (query, *(edit.query for edit in edits.values())))
 
 
 def group_of(path: str, story: Story, query: Slots, edits: dict[Difficulty, Edit]) -> Group:
     """The group of a clip that `draw_clip` drew: an irrelevant sample for each edit."""
-    length, think = float(story.duration), timeline(story)
-    seen = {"unseen": query.unseen}
-    relevant = Sample(path, query.sentence(), spans_of(story, query), duration=length, think=think, extra=seen)
+    relevant = Sample(
+        path,
+        query.sentence(),
+        spans_of(story, query),
+        duration=float(story.duration),
+        think=timeline(story),
+        extra={"unseen": query.unseen},
+    )
     irrelevant = tuple(
-        Sample(
-            path,
-            edit.query.sentence(),
-            duration=length,
-            think=think,
+        replace(
+            relevant,
+            query=edit.query.sentence(),
+            spans=[],
             answer=edit.answer,
-            correction=query.sentence(),
+            correction=relevant.query,
             categories=list(edit.categories),
             difficulty=level,
             extra={"bound": edit.bound, "unseen": edit.query.unseen},
@@ -148,27 +163,25 @@ def make_world(
     """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.
 
     Args:
-        weather: a level of `rarft.world.weather`. Stories and queries are the same at every level.
+        weather: one of `rarft.world.weather.WEATHERS`. Stories and queries are the same in each.
 
-    Raises InputError for an unknown split or weather, or if the folder holds clips that were made otherwise.
+    Raises InputError for an unknown split or weather, or if the folder holds clips with other settings.
     """
     if split not in SPLITS:
         raise InputError(f"unknown split {split!r}; choose one of {', '.join(SPLITS)}")
     folder = Path(folder)
-    _remember(folder, {"split": split, "seed": seed, "weather": weather})
+    _record_settings(folder, {"split": split, "seed": seed, "weather": weather})
     jobs = [(folder, split, seed, index, weather) for index in range(clips)]
     jobs = [job for job in jobs if not _clip_path(folder, job[3]).exists()]
     if jobs:
         with worker_pool(processes) as pool:
             for _ in progress(pool.map(_write_clip, jobs, chunksize=16), total=len(jobs), desc=f"{split} clips"):
                 pass
-    drawn = [draw_clip(seed, split, index) for index in range(clips)]
-    write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(s)) + "\n" for s, _, _ in drawn))
     world = []
-    for index, (story, query, edits) in enumerate(drawn):
-        path = _clip_path(folder, index)
-        group = None if query is None else group_of(str(path), story, query, edits)
-        world.append(WorldClip(path, story, group))
+    for index in range(clips):
+        path, (story, query, edits) = _clip_path(folder, index), draw_clip(seed, split, index)
+        world.append(WorldClip(path, story, group_of(str(path), story, query, edits) if query else None))
+    write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(clip.story)) + "\n" for clip in world))
     if split != "align":
         rows = rows_of([clip.group for clip in world])
         write_json(folder / "hi_vtg.json", [{**row, "video": f"clips/{Path(row['video']).name}"} for row in rows])
@@ -179,24 +192,24 @@ def _clip_path(folder: Path, index: int) -> Path:
     return folder / "clips" / f"{index:05d}.mp4"
 
 
-def _remember(folder: Path, made: dict[str, Any]) -> None:
-    """Write down how the clips of a folder are made. Raises InputError if it holds clips that were made otherwise."""
+def _record_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Write down how the clips of a folder are made. Raises InputError if it holds clips with other settings."""
     path = folder / "world.json"
-    before = read_json(path) if path.exists() else made
-    changed = [f"{name} {before.get(name)!r}" for name in made if before.get(name) != made[name]]
+    before = read_json(path) if path.exists() else settings
+    changed = [f"{name} {before.get(name)!r}" for name in settings if before.get(name) != settings[name]]
     if changed:
         raise InputError(f"{folder}: holds clips made with {', '.join(changed)}; delete the folder or choose another")
-    write_json(path, made)
+    write_json(path, settings)
 
 
-def clip_weather(level: str, seed: int, split: str, index: int) -> Weather:
+def clip_weather(name: str, seed: int, split: str, index: int) -> Weather:
     """The weather of clip `index`, from a generator that neither its story nor its queries are drawn from."""
-    return draw_weather(level, np.random.default_rng([seed, zlib.crc32(f"weather of {split}".encode()), index]))
+    return draw_weather(name, clip_rng(seed, f"weather of {split}", index))
 
 
 def _write_clip(job: tuple[Path, str, int, int, str]) -> None:
-    folder, split, seed, index, level = job
-    weather = clip_weather(level, seed, split, index)
+    folder, split, seed, index, name = job
+    weather = clip_weather(name, seed, split, index)
     frames = render(draw_clip(seed, split, index)[0], weather)
     write_video(frames, _clip_path(folder, index), weather.fps, crf=weather.crf)
 
@@ -213,29 +226,21 @@ def kind_of(sample: Sample) -> str:
     return "bound" if sample.extra["bound"] else "absent"
 
 
-def shuffled(world: list[WorldClip], rng: np.random.Generator) -> list[Sample]:
+def shuffled_samples(world: Sequence[WorldClip], rng: np.random.Generator) -> list[Sample]:
     """Simply-shuffled queries (SS-VTG): for each clip, the relevant query of another one that does not happen here."""
     samples = []
     for clip in world:
-        query, answer = _from_another_clip(clip, world, rng)
-        samples.append(
-            Sample(
-                video=str(clip.path),
-                query=query,
-                duration=float(clip.story.duration),
-                think=timeline(clip.story),
-                answer=answer,
-                correction=clip.group.relevant.query,
-                difficulty=Difficulty.SHUFFLED,
-            )
-        )
+        relevant = clip.group.relevant
+        query, answer = _query_of_another_clip(clip, world, rng)
+        irrelevant = replace(relevant, query=query, spans=[], answer=answer, correction=relevant.query, extra={})
+        samples.append(replace(irrelevant, difficulty=Difficulty.SHUFFLED))
     return samples
 
 
-def _from_another_clip(clip: WorldClip, world: list[WorldClip], rng: np.random.Generator) -> tuple[str, str]:
+def _query_of_another_clip(clip: WorldClip, world: Sequence[WorldClip], rng: np.random.Generator) -> tuple[str, str]:
     """A query of another clip that does not happen in this one, and its refusal here."""
     while True:
-        other = world[rng.integers(len(world))].group.relevant
+        other = world[int(rng.integers(len(world)))].group.relevant
         slots = parse(other.query)
         if other.video == str(clip.path) or slots is None or spans_of(clip.story, slots):
             continue

@@ -5,7 +5,6 @@ Edits are symmetric: a slot goes from a to b as often as from b to a, so no word
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,40 +12,38 @@ import numpy as np
 
 from rarft.schema import Category
 from rarft.world import scenes
-from rarft.world.language import Slots, category, describe, orders, refusal
-from rarft.world.scenes import Actor, Event, Story
-from rarft.world.truth import candidates, order_word, spans_of
+from rarft.world.language import Slots, describe, orders
+from rarft.world.refusals import category
+from rarft.world.scenes import Story
+from rarft.world.truth import candidates, explain
+from rarft.world.wordings import draw_form
 
-CLAUSES = ("parts", "place", "size", "setting", "order")
+CLAUSES = {  # of a query, besides colour, shape and action: the slots of each
+    "parts": ("part", "count"),
+    "place": ("place",),
+    "size": ("size",),
+    "setting": ("scene", "transition"),
+    "order": ("order",),
+}
 TRIES = 200  # for one edit; a story that allows none within these is drawn again by the caller
 
 
-def sample_query(story: Story, rng: np.random.Generator, *, clauses: int | None = None) -> tuple[Slots, Event]:
-    """Draw a relevant query: colour, shape and action of one event, and `clauses` (default one or two) more."""
+def sample_query(story: Story, rng: np.random.Generator, *, clauses: int | None = None) -> Slots:
+    """Draw a relevant query in the plain form: colour, shape and action of one event, and `clauses` more (default: one
+    or two), of those in `CLAUSES`."""
     actor = story.actors[rng.integers(2)]
     event = actor.events[rng.integers(len(actor.events))]
-    return describe_in_part(story, actor, event, rng, clauses), event
-
-
-def describe_in_part(
-    story: Story, actor: Actor, event: Event, rng: np.random.Generator, clauses: int | None = None
-) -> Slots:
-    """A query for this event that mentions colour, shape, action and a random choice of the other slots."""
-    wanted = rng.permutation(CLAUSES)[: rng.integers(1, 3) if clauses is None else clauses]
-    truth = describe(story, actor, event)
-    slots = Slots(truth.colour, truth.shape, truth.action)
-    if "parts" in wanted:
-        slots = replace(slots, part=truth.part, count=truth.count)
-    if "place" in wanted:
-        slots = replace(slots, place=truth.place)
-    if "size" in wanted:
-        slots = replace(slots, size=truth.size)
-    if "setting" in wanted:
-        slots = replace(slots, scene=truth.scene, transition=truth.transition)
-    neighbours = orders(actor, event)
+    wanted = rng.permutation(list(CLAUSES))[: rng.integers(1, 3) if clauses is None else clauses]
+    truth, neighbours = describe(story, actor, event), orders(actor, event)
     if "order" in wanted and neighbours:
-        slots = replace(slots, order=neighbours[rng.integers(len(neighbours))])
-    return slots
+        truth = replace(truth, order=neighbours[rng.integers(len(neighbours))])
+    mentioned = ("colour", "shape", "action", *(slot for clause in wanted for slot in CLAUSES[clause]))
+    return Slots(**{slot: getattr(truth, slot) for slot in mentioned})
+
+
+def sample_worded_query(story: Story, rng: np.random.Generator, *, clauses: int | None = None) -> Slots:
+    """Draw a relevant query, and a wording that training shows."""
+    return replace(sample_query(story, rng, clauses=clauses), form=draw_form(rng))
 
 
 @dataclass(frozen=True)
@@ -73,41 +70,18 @@ def edit_query(story: Story, query: Slots, edits: int, rng: np.random.Generator)
         edited = query
         for slot in changed:
             edited = replace(edited, **{slot: _other_value(story, query, slot, rng, rebind)})
-        if spans_of(story, edited):
-            continue
-        nearest = candidates(story, edited)[0][0]
-        if len(nearest) != edits:  # a nearer event explains it with fewer edits: the difficulty would lie
+        if len(candidates(story, edited)[0].fails) != edits:  # it happens, or fewer edits explain it
             continue
         answer = explain(story, edited, prefer=frozenset(changed))
         if answer is None:
             continue
         labels = tuple(category(slot, query.action if slot == "action" else "") for slot in changed)
-        return Edit(edited, changed, labels, answer, _is_bound(story, query, edited, changed))
+        bound = all(getattr(edited, slot) in _present(story, slot) for slot in changed if slot in scenes.VALUES)
+        return Edit(edited, changed, labels, answer, bound)
     return None
 
 
-def explain(story: Story, query: Slots, prefer: frozenset[str] = frozenset()) -> str | None:
-    """The refusal for a query that does not happen, against the event that it most nearly describes.
-
-    Among equally near events, one whose failing slots are `prefer` wins. None where the grammar has no words
-    for it (the order of two actions that are not neighbours, a scene that changes against one that does not).
-    """
-    ranked = candidates(story, query)
-    least = len(ranked[0][0])
-    nearest = [item for item in ranked if len(item[0]) == least]
-    for fails, actor, event in sorted(nearest, key=lambda item: frozenset(item[0]) != prefer):
-        truth = describe(story, actor, event)
-        if "order" in fails:
-            word = order_word(actor, event, query)
-            if word is None or query.order is None:
-                continue
-            truth = replace(truth, order=(word, query.order[1]))
-        if all(getattr(truth, slot) is not None for slot in fails):
-            return refusal(query, truth, fails)
-    return None
-
-
-def turned_round(order: tuple[str, str]) -> tuple[str, str]:
+def reversed_order(order: tuple[str, str]) -> tuple[str, str]:
     """("before", action) → ("after", action), and back."""
     word, action = order
     return ("after" if word == "before" else "before", action)
@@ -116,28 +90,14 @@ def turned_round(order: tuple[str, str]) -> tuple[str, str]:
 def _other_value(story: Story, query: Slots, slot: str, rng: np.random.Generator, rebind: bool) -> Any:
     old = getattr(query, slot)
     if slot == "order":
-        return turned_round(old)
+        return reversed_order(old)
     if slot == "transition":
         return old[::-1]
-    options = [value for value in _domain(slot, old) if value != old]
+    group = next(group for group in scenes.VALUES[slot] if old in group)
+    options = [value for value in group if value != old]
     if rebind:
         options = [value for value in options if value in _present(story, slot)] or options
     return options[rng.integers(len(options))]
-
-
-def _domain(slot: str, old: str) -> Sequence[str]:
-    """The values that may replace `old`. Directions stay on their axis: a cross-axis edit would show in the text."""
-    groups: Mapping[str, Sequence[Sequence[str]]] = {
-        "colour": [scenes.COLOURS],
-        "shape": [scenes.SHAPES],
-        "part": [scenes.PARTS],
-        "count": [scenes.COUNTS],
-        "size": [scenes.SIZES],
-        "scene": [scenes.SCENES],
-        "place": list(scenes.PLACES.values()),
-        "action": [scenes.IN_PLACE, *scenes.MOVES.values()],
-    }
-    return next(group for group in groups[slot] if old in group)
 
 
 def _present(story: Story, slot: str) -> set[str]:
@@ -147,7 +107,3 @@ def _present(story: Story, slot: str) -> set[str]:
     if slot == "action":
         return {event.action for actor in story.actors for event in actor.events}
     return {getattr(actor, slot) for actor in story.actors}
-
-
-def _is_bound(story: Story, query: Slots, edited: Slots, changed: tuple[str, ...]) -> bool:
-    return all(slot in ("order", "transition") or getattr(edited, slot) in _present(story, slot) for slot in changed)

@@ -16,7 +16,8 @@ from rarft.metrics import auroc, mean, rt_iou
 from rarft.reading.completion import Response
 from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Category, Sample
-from rarft.world.language import category, claims, parse
+from rarft.world.language import parse
+from rarft.world.refusals import category, claims
 from rarft.world.scenes import Story
 from rarft.world.truth import explanation_is_true, happens
 

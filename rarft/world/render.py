@@ -24,6 +24,7 @@ PART_RGB = (0, 0, 0)
 RADIUS = {"bigger": 11.0, "smaller": 7.5}  # pixels
 REACH = 15.0  # pixels from the middle of the lane to either end of a move
 JITTER = 4.0  # pixels of a shake
+DIRECTIONS = {"moves up": (0, -1), "moves down": (0, 1), "moves left": (-1, 0), "moves right": (1, 0)}  # x, y
 
 _Y, _X = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32) + 0.5
 
@@ -76,14 +77,10 @@ def trajectory(story: Story, lane: int, times: np.ndarray) -> Trajectory:
                 visible[now] = first_half
             case "shakes":
                 x[now] += np.where(first_half, JITTER, -JITTER)
-            case "moves up":
-                y[now] -= slide
-            case "moves down":
-                y[now] += slide
-            case "moves left":
-                x[now] -= slide
-            case "moves right":
-                x[now] += slide
+            case action if action in DIRECTIONS:
+                dx, dy = DIRECTIONS[action]
+                x[now] += dx * slide
+                y[now] += dy * slide
             case _:
                 raise InputError(f"the renderer cannot draw the action {event.action!r}")
     return Trajectory(x, y, radius, visible)
@@ -91,9 +88,10 @@ def trajectory(story: Story, lane: int, times: np.ndarray) -> Trajectory:
 
 def _draw_actor(frames: np.ndarray, times: np.ndarray, story: Story, lane: int) -> None:
     actor, path = story.actors[lane], trajectory(story, lane, times)
-    box = lane_box(story.layout, lane)
+    half, full = slice(0, SIZE // 2) if lane == 0 else slice(SIZE // 2, SIZE), slice(0, SIZE)
+    box = (full, half) if story.layout == "side" else (half, full)  # rows and columns of the lane
     frames = frames[:, box[0], box[1]]  # an actor never leaves its lane: half the pixels, half the time
-    body = _body(actor.shape, path.x, path.y, path.radius, box)
+    body = _body(actor.shape, path, box)
     _paint(frames, body * path.visible[:, None, None], RGB[actor.colour])
     number = COUNTS.index(actor.count) + 1
     for k in range(number):
@@ -110,12 +108,6 @@ def _coverage(distance: np.ndarray) -> np.ndarray:
     return np.clip(0.5 - distance, 0.0, 1.0).astype(np.float32)
 
 
-def lane_box(layout: str, lane: int) -> tuple[slice, slice]:
-    """Rows and columns of a lane."""
-    half = slice(0, SIZE // 2) if lane == 0 else slice(SIZE // 2, SIZE)
-    return (slice(0, SIZE), half) if layout == "side" else (half, slice(0, SIZE))
-
-
 def _offsets(x: np.ndarray, y: np.ndarray, box: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
     """Distance of each pixel of `box` from (x, y), per frame: two arrays (T, rows, columns)."""
     dx = _X[box][None] - x[:, None, None].astype(np.float32)
@@ -126,10 +118,10 @@ def _box(dx: np.ndarray, dy: np.ndarray, half_width: np.ndarray | float, half_he
     return np.maximum(np.abs(dx) - half_width, np.abs(dy) - half_height)
 
 
-def _body(shape: str, x: np.ndarray, y: np.ndarray, radius: np.ndarray, box: tuple[slice, slice]) -> np.ndarray:
-    """Coverage (T, rows, columns) of a shape of the given centre and radius, each (T,)."""
-    dx, dy = _offsets(x, y, box)
-    r = radius[:, None, None].astype(np.float32)
+def _body(shape: str, path: Trajectory, box: tuple[slice, slice]) -> np.ndarray:
+    """Coverage (T, rows, columns) of an actor's shape."""
+    dx, dy = _offsets(path.x, path.y, box)
+    r = path.radius[:, None, None].astype(np.float32)
     match shape:
         case "ring":
             distance = np.abs(np.hypot(dx, dy) - 0.74 * r) - 0.26 * r
@@ -151,7 +143,7 @@ def _part(part: str, x: np.ndarray, y: np.ndarray, box: tuple[slice, slice]) -> 
 
 
 def write_video(frames: np.ndarray, path: str | Path, fps: int = CALM.fps, *, crf: int = CALM.crf) -> Path:
-    """Encode frames (T, H, W, 3) uint8 as H.264 in mp4. Writes beside the target, then renames.
+    """Encode frames (T, H, W, 3) uint8 as H.264 in mp4. Writes to a temporary file next to the target, then renames it.
 
     The same frames give the same bytes: one encoder thread, no dates in the header, and no code of x264 that depends on
     the processor (with AVX-512, noisy frames came out differently each time).

@@ -21,6 +21,18 @@ ACTIONS = IN_PLACE + MOVES["side"] + MOVES["stack"]
 # side: two lanes next to each other, actors move up and down; stack: one lane above the other.
 PLACES = {"side": ("left of", "right of"), "stack": ("above", "below")}
 SIZES = ("bigger", "smaller")
+# The values of each slot, in groups: an edit replaces a value by another one of its group. Directions stay on their
+# axis, since a direction across the layout would show in the text.
+VALUES = {
+    "colour": (COLOURS,),
+    "shape": (SHAPES,),
+    "action": (IN_PLACE, *MOVES.values()),
+    "part": (PARTS,),
+    "count": (COUNTS,),
+    "place": tuple(PLACES.values()),
+    "size": (SIZES,),
+    "scene": (SCENES,),
+}
 
 SHORTEST, LONGEST = 12, 20  # seconds of a clip
 SHORTEST_EVENT = 3  # seconds
@@ -46,10 +58,6 @@ class Actor:
     place: str  # relative to the other actor: "left of", "right of", "above", "below"
     size: str  # relative to the other actor: "bigger", "smaller"
     events: tuple[Event, ...]
-
-    @property
-    def combinations(self) -> set[tuple[str, str, str]]:
-        return {(self.colour, self.shape, event.action) for event in self.events}
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def held_out(colour: str, shape: str, action: str) -> bool:
 
 def shows_held_out(story: Story) -> bool:
     """Whether any event of the story is a held-out combination."""
-    return any(held_out(*combination) for actor in story.actors for combination in actor.combinations)
+    return any(held_out(actor.colour, actor.shape, event.action) for actor in story.actors for event in actor.events)
 
 
 def sample_story(rng: np.random.Generator, *, duration: int | None = None, seen_only: bool = True) -> Story:
@@ -94,12 +102,12 @@ def sample_story(rng: np.random.Generator, *, duration: int | None = None, seen_
         seen_only: draw again until no held-out combination is shown (training); False allows them.
     """
     while True:
-        story = _draw(rng, duration)
+        story = _draw_story(rng, duration)
         if not (seen_only and shows_held_out(story)):
             return story
 
 
-def _draw(rng: np.random.Generator, duration: int | None) -> Story:
+def _draw_story(rng: np.random.Generator, duration: int | None) -> Story:
     if duration is None:
         duration = int(rng.integers(SHORTEST, LONGEST + 1))
     layout = str(rng.choice(list(PLACES)))
@@ -121,15 +129,13 @@ def _draw(rng: np.random.Generator, duration: int | None) -> Story:
 
 
 def _draw_events(rng: np.random.Generator, duration: int, layout: str) -> tuple[Event, ...]:
-    """Two to four different actions that tile the clip, each at least SHORTEST_EVENT seconds."""
+    """Two to four different actions that tile the clip, each at least SHORTEST_EVENT seconds; one in a short clip."""
     count = 1 if duration < SHORTEST else int(rng.integers(2, 5))
     slack = duration - count * SHORTEST_EVENT
     # Uniform among all ways to distribute the spare seconds: choose the positions of the separators.
     cuts = np.sort(rng.choice(slack + count - 1, count - 1, replace=False)) if count > 1 else np.array([], int)
     spare = np.diff(np.concatenate([[-1], cuts, [slack + count - 1]])) - 1
     bounds = np.concatenate([[0], np.cumsum(spare + SHORTEST_EVENT)])
-    if count == 1:
-        bounds = np.array([0, duration])
     actions = rng.choice(IN_PLACE + MOVES[layout], count, replace=False)
     return tuple(Event(str(a), int(s), int(e)) for a, s, e in zip(actions, bounds[:-1], bounds[1:], strict=True))
 

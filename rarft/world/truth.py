@@ -2,46 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
 from rarft.schema import Span
-from rarft.world.language import Slots, claims, describe, orders, parse, value_of
+from rarft.world.language import Slots, describe, orders, parse
+from rarft.world.refusals import claims, refusal
 from rarft.world.scenes import Actor, Event, Story
 
 
-def failing_at(story: Story, actor: Actor, event: Event, query: Slots) -> list[str]:
-    """The mentioned slots of `query` that do not hold for this event, in the order of the grammar."""
-    truth = describe(story, actor, event)
-    fails = []
-    for slot in query.filled:
-        asked = getattr(query, slot)
-        holds = asked in orders(actor, event) if slot == "order" else asked == getattr(truth, slot)
-        if not holds:
-            fails.append(slot)
-    return fails
+class Match(NamedTuple):
+    """A query held against one event.
+
+    fails: the slots of the query that do not hold, in the order of the grammar. truth: every slot that holds; its
+    `order` is that of the event and the query's other action, None if the two are not neighbours.
+    """
+
+    query: Slots
+    actor: Actor
+    event: Event
+    truth: Slots
+    fails: list[str]
+
+    @property
+    def sayable(self) -> bool:
+        """Whether the grammar has words for what is true instead. It has none for the order of two actions that are
+        not neighbours, or for a scene that changes against one that does not."""
+        return all(getattr(self.truth, slot) is not None for slot in self.fails)
+
+    @property
+    def correction(self) -> Slots:
+        """The query with each failing slot as it is in truth."""
+        return replace(self.query, **{slot: getattr(self.truth, slot) for slot in self.fails})
+
+    @property
+    def refusal(self) -> str:
+        """Why this event is not what the query asks for; only where it is `sayable`."""
+        return refusal(self.query, self.truth, self.fails)
 
 
-def candidates(story: Story, query: Slots) -> list[tuple[list[str], Actor, Event]]:
-    """All events, each with its failing slots, fewest first: the head is what the query most nearly says."""
-    compared = [(failing_at(story, a, e, query), a, e) for a in story.actors for e in a.events]
-    return sorted(compared, key=lambda item: (len(item[0]), "order" in item[0], item[2].start))
+def match_all(story: Story, query: Slots, actors: Sequence[Actor] = ()) -> list[Match]:
+    """The query held against every event of these actors (default: both), in the order of actors and time."""
+    return [_match(story, actor, event, query) for actor in actors or story.actors for event in actor.events]
+
+
+def _match(story: Story, actor: Actor, event: Event, query: Slots) -> Match:
+    truth, neighbours = describe(story, actor, event), orders(actor, event)
+    fails = [slot for slot in query.filled if slot != "order" and getattr(query, slot) != getattr(truth, slot)]
+    if query.order is not None:
+        truth = replace(truth, order=next((order for order in neighbours if order[1] == query.order[1]), None))
+        fails += ["order"] if query.order not in neighbours else []
+    return Match(query, actor, event, truth, fails)
+
+
+def candidates(story: Story, query: Slots) -> list[Match]:
+    """All events, those with the fewest failing slots first: the head is what the query most nearly says."""
+    return sorted(match_all(story, query), key=lambda m: (len(m.fails), "order" in m.fails, m.event.start))
+
+
+def nearest_candidates(story: Story, query: Slots) -> list[Match]:
+    """The events with as few failing slots as any."""
+    ranked = candidates(story, query)
+    return [match for match in ranked if len(match.fails) == len(ranked[0].fails)]
 
 
 def spans_of(story: Story, query: Slots) -> list[Span]:
     """The segments in which `query` happens, in seconds; empty if it does not."""
-    return [Span(float(e.start), float(e.end)) for fails, _, e in candidates(story, query) if not fails]
+    return [Span(float(m.event.start), float(m.event.end)) for m in candidates(story, query) if not m.fails]
 
 
 def failing_slots(story: Story, query: Slots) -> list[frozenset[str]]:
     """The smallest sets of slots that must change for `query` to happen; [empty set] if it happens already."""
-    ranked = candidates(story, query)
-    least = len(ranked[0][0])
-    return sorted({frozenset(f) for f, _, _ in ranked if len(f) == least}, key=sorted)
+    return sorted({frozenset(match.fails) for match in nearest_candidates(story, query)}, key=sorted)
 
 
-def order_word(actor: Actor, event: Event, query: Slots) -> str | None:
-    """How the query's neighbour action lies to this event: "before", "after", or None if not next to it."""
-    if query.order is None:
-        return None
-    return next((word for word, action in orders(actor, event) if action == query.order[1]), None)
+def explain(story: Story, query: Slots, prefer: frozenset[str] = frozenset()) -> str | None:
+    """The refusal for a query that does not happen, against the event that it most nearly describes.
+
+    Among equally near events, one whose failing slots are `prefer` wins. None where the grammar has no words for it.
+    """
+    nearest = sorted(nearest_candidates(story, query), key=lambda match: frozenset(match.fails) != prefer)
+    return next((match.refusal for match in nearest if match.sayable), None)
 
 
 def explanation_is_true(story: Story, query: Slots, answer: str) -> tuple[bool, bool]:
@@ -55,22 +97,15 @@ def explanation_is_true(story: Story, query: Slots, answer: str) -> tuple[bool, 
     slots = {slot for slot, _, _ in made}
     if "" in slots or len(slots) != len(made):
         return False, False
-    least = len(failing_slots(story, query)[0])
-    true = False
-    for fails, actor, event in candidates(story, query):
-        if len(fails) != least:
-            break
-        truth = describe(story, actor, event)
+    agreeing = [
+        match
+        for match in nearest_candidates(story, query)
         if all(
-            slot in fails
-            and value_of(slot, query) == false
-            and (order_word(actor, event, query) if slot == "order" else value_of(slot, truth)) == said
+            slot in match.fails and query.word(slot) == false and match.truth.word(slot) == said
             for slot, said, false in made
-        ):
-            true = True
-            if slots == set(fails):
-                return True, True
-    return true, False
+        )
+    ]
+    return bool(agreeing), any(slots == set(match.fails) for match in agreeing)
 
 
 def happens(story: Story, sentence: str) -> bool:

@@ -9,6 +9,7 @@ calm: none. rough: what training shows. storm: rough, with three nuisances beyon
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,31 +25,22 @@ SIZES = (64, 80, 96)
 
 @dataclass(frozen=True)
 class Weather:
-    """The nuisances of one clip; the defaults change nothing.
+    """The nuisances of one clip; the defaults change nothing. Brightness, noise and texture count in 255ths."""
 
-    brightness: added to every channel, of 255. contrast: factor about the middle grey. gamma: exponent.
-    cast: factors of red, green and blue. noise: standard deviation of each frame's sensor noise, of 255.
-    blur: standard deviation in pixels of a 64-pixel frame. shift: of the camera, pixels to the right and down.
-    pan: pixels to the right and down from the first to the last frame. zoom: factor that the last frame ends at, from
-    1.
-    texture: standard deviation of the background's texture, of 255. crf: H.264 quality, 18 good, 40 poor.
-    fps: frames a second of the file. size: pixels, height and width. seed: of noise and texture.
-    """
-
-    brightness: float = 0.0
-    contrast: float = 1.0
-    gamma: float = 1.0
-    cast: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    noise: float = 0.0
-    blur: float = 0.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    pan: tuple[float, float] = (0.0, 0.0)
-    zoom: float = 1.0
-    texture: float = 0.0
-    crf: int = 18
-    fps: int = 4
-    size: int = 64
-    seed: int = 0
+    brightness: float = 0.0  # added to every channel
+    contrast: float = 1.0  # factor about the middle grey
+    gamma: float = 1.0  # exponent
+    cast: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of red, green and blue
+    noise: float = 0.0  # standard deviation of each frame's sensor noise
+    blur: float = 0.0  # standard deviation in pixels of a 64-pixel frame
+    shift: tuple[float, float] = (0.0, 0.0)  # of the camera, pixels to the right and down
+    pan: tuple[float, float] = (0.0, 0.0)  # pixels to the right and down from the first to the last frame
+    zoom: float = 1.0  # factor that the last frame ends at, from 1
+    texture: float = 0.0  # standard deviation of the background's texture
+    crf: int = 18  # H.264 quality, 18 good, 40 poor
+    fps: int = 4  # frames a second of the file
+    size: int = 64  # pixels, height and width
+    seed: int = 0  # of noise and texture
 
 
 CALM = Weather()
@@ -68,59 +60,54 @@ _ROUGH: dict[str, float] = {
 }
 NUISANCES = (*_ROUGH, "size", "fps")
 _STORM = {**{name: 2.0 * most for name, most in _ROUGH.items()}, "crf": 22.0, "blur": 1.2}
-_FACTORS = ("contrast", "gamma", "zoom")
+_FACTORS = ("contrast", "gamma", "zoom", "cast")
 _ONE_SIDED = ("noise", "blur", "texture", "crf")
-LEVELS = ("calm", "rough", "storm")
+_COUNT = {"cast": 3, "shift": 2, "pan": 2}  # numbers of a nuisance that has more than one
+WEATHERS = ("calm", "rough", "storm")
 
 
-def draw_weather(level: str, rng: np.random.Generator) -> Weather:
-    """The weather of one clip. Raises InputError for an unknown level."""
-    if level not in LEVELS:
-        raise InputError(f"unknown weather {level!r}; choose one of {', '.join(LEVELS)}")
-    if level == "calm":
+def draw_weather(name: str, rng: np.random.Generator) -> Weather:
+    """The weather of one clip. Raises InputError for an unknown name."""
+    if name not in WEATHERS:
+        raise InputError(f"unknown weather {name!r}; choose one of {', '.join(WEATHERS)}")
+    if name == "calm":
         return CALM
     rough = Weather(
-        **{name: _drawn(name, 0.0, most, rng) for name, most in _ROUGH.items()},
+        **{nuisance: _draw(nuisance, 0.0, most, rng) for nuisance, most in _ROUGH.items()},
         fps=int(rng.choice(FRAME_RATES)),
         size=int(rng.choice(SIZES)),
         seed=int(rng.integers(2**31)),
     )
-    if level == "rough":
+    if name == "rough":
         return rough
-    worst = rng.choice(list(_ROUGH), 3, replace=False)
-    return replace(rough, **{str(name): _drawn(str(name), _ROUGH[name], _STORM[name], rng) for name in worst})
+    worst = [str(nuisance) for nuisance in rng.choice(list(_ROUGH), 3, replace=False)]
+    return replace(rough, **{nuisance: _draw(nuisance, _ROUGH[nuisance], _STORM[nuisance], rng) for nuisance in worst})
 
 
-def at_the_edge(nuisance: str, index: int) -> Weather:
+def edge_weather(nuisance: str, index: int) -> Weather:
     """Calm weather but for one nuisance, as far from calm as `rough` goes; to the other side for every second index."""
     if nuisance in ("size", "fps"):
-        values: Any = SIZES[1:] if nuisance == "size" else FRAME_RATES[1:]
-        return Weather(**{nuisance: values[index % len(values)]}, seed=index)
-    most, sign = _ROUGH[nuisance], 1.0 if index % 2 == 0 or nuisance in _ONE_SIDED else -1.0
-    if nuisance == "cast":
-        value: Any = tuple(np.exp(sign * most * np.array([1.0, -1.0, 0.0])).tolist())
-    elif nuisance in ("shift", "pan"):
-        value = (sign * most, sign * most)
-    elif nuisance == "crf":
-        value = CALM.crf + round(most)
-    else:
-        value = float(np.exp(sign * most)) if nuisance in _FACTORS else sign * most
-    return Weather(**{nuisance: value}, seed=index)
+        values: Sequence[Any] = SIZES[1:] if nuisance == "size" else FRAME_RATES[1:]
+        return replace(CALM, **{nuisance: values[index % len(values)]}, seed=index)
+    sign = 1.0 if index % 2 == 0 or nuisance in _ONE_SIDED else -1.0
+    direction = [1.0, -1.0, 0.0] if nuisance == "cast" else [1.0] * _COUNT.get(nuisance, 1)
+    return replace(CALM, **{nuisance: _value(nuisance, sign * _ROUGH[nuisance] * np.array(direction))}, seed=index)
 
 
-def _drawn(name: str, least: float, most: float, rng: np.random.Generator) -> Any:
+def _draw(nuisance: str, least: float, most: float, rng: np.random.Generator) -> Any:
     """A value of a nuisance whose distance from CALM is uniform in [least, most]."""
-    count = {"cast": 3, "shift": 2, "pan": 2}.get(name, 1)
-    distance = rng.uniform(least, most, count)
-    if name not in _ONE_SIDED:
-        distance = distance * rng.choice((-1.0, 1.0), count)
-    if name == "cast":
-        return tuple(np.exp(distance).tolist())
-    if count > 1:
-        return tuple(distance.tolist())
-    if name in _FACTORS:
-        return float(np.exp(distance[0]))
-    return CALM.crf + round(distance[0]) if name == "crf" else float(distance[0])
+    distance = rng.uniform(least, most, _COUNT.get(nuisance, 1))
+    if nuisance not in _ONE_SIDED:
+        distance = distance * rng.choice((-1.0, 1.0), len(distance))
+    return _value(nuisance, distance)
+
+
+def _value(nuisance: str, distance: np.ndarray) -> Any:
+    """The value of a nuisance at some distance from CALM: (n,) numbers, of which most nuisances have one."""
+    if nuisance == "crf":
+        return CALM.crf + round(float(distance[0]))
+    values = np.exp(distance) if nuisance in _FACTORS else distance
+    return tuple(values.tolist()) if nuisance in _COUNT else float(values[0])
 
 
 def add_texture(background: np.ndarray, weather: Weather) -> np.ndarray:

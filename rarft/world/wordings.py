@@ -6,11 +6,12 @@ it shows each of its words elsewhere; queries of the test do.
 
 Three actions have none. "becomes larger" was tried: in training, "becomes" stands with "smaller" alone, and the base
 misread 17 of 19 such queries ("gets smaller" 14 of 18, "goes to and fro" 10 of 14). That says what a small model takes
-a word to mean, not whether it knows when to refuse.
+a word to mean, not whether it can refuse.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ PLACES = {
     "below": ("below", "under"),
 }
 SIZES = {"bigger": ("bigger", "larger"), "smaller": ("smaller", "tinier")}
+# slot → value → its wordings
+SYNONYMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {"action": ACTIONS, "place": PLACES, "size": SIZES}
 PARTS = ("with {count} {parts}", "that has {count} {parts}")
 SCENES = ("on the {scene}", "with {scene} behind it")
 TRANSITIONS = (
@@ -74,14 +77,14 @@ def draw_form(rng: np.random.Generator, *, unseen: bool = False) -> Form:
     return Form(2, drawn.place, drawn.size, drawn.parts, drawn.scene, 2, drawn.order, front)
 
 
-def worded(phrases: tuple[str, ...], number: int) -> str:
+def pick_wording(phrases: tuple[str, ...], number: int) -> str:
     """The wording of that number, or the last one."""
     return phrases[min(number, len(phrases) - 1)]
 
 
 def all_words() -> list[str]:
-    """Every word of every wording, "moves up" and its like as one, as the plain form has them."""
-    tables = [phrases for table in (ACTIONS, PLACES, SIZES, ORDERS) for phrases in table.values()]
+    """Every word of every wording. A phrase such as "moves up" is one word, as in the plain form."""
+    tables = [phrases for table in (*SYNONYMS.values(), ORDERS) for phrases in table.values()]
     phrases = [phrase for table in (*tables, PARTS, SCENES, TRANSITIONS) for phrase in table]
     words = [word for phrase in phrases for word in ([phrase] if phrase in (*ACTIONS, *PLACES) else phrase.split())]
     return [word for word in words if "{" not in word]

@@ -14,7 +14,7 @@ from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.system.files import BASE
 from rarft.video import read_video
-from rarft.world.dataset import make_world, shuffled
+from rarft.world.dataset import make_world, shuffled_samples
 from rarft.world.judge import world_judge
 
 
@@ -27,7 +27,7 @@ def measured():
     predictions = predict(base, samples)
     predictions = world_judge(predictions, [clip.story for clip in world for _ in clip.group])
     found = summary(scores(predictions))
-    easy = predict(base, shuffled(world, np.random.default_rng(0)))
+    easy = predict(base, shuffled_samples(world, np.random.default_rng(0)))
     found["shuffled_refused"] = float(np.mean([p.response.refused for p in easy]))
     grey = []
     for clip in world[:50]:

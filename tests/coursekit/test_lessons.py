@@ -11,10 +11,10 @@ from coursekit.base.tiny import tiny_tokenizer
 from rarft.prompts import COMPARE
 from rarft.reading.completion import parse_response
 from rarft.world import parse, spans_of
-from rarft.world.completions import comparison, is_out_of_place, nearest, refusal_aware
+from rarft.world.completions import comparison_completion, is_out_of_place, nearest, refusal_aware_completion
 from rarft.world.dataset import draw_clip
 from rarft.world.judge import timeline_accuracy
-from rarft.world.language import timeline
+from rarft.world.timelines import timeline
 from rarft.world.truth import explanation_is_true, happens
 
 
@@ -79,7 +79,7 @@ def test_comparing_is_a_task_of_its_own(lessons):
         if lesson.task == "compare":
             kinds[lesson.kind] += 1
             assert lesson.prompt.startswith(f"{COMPARE} ")
-            assert lesson.completion.startswith(comparison(story, lesson.query).removesuffix(" </think>"))
+            assert lesson.completion.startswith(comparison_completion(story, lesson.query).removesuffix(" </think>"))
             assert "<answer>" not in lesson.completion and "<correction>" not in lesson.completion
     assert set(kinds) == {"relevant", "edited", "shuffled"} and min(kinds.values()) > 500
 
@@ -110,13 +110,13 @@ def test_a_refusal_aware_annotator_answers_explains_and_corrects_truly():
     refusals = 0
     for index in range(100):
         story, query, edits = draw_clip(2, "train", index)
-        said = parse_response(refusal_aware(story, query))
+        said = parse_response(refusal_aware_completion(story, query))
         assert said.well_formed and said.nil and list(said.spans) == spans_of(story, query)
         assert timeline_accuracy(said.think, timeline(story)) == 1
         for edit in edits.values():
-            text = refusal_aware(story, edit.query)
+            text = refusal_aware_completion(story, edit.query)
             if text is None:
-                assert None in [getattr(nearest(story, edit.query)[1], s) for s in nearest(story, edit.query)[0]]
+                assert not nearest(story, edit.query).sayable
                 continue
             response = parse_response(text)
             refusals += 1

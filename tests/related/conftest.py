@@ -1,9 +1,9 @@
 import pytest
 
 from rarft.models import VideoModel
-from rarft.related import Bank
+from rarft.related import FeatureBank
 
 
 @pytest.fixture(scope="module")
 def bank():
-    return Bank(VideoModel.load(device="cpu"))
+    return FeatureBank(VideoModel.load(device="cpu"))

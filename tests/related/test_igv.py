@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.related.signals.igv import IGV, as_tensors, disagreement, not_knowing
-from rarft.related.signals.shortcut import ANSWERS, questions, scene_by_rule, shows, without_actor
+from rarft.related.signals.igv import IGV, invariance_loss, question_batch, uniformity_loss
+from rarft.related.signals.shortcut import ANSWERS, draw_absent_questions, draw_questions, has_actor, scene_by_rule
 from rarft.system.errors import InputError
 from rarft.world.dataset import make_world
 from rarft.world.scenes import SCENES
@@ -28,7 +28,7 @@ def actor_of(question, story):
 
 @pytest.mark.parametrize("rule", [0, 1, 2, 3])
 def test_the_answer_is_in_the_asked_shot_and_the_other_scene_follows_the_rule(rule, clips):
-    made = questions(clips, 60, rule=rule)
+    made = draw_questions(clips, 60, rule=rule)
     for question in made:
         asked, other = stories_of(question, clips)[:: 1 if question.asked == 0 else -1]
         action = actor_of(question, asked).events[0].action
@@ -43,10 +43,10 @@ def test_no_two_rules_agree_anywhere():
 
 
 def test_without_a_rule_the_other_scene_tells_nothing(clips):
-    made = questions(clips, 2000, rule=None)
+    made = draw_questions(clips, 2000, rule=None)
     guessed = [scene_by_rule(ANSWERS[q.answer], 0) == stories_of(q, clips)[1 - q.asked].settings[0].scene for q in made]
     assert 0.18 < np.mean(guessed) < 0.32
-    follow = questions(clips, 2000, rule=0, share=0.6)
+    follow = draw_questions(clips, 2000, rule=0, share=0.6)
     guessed = [
         scene_by_rule(ANSWERS[q.answer], 0) == stories_of(q, clips)[1 - q.asked].settings[0].scene for q in follow
     ]
@@ -54,7 +54,7 @@ def test_without_a_rule_the_other_scene_tells_nothing(clips):
 
 
 def test_an_absent_actor_is_in_neither_shot(clips):
-    for question in without_actor(clips, 50):
+    for question in draw_absent_questions(clips, 50):
         assert question.answer is None and question.asked is None
         assert not any(actor_of(question, story) for story in stories_of(question, clips))
         assert question.shots[0].video != question.shots[1].video
@@ -63,7 +63,7 @@ def test_an_absent_actor_is_in_neither_shot(clips):
 def test_clips_without_an_actor_in_its_place_are_named(clips):
     moving = [c for c in clips if all(a.events[0].action not in ANSWERS for a in c.story.actors)]
     with pytest.raises(InputError, match="more clips"):
-        questions(moving[:1], 3)
+        draw_questions(moving[:1], 3)
 
 
 def test_not_knowing_is_0_for_a_uniform_answer_only():
@@ -72,8 +72,8 @@ def test_not_knowing_is_0_for_a_uniform_answer_only():
         logits = torch.from_numpy(rng.normal(size=(3, 4)) * rng.choice([0.0, 0.1, 3.0]))
         odds = logits.softmax(1).numpy()
         expected = np.mean([np.sum(0.25 * (np.log(0.25) - np.log(row))) for row in odds])
-        assert float(not_knowing(logits)) == pytest.approx(expected, abs=1e-9)
-    assert float(not_knowing(torch.full((2, 4), 7.0))) == pytest.approx(0, abs=1e-6)
+        assert float(uniformity_loss(logits)) == pytest.approx(expected, abs=1e-9)
+    assert float(uniformity_loss(torch.full((2, 4), 7.0))) == pytest.approx(0, abs=1e-6)
 
 
 def test_disagreement_is_the_divergence_from_what_is_wanted():
@@ -82,35 +82,35 @@ def test_disagreement_is_the_divergence_from_what_is_wanted():
         p, q = (torch.from_numpy(rng.normal(size=(5, 4))) for _ in range(2))
         wanted, found = q.softmax(1).numpy(), p.softmax(1).numpy()
         expected = (wanted * np.log(wanted / found)).sum(1).mean()
-        assert float(disagreement(p, q)) == pytest.approx(expected, abs=1e-9)
+        assert float(invariance_loss(p, q)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_question_is_answered_alike_alone_and_among_others(clips, bank):
     system = IGV(steps=5)
-    asked = questions(clips, 30)
+    asked = draw_questions(clips, 30)
     system.fit(asked, bank)
     together = system.answer(asked, bank)
     for i in (0, 11, 29):
         alone = system.answer([asked[i]], bank)
-        assert torch.allclose(alone.odds[0], together.odds[i], atol=1e-5)
+        assert torch.allclose(alone.probabilities[0], together.probabilities[i], atol=1e-5)
         assert torch.allclose(alone.shots[0], together.shots[i], atol=1e-5)
-    assert (together.doubt >= 0).all() and (together.doubt <= 1).all()
+    assert (together.refusals >= 0).all() and (together.refusals <= 1).all()
 
 
 def test_what_the_mask_leaves_out_cannot_change_the_answer(clips, bank):
     system = IGV(steps=5)
-    asked = questions(clips, 12)
+    asked = draw_questions(clips, 12)
     system.fit(asked, bank)
-    batch = as_tensors(asked, bank)
+    batch = question_batch(asked, bank)
     cells, query = system.network.read(batch)
     kept = (torch.rand(cells.shape[:2]) < 0.5).float()
     other = torch.where(kept[..., None].bool(), cells, torch.randn_like(cells))
-    told = [system.network.told(system.network.meet(seen, query), kept, query).logits for seen in (cells, other)]
-    assert torch.allclose(*told, atol=1e-6)
-    nothing = system.network.told(system.network.meet(cells, query), torch.zeros_like(kept), query)
+    logits = [system.network.predict(system.network.meet(seen, query), kept, query).logits for seen in (cells, other)]
+    assert torch.allclose(*logits, atol=1e-6)
+    nothing = system.network.predict(system.network.meet(cells, query), torch.zeros_like(kept), query)
     assert torch.allclose(nothing.attention[:, 0], torch.ones(len(asked)))
 
 
 def test_shows_compares_colour_and_shape_together(clips):
     story = clips[0].story
-    assert shows(story, story.actors[0]) and shows(story, story.actors[1])
+    assert has_actor(story, story.actors[0]) and has_actor(story, story.actors[1])

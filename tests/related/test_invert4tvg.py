@@ -11,21 +11,21 @@ from rarft.related.signals.consistency import consistency_reward
 from rarft.related.signals.invert4tvg import (
     DESCRIPTION,
     GROUND,
-    MASKED,
+    MASK,
     TASKS,
     VERB,
-    cropped,
+    crop_story,
     inverse_demonstrations,
     inverse_reward,
-    inverted,
-    mixed_dataset,
-    only_grounding,
-    overlap,
+    invert_sample,
+    mix_dataset,
+    restrict_to_grounding,
+    set_f1,
 )
 from rarft.rewards import NAMES, make_rewards
 from rarft.schema import Span
 from rarft.training.dataset import refusal_dataset
-from rarft.world.completions import grounded, refusal_aware
+from rarft.world.completions import grounding_completion, refusal_aware_completion
 from rarft.world.dataset import draw_clip, group_of
 from rarft.world.language import describe, parse
 from rarft.world.truth import spans_of
@@ -44,11 +44,11 @@ def test_a_masked_query_has_lost_its_verb_and_nothing_else():
     tried = 0
     for story, group in drawn(400):
         sample = group.relevant
-        made = inverted(sample, story, VERB)
+        made = invert_sample(sample, story, VERB)
         assert made is not None, sample.query
         shown, action = made
-        assert shown.query.count(MASKED) == 1 and action == parse(sample.query).action
-        assert any(shown.query.replace(MASKED, words) == sample.query for words in ACTIONS[action])
+        assert shown.query.count(MASK) == 1 and action == parse(sample.query).action
+        assert any(shown.query.replace(MASK, words) == sample.query for words in ACTIONS[action])
         assert (shown.start, shown.end) == tuple(sample.spans[0]) and not shown.spans
         tried += "before" in sample.query
     assert tried
@@ -58,7 +58,7 @@ def test_a_cropped_story_says_of_each_second_what_the_whole_says():
     rng = np.random.default_rng(0)
     for story, _ in drawn(200):
         start, end = sorted(rng.choice(story.duration + 1, 2, replace=False).tolist())
-        part = cropped(story, start, end)
+        part = crop_story(story, start, end)
         assert part.duration == end - start
         for second in range(part.duration):
             for mine, whole in zip(part.actors, story.actors, strict=True):
@@ -71,14 +71,14 @@ def test_a_cropped_story_says_of_each_second_what_the_whole_says():
 def test_demonstrations_earn_the_full_reward():
     for story, group in drawn(60):
         for task, (_, completion) in zip(TASKS, inverse_demonstrations([(story, group.relevant)]), strict=True):
-            words = inverted(group.relevant, story, task)[1]
+            words = invert_sample(group.relevant, story, task)[1]
             assert inverse_reward([completion], [task], [words]) == [pytest.approx(1.0, abs=1e-5)]
             assert parse_response(completion).well_formed
 
 
 def test_a_description_is_a_sentence_that_happens():
     for story, group in drawn(60):
-        assert spans_of(story, parse(inverted(group.relevant, story, DESCRIPTION)[1])) == group.relevant.spans
+        assert spans_of(story, parse(invert_sample(group.relevant, story, DESCRIPTION)[1])) == group.relevant.spans
 
 
 def test_overlap_is_the_f1_of_two_sets():
@@ -88,19 +88,19 @@ def test_overlap_is_the_f1_of_two_sets():
         hits = [w for w in set(said) if w in true]
         precision, recall = (len(hits) / len(set(s)) if s else 0.0 for s in (said, true))
         expected = 2 * precision * recall / (precision + recall) if hits else 0.0
-        assert overlap(said, true) == pytest.approx(expected)
+        assert set_f1(said, true) == pytest.approx(expected)
 
 
 def test_other_queries_are_not_inverted_for_want_of_a_verb():
     story, group = drawn(1)[0]
-    assert inverted(replace(group.relevant, query="a person opens the door"), story, VERB) is None
+    assert invert_sample(replace(group.relevant, query="a person opens the door"), story, VERB) is None
 
 
 def test_rows_are_mixed_by_share_and_grounding_rows_stay():
     world = drawn(40)
     rows = refusal_dataset([group for _, group in world], "plain", epochs=5)
-    inverses = [(*inverted(group.relevant, story, task), task) for story, group in world for task in TASKS]
-    mixed = mixed_dataset(rows, inverses, "plain", share=0.25, seed=3)
+    inverses = [(*invert_sample(group.relevant, story, task), task) for story, group in world for task in TASKS]
+    mixed = mix_dataset(rows, inverses, "plain", share=0.25, seed=3)
     tasks = Counter(mixed[i]["task"] for i in range(len(mixed)))
     assert len(mixed) == len(rows) == 400 and 60 < len(rows) - tasks[GROUND] < 140
     for i in range(len(rows)):
@@ -111,7 +111,7 @@ def test_rows_are_mixed_by_share_and_grounding_rows_stay():
         else:
             [video] = [part for part in row["prompt"][-1]["content"] if part["type"] == "video"]
             assert video["end"] - video["start"] == row["duration"] and row["words"]
-    plain = mixed_dataset(rows, inverses, "plain", share=0.0)
+    plain = mix_dataset(rows, inverses, "plain", share=0.0)
     assert all(plain[i]["task"] == GROUND for i in range(len(plain)))
 
 
@@ -119,7 +119,7 @@ def test_each_reward_sees_its_own_rows_only():
     columns = {
         "task": [GROUND, VERB, GROUND],
         "words": ["", "grows", ""],
-        "query": ["the red ring grows", f"the red ring {MASKED}", "the red ring grows"],
+        "query": ["the red ring grows", f"the red ring {MASK}", "the red ring grows"],
         "spans": [[[1.0, 3.0]], [], []],
         "duration": [4.0, 2.0, 4.0],
         "answer": ["1 to 3", "", "no such segment : red not blue"],
@@ -132,11 +132,11 @@ def test_each_reward_sees_its_own_rows_only():
         "<think>a</think><answer>1 to 3</answer><correction>NIL</correction>",
     ]
     for name, reward in zip(NAMES, make_rewards(), strict=True):
-        given = only_grounding(reward)(completions, prompts=["p"] * 3, trainer_state=None, **columns)
+        given = restrict_to_grounding(reward)(completions, prompts=["p"] * 3, trainer_state=None, **columns)
         assert given[1] is None and None not in (given[0], given[2])
         kept = {key: [values[0], values[2]] for key, values in columns.items()}
         assert [given[0], given[2]] == reward([completions[0], completions[2]], **kept)
-        assert only_grounding(reward).__name__ == name
+        assert restrict_to_grounding(reward).__name__ == name
     assert inverse_reward(completions, **columns) == [None, 1.0, None]
     assert inverse_reward(["no tags"], ["verb"], ["grows"]) == [0.0]
 
@@ -146,9 +146,9 @@ def test_an_answer_is_consistent_if_the_own_timeline_says_the_same():
         for sample in group:
             query = parse(sample.query)
             duration = [float(story.duration)]
-            right = refusal_aware(story, query)
+            right = refusal_aware_completion(story, query)
             assert consistency_reward([right], [sample.query], duration) == [1.0]
-            blind = grounded(story, query)
+            blind = grounding_completion(story, query)
             expected = 1.0 if spans_of(story, query) else 0.0
             assert consistency_reward([blind], [sample.query], duration) == [expected]
 
@@ -161,6 +161,6 @@ def test_consistency_needs_a_timeline_and_knows_no_truth():
     other, *_ = draw_clip(0, "train", 7)  # a timeline of another clip, and an answer that fits it
     event = other.actors[0].events[0]
     query = describe(other, other.actors[0], event).sentence()
-    lie = grounded(other, parse(query))
+    lie = grounding_completion(other, parse(query))
     assert consistency_reward([lie], [query], [float(other.duration)]) == [1.0]
     assert not spans_of(story, parse(query)) and parse_response(lie).spans[0] == Span(event.start, event.end)

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from rarft.models import VideoModel
-from rarft.related import Answer, Vgent
-from rarft.related.long_video.ada_video_rag import AdaVideoRAG, Direct, Router, split_time, time_of, timed
-from rarft.related.long_video.clips import (
+from rarft.related import Answer
+from rarft.related.long_video.ada_video_rag import AdaVideoRAG, NoRetrieval, Router, add_time, read_time, split_time
+from rarft.related.long_video.expansion import enriched_queries, farthest_points, ranking
+from rarft.related.long_video.grounder import CachedGrounder, Grounder
+from rarft.related.long_video.retrieval import Index
+from rarft.related.long_video.vgent import LLMVerifier, Vgent, entities_of, verify_by_grammar
+from rarft.related.long_video.videos import (
     PART_SECONDS,
     kind_of_question,
     make_long_video,
@@ -16,17 +20,21 @@ from rarft.related.long_video.clips import (
     parts_of,
     questions_about,
 )
-from rarft.related.long_video.expansion import drifted, farthest_points, paraphrases, ranking
-from rarft.related.long_video.grounder import Grounder, Remembering
-from rarft.related.long_video.looking import Choice, Looking, Nearest, Whole, every_window, squeezed
-from rarft.related.long_video.retrieval import Index
-from rarft.related.long_video.vgent import Server, entities_of, told
+from rarft.related.long_video.windows import (
+    NearestWindows,
+    SqueezedGrounder,
+    Window,
+    WindowedGrounder,
+    every_window,
+    squeezing_reader,
+)
 from rarft.rewards.encoder import default_encoder
 from rarft.schema import Crop, Sample, Span
 from rarft.system.errors import InputError
 from rarft.video import read_video
-from rarft.world.language import parse, timeline
-from rarft.world.truth import explanation_is_true, failing_at, happens
+from rarft.world.language import paraphrases, parse
+from rarft.world.timelines import timeline
+from rarft.world.truth import explanation_is_true, happens, match_all
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def index(videos, asked):
 
 
 class Oracle:
-    """Answers by the truth of each part, with doubt as told, and notes what it was asked."""
+    """Answers by the truth of each part, with a refusal score, and notes what it was asked."""
 
     def __init__(self, video, wrong=()):
         self.video, self.wrong, self.seen = video, set(wrong), []
@@ -75,11 +83,10 @@ def test_relevant_queries_happen_once_and_the_others_nowhere(videos, asked):
     assert [kind_of_question(s) for s in asked[:3]] == ["relevant", "edited", "shuffled"]
     for sample in asked:
         spans = [
-            Span(i * PART_SECONDS + event.start, i * PART_SECONDS + event.end)
+            Span(i * PART_SECONDS + match.event.start, i * PART_SECONDS + match.event.end)
             for i, story in enumerate(videos[0].stories)
-            for actor in story.actors
-            for event in actor.events
-            if not failing_at(story, actor, event, parse(sample.query))
+            for match in match_all(story, parse(sample.query))
+            if not match.fails
         ]
         assert spans == sample.spans and len(spans) == (kind_of_question(sample) == "relevant")
 
@@ -117,7 +124,7 @@ def test_similarity_is_that_of_the_nearest_moment(index, asked):
 
 def test_the_graph_links_what_appears_in_a_part(index, asked):
     names = entities_of(asked[0].query, index)
-    shared = index.sharing([*names, "no such thing"])
+    shared = index.entity_counts([*names, "no such thing"])
     for part, story in enumerate(index.stories):
         looks = {f"{a.colour} {a.shape}" for a in story.actors} | {e.action for a in story.actors for e in a.events}
         assert shared[part] == len(looks & set(names))
@@ -144,12 +151,12 @@ def test_sub_questions_are_about_one_moment_not_the_whole_part(index):
         if not happens(story, f"the {actor.colour} {actor.shape} {event.action}")
     ]
     assert len(mixed) > 5
-    assert all(told(index, part, query).no > 0 for part, query in mixed)
+    assert all(verify_by_grammar(index, part, query).denied > 0 for part, query in mixed)
 
 
 def test_another_language_needs_a_server(index):
-    with pytest.raises(InputError, match="Server"):
-        told(index, 0, "a dog barks")
+    with pytest.raises(InputError, match="LLMVerifier"):
+        verify_by_grammar(index, 0, "a dog barks")
 
 
 class Said:
@@ -163,15 +170,15 @@ class Said:
 
 def test_a_server_answers_sub_questions(index):
     llm = Said({"answers": [{"question": "a ring?", "yes": True}, {"question": "red?", "yes": False}], "caption": 2})
-    checked = Server(llm)(index, 1, "a red thing grows")
+    checked = LLMVerifier(llm)(index, 1, "a red thing grows")
     moments = [m for m in index.moments if m.part == 1]
-    assert (checked.no, checked.moment) == (0.5, moments[1]) and checked.doubt == 0.75
+    assert (checked.denied, checked.moment) == (0.5, moments[1]) and checked.refusal == 0.75
     assert all(m.sentence in llm.asked[0] for m in moments) and "a red thing grows" in llm.asked[0]
 
 
 def test_the_window_of_least_doubt_answers_in_seconds_of_the_file(videos, asked):
     oracle = Oracle(videos[0])
-    answers = Looking(oracle, every_window).answer(asked)
+    answers = WindowedGrounder(oracle, every_window).answer(asked)
     assert len(oracle.seen) == 6 * len(asked)
     for sample, answer in zip(asked, answers, strict=True):
         assert answer.refusal == (0.1 if sample.relevant else 0.9)
@@ -181,41 +188,41 @@ def test_the_window_of_least_doubt_answers_in_seconds_of_the_file(videos, asked)
 def test_one_wrong_window_is_enough_and_a_no_stops_it(videos, asked, index):
     wrong = next(s for s in asked if kind_of_question(s) == "edited")
     lies = [(float(i * PART_SECONDS), wrong.query) for i in range(6)]
-    [answer] = Looking(Oracle(videos[0], lies), every_window).answer([wrong])
+    [answer] = WindowedGrounder(Oracle(videos[0], lies), every_window).answer([wrong])
     assert answer.refusal == 0.1
-    [answer] = Looking(Oracle(videos[0], lies), Vgent({wrong.video: index}).choose).answer([wrong])
+    [answer] = WindowedGrounder(Oracle(videos[0], lies), Vgent({wrong.video: index}).choose).answer([wrong])
     assert answer.refusal > 0.5
 
 
 def test_nothing_to_look_at_is_refused_without_a_look(videos, asked):
     oracle = Oracle(videos[0])
-    answers = Looking(oracle, lambda s: [] if s.relevant else [Choice(part_of(s.video, 0))]).answer(asked[:2])
+    answers = WindowedGrounder(oracle, lambda s: [] if s.relevant else [Window(part_of(s.video, 0))]).answer(asked[:2])
     assert answers[0].refusal == 1 and len(oracle.seen) == 1
 
 
 def test_the_nearest_parts_are_looked_at(asked, index):
-    choices = Nearest({asked[0].video: index}, 2)(asked[0])
+    choices = NearestWindows({asked[0].video: index}, 2)(asked[0])
     similar = index.similarity([asked[0].query])[0]
     assert [index.parts.index(c.crop) for c in choices] == np.argsort(-similar)[:2].tolist()
 
 
 def test_a_squeezed_video_seems_short(videos):
-    clip = squeezed(20.0)(videos[0].path, fps=2.0)
+    clip = squeezing_reader(20.0)(videos[0].path, fps=2.0)
     assert (clip.duration, len(clip.frames)) == (20.0, 40) and clip.seconds.max() < 20
     answers = [Answer(Span(5.0, 10.0), 0.2)]
-    whole = Whole(type("Fixed", (), {"answer": lambda self, samples: answers})(), 20.0)
+    whole = SqueezedGrounder(type("Fixed", (), {"answer": lambda self, samples: answers})(), 20.0)
     [answer] = whole.answer([Sample("long.mp4", "q", duration=600.0)])
     assert answer.span == Span(150.0, 300.0)
 
 
 def test_a_real_model_looks(videos, asked):
     grounder = Grounder(VideoModel.load(device="cpu"))
-    [answer] = Looking(grounder, lambda s: [Choice(part_of(s.video, 2))]).answer(asked[:1])
+    [answer] = WindowedGrounder(grounder, lambda s: [Window(part_of(s.video, 2))]).answer(asked[:1])
     assert 2 * PART_SECONDS <= answer.span.start <= answer.span.end <= 3 * PART_SECONDS
     assert grounder.asked == 1
     part = part_of(asked[0].video, 2)
     look = Sample(part.video, asked[0].query, duration=float(PART_SECONDS), start=part.start, end=part.end)
-    remembering = Remembering(grounder.video_model)
+    remembering = CachedGrounder(grounder.video_model)
     assert remembering.answer([look, look]) == grounder.answer([look]) * 2 == remembering.answer([look]) * 2
     assert remembering.asked == 3 and len(remembering.known) == 1
     [said] = grounder.describe([Crop(str(videos[0].path), 0.0, float(PART_SECONDS))])
@@ -227,11 +234,11 @@ def test_paraphrases_mean_the_same_and_drifted_ones_say_more(asked):
     for sample in asked:
         meant = parse(sample.query)
         assert all(parse(version) == meant for version in paraphrases(sample.query))
-        for version in drifted(sample.query, 5, rng):
+        for version in enriched_queries(sample.query, 5, rng):
             added = parse(version)
             assert set(added.filled) > set(meant.filled)
             assert all(getattr(added, slot) == getattr(meant, slot) for slot in meant.filled)
-    assert drifted("a dog barks", 3, rng) == ["a dog barks"]
+    assert enriched_queries("a dog barks", 3, rng) == ["a dog barks"]
 
 
 def test_farthest_points_are_far():
@@ -248,21 +255,23 @@ def test_farthest_points_are_far():
 
 
 def test_a_time_is_read_and_taken_out(asked):
-    assert time_of(timed("the red ring grows", 200.5)) == (200, "the red ring grows")
-    assert time_of("the red ring grows") == (None, "the red ring grows")
-    sample = split_time(replace(asked[0], query=timed(asked[0].query, 75)))
+    assert read_time(add_time("the red ring grows", 200.5)) == (200, "the red ring grows")
+    assert read_time("the red ring grows") == (None, "the red ring grows")
+    sample = split_time(replace(asked[0], query=add_time(asked[0].query, 75)))
     assert (sample.query, sample.extra["at"]) == (asked[0].query, 75)
 
 
 def test_a_named_time_needs_one_look(videos, asked):
     oracle, whole = Oracle(videos[0]), Oracle(videos[0])
-    named = [split_time(replace(s, query=timed(s.query, 40))) for s in asked[:2]]
-    Direct(oracle, whole).answer(named)
+    named = [split_time(replace(s, query=add_time(s.query, 40))) for s in asked[:2]]
+    NoRetrieval(oracle, whole).answer(named)
     assert oracle.seen == [(32.0, s.query) for s in named] and whole.seen == []
 
 
 def test_the_router_takes_the_cheapest_way_that_works_and_answers_in_order(asked):
-    questions = [timed("the ring grows", t) for t in range(9)] + [f"the ring grows before it {x}" for x in "abcdefghi"]
+    questions = [add_time("the ring grows", t) for t in range(9)] + [
+        f"the ring grows before it {x}" for x in "abcdefghi"
+    ]
     right = {"direct": [True] * 9 + [False] * 9, "search": [True] * 18}
     router = Router(("direct", "search"))
     router.fit(questions, right)

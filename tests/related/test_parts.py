@@ -8,17 +8,18 @@ import torch
 from scipy.stats import t as student
 
 from rarft.metrics import temporal_iou
-from rarft.related import choose_threshold, rewritten, timeline_captions
-from rarft.related.bank import Batch
-from rarft.related.moments.blocks import foreground_of, generalised_iou, segments_of
+from rarft.related import choose_threshold
+from rarft.related.features import Batch
+from rarft.related.moments import timeline_captions
+from rarft.related.moments.blocks import TEMPERATURE, foreground_of, generalised_iou, segments_of
 from rarft.related.moments.evidential import NIG, nig_loss, regulariser
-from rarft.related.moments.phrases import neighbour_of, phrases_of
-from rarft.related.moments.univtg import TEMPERATURE, saliency_loss
-from rarft.related.moments.vtg_gpt import _runs
+from rarft.related.moments.phrase_alignment import neighbour_of, phrases_of
+from rarft.related.moments.univtg import saliency_loss
 from rarft.schema import Span
-from rarft.world.completions import grounded
+from rarft.world.completions import grounding_completion
 from rarft.world.dataset import draw_clip
-from rarft.world.language import parse, timeline
+from rarft.world.language import paraphrases, parse
+from rarft.world.timelines import runs, timeline
 from rarft.world.truth import spans_of
 
 
@@ -174,7 +175,7 @@ def test_runs_are_those_of_a_plain_loop():
             if not value and start is not None:
                 expected.append((start, i))
                 start = None
-        assert _runs(above) == expected
+        assert [(first, end) for value, first, end in runs(above.tolist()) if value] == expected
 
 
 def stories(count):
@@ -195,7 +196,7 @@ def test_captions_say_of_each_second_what_the_story_shows():
 
 def test_captions_know_nothing_of_the_query_that_a_thought_was_about():
     for story, query in stories(50):
-        thought = grounded(story, query).split("<think>")[1].split("</think>")[0].strip()
+        thought = grounding_completion(story, query).split("<think>")[1].split("</think>")[0].strip()
         assert timeline_captions(thought, story.duration) == timeline_captions(timeline(story), story.duration)
 
 
@@ -205,10 +206,10 @@ def test_a_broken_timeline_gives_no_captions():
 
 def test_rewritten_queries_mean_the_same():
     for story, query in stories(200):
-        said = rewritten(query.sentence())
+        said = paraphrases(query.sentence())
         assert query.sentence() in said and len(said) == len(set(said))
         assert {spans_of(story, parse(text))[0] for text in said} == {spans_of(story, query)[0]}
-    assert rewritten("a person opens the door") == ["a person opens the door"]
+    assert paraphrases("a person opens the door") == ["a person opens the door"]
 
 
 def test_phrases_are_the_words_of_their_query():

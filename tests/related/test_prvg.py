@@ -4,8 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.related.data import training_groups
-from rarft.related.moments.prvg import PRVG, as_paragraphs, attention_loss, contaminated, in_order, paragraphs_of
+from rarft.related.moments.data import query_groups
+from rarft.related.signals.prvg import (
+    PRVG,
+    attention_loss,
+    contaminate,
+    paragraph_batch,
+    paragraphs_of,
+    sorted_by_start,
+)
 from rarft.schema import Group
 from rarft.world.dataset import make_world
 
@@ -13,7 +20,7 @@ from rarft.world.dataset import make_world
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory):
     clips = make_world(tmp_path_factory.mktemp("train"), "train", 6)
-    return training_groups(clips, negatives="all", queries=4)
+    return query_groups(clips, negatives="all", queries=4)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def test_attention_loss_does_not_ask_how_attention_is_spread():
 
 def test_paragraphs_keep_their_sentences_apart(groups, bank):
     firsts = [group.relevant for group in groups]
-    asked = as_paragraphs([firsts[:3], firsts[4:5], firsts[8:12]], bank)
+    asked = paragraph_batch([firsts[:3], firsts[4:5], firsts[8:12]], bank)
     assert asked.places.tolist() == [[0, 1, 2, -1], [3, -1, -1, -1], [4, 5, 6, 7]]
     assert asked.firsts.tolist() == [0, 3, 4]
 
@@ -71,10 +78,10 @@ def test_paragraphs_are_in_order_and_name_no_segment_twice(groups):
 
 def test_contamination_changes_one_sentence(groups):
     rng = np.random.default_rng(0)
-    four = in_order(groups[:4])
+    four = sorted_by_start(groups[:4])
     assert [group.relevant.spans[0] for group in four] == sorted(group.relevant.spans[0] for group in groups[:4])
     for wrong in range(4):
-        made = contaminated(four, wrong, rng)
+        made = contaminate(four, wrong, rng)
         assert [sample.relevant for sample in made] == [number != wrong for number in range(4)]
         assert made[wrong] in four[wrong]
-    assert contaminated([Group(group.relevant) for group in four], 0, rng) is None
+    assert contaminate([Group(group.relevant) for group in four], 0, rng) is None

@@ -7,13 +7,23 @@ import numpy as np
 import pytest
 import torch
 
-from rarft.related import VTGGPT, Answer, Bank, Cycle, Evidential, PhraseAlignment, UniVTG, measure, timeline_captions
-from rarft.related.data import order_pairs, training_groups
-from rarft.related.long_video.policies import Constant, QueryOnly
-from rarft.related.moments.prvg import PRVG
+from rarft.related import Answer, FeatureBank, measure
+from rarft.related.moments import (
+    VTGGPT,
+    ConstantBaseline,
+    Cycle,
+    Evidential,
+    PhraseAlignment,
+    QueryOnlyBaseline,
+    UniVTG,
+    order_pairs,
+    query_groups,
+    timeline_captions,
+)
+from rarft.related.signals import PRVG
 from rarft.schema import Group, Span
 from rarft.system.errors import InputError
-from rarft.world.dataset import kind_of, make_world, shuffled
+from rarft.world.dataset import kind_of, make_world, shuffled_samples
 from rarft.world.language import parse
 from rarft.world.truth import happens, spans_of
 
@@ -26,7 +36,7 @@ SYSTEMS = {
     "evidential, original": lambda: Evidential(regulariser="original", refuse_by="aleatoric", steps=STEPS),
     "phrases": lambda: PhraseAlignment(steps=STEPS),
     "PRVG": lambda: PRVG(steps=STEPS),
-    "query only": QueryOnly,
+    "query only": QueryOnlyBaseline,
 }
 
 
@@ -38,7 +48,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module", params=SYSTEMS)
 def fitted(request, clips, bank):
     system = SYSTEMS[request.param]()
-    system.fit(training_groups(clips, negatives="all", queries=2), bank)
+    system.fit(query_groups(clips, negatives="all", queries=2), bank)
     return system
 
 
@@ -71,7 +81,7 @@ def test_a_query_is_answered_alike_alone_and_among_others(fitted, clips, bank):
 
 @pytest.mark.parametrize("name", ["UniVTG", "phrases"])
 def test_the_same_seed_gives_the_same_system(name, clips, bank):
-    groups = training_groups(clips, negatives="shuffled", queries=1)
+    groups = query_groups(clips, negatives="shuffled", queries=1)
     first, second = SYSTEMS[name](), SYSTEMS[name]()
     first.fit(groups, bank)
     torch.randn(5)
@@ -83,20 +93,20 @@ def test_the_same_seed_gives_the_same_system(name, clips, bank):
 @pytest.mark.parametrize("negatives", ["none", "all"])
 def test_training_lowers_the_loss(make, negatives, clips, bank):
     system = make(steps=25)
-    system.fit(training_groups(clips, negatives=negatives, queries=1), bank)
+    system.fit(query_groups(clips, negatives=negatives, queries=1), bank)
     assert np.mean(system.losses[-5:]) < np.mean(system.losses[:5])
 
 
 @pytest.mark.parametrize("make", [Cycle, PhraseAlignment])
 def test_explanations_and_corrections_are_of_the_worlds_language(make, clips, bank):
     system = make(steps=STEPS)
-    system.fit(training_groups(clips, negatives="all", queries=2), bank)
+    system.fit(query_groups(clips, negatives="all", queries=2), bank)
     for sample, answer in zip(asked(clips), system.answer(asked(clips), bank), strict=True):
         assert answer.explanation.startswith("no such segment : ") and " not " in answer.explanation
         assert parse(answer.correction) is not None and parse(answer.correction) != parse(sample.query)
 
 
-@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, PRVG, QueryOnly])
+@pytest.mark.parametrize("make", [UniVTG, Cycle, Evidential, PhraseAlignment, PRVG, QueryOnlyBaseline])
 def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank):
     def plain(sample, number):
         return replace(sample, query=f"person {number} opens the door with a key")
@@ -104,7 +114,7 @@ def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank)
     groups = [
         Group(plain(clip.group.relevant, n), (plain(clip.group.irrelevant[0], n),)) for n, clip in enumerate(clips)
     ]
-    system = make() if make is QueryOnly else make(steps=3)
+    system = make() if make is QueryOnlyBaseline else make(steps=3)
     system.fit(groups, bank)
     for answer in system.answer([group.relevant for group in groups], bank):
         assert 0 <= answer.refusal <= 1 and answer.correction is None
@@ -112,7 +122,7 @@ def test_queries_of_another_language_can_be_learned_and_asked(make, clips, bank)
 
 
 def test_one_vector_a_step_is_the_mean_of_its_regions(clips, bank):
-    mean = Bank(bank.video_model, regions=False)
+    mean = FeatureBank(bank.video_model, regions=False)
     for sample in asked(clips)[::4]:
         [regions], [one] = bank.videos([sample]), mean.videos([sample])
         assert regions.shape[1:] == (4, bank.video_size) and one.shape[1:] == (1, bank.video_size)
@@ -126,21 +136,21 @@ def test_a_sample_without_a_duration_is_named(clips, bank):
 
 
 def test_a_video_with_too_many_steps_is_named(clips, bank, monkeypatch):
-    monkeypatch.setattr("rarft.related.bank.LONGEST", 5)
+    monkeypatch.setattr("rarft.related.features.LONGEST", 5)
     with pytest.raises(InputError, match="00000.mp4: more than 5 steps.*fps"):
         bank.batch(asked(clips)[:1])
 
 
 def test_unknown_settings_are_errors(clips):
     with pytest.raises(InputError, match="none, shuffled, all"):
-        training_groups(clips, negatives="some")
+        query_groups(clips, negatives="some")
     with pytest.raises(InputError, match="original, geom"):
         Evidential(regulariser="l2")
 
 
 @pytest.mark.parametrize("negatives, length", [("none", 1), ("shuffled", 2), ("all", 5)])
 def test_groups_have_the_negatives_of_their_setting(clips, negatives, length):
-    groups = training_groups(clips, negatives=negatives, queries=3)
+    groups = query_groups(clips, negatives=negatives, queries=3)
     assert len(groups) == 3 * len(clips)
     stories = [clip.story for clip in clips for _ in range(3)]
     for group, story in zip(groups, stories, strict=True):
@@ -178,7 +188,7 @@ def test_an_order_holds_if_its_events_come_in_that_order(clips, bank):
     system.network = SimpleNamespace(when=when)
     sentences += [[(s, None) for s in samples], [(s, parse(s.query).order[1]) for s in samples]]
     plain = replace(samples[0], query="the red ring grows")
-    holds = system.ordered([*samples, plain], bank).tolist()
+    holds = system.order_presence([*samples, plain], bank).tolist()
     assert holds[:-1] == [1.0 if sample.relevant else -1.0 for sample in samples] and holds[-1] > 1
 
 
@@ -195,10 +205,10 @@ def test_vtg_gpt_grounds_by_captions_and_its_scaled_score_refuses_nothing(clips,
     assert [answer.span for answer in scaled] == [answer.span for answer in raw]
     kinds = [kind_of(sample) for sample in samples]
     assert measure(samples, raw, kinds, 0.5)["miou"] > 0.5
-    others = shuffled(clips, np.random.default_rng(0))
-    doubt = [answer.refusal for answer in vtg_gpt(clips, scaled=False).answer(others, bank)]
+    others = shuffled_samples(clips, np.random.default_rng(0))
+    theirs = [answer.refusal for answer in vtg_gpt(clips, scaled=False).answer(others, bank)]
     mine = [answer.refusal for answer, kind in zip(raw, kinds, strict=True) if kind == "relevant"]
-    assert np.mean(doubt) > np.mean(mine)
+    assert np.mean(theirs) > np.mean(mine)
 
 
 def test_a_second_without_a_caption_does_not_stretch_the_scale(clips, bank):
@@ -213,7 +223,7 @@ def test_a_second_without_a_caption_does_not_stretch_the_scale(clips, bank):
 
 
 def test_measures_of_an_oracle_and_of_always_refusing(clips, bank):
-    samples = asked(clips) + shuffled(clips, np.random.default_rng(0))
+    samples = asked(clips) + shuffled_samples(clips, np.random.default_rng(0))
     kinds, stories = (
         [kind_of(s) for s in samples],
         [c.story for c in clips for _ in c.group] + [c.story for c in clips],
@@ -228,6 +238,6 @@ def test_measures_of_an_oracle_and_of_always_refusing(clips, bank):
     assert figures["miou"] == figures["f1"] == figures["ra_iou"] == figures["auroc"] == figures["R@0.7"] == 1
     assert figures["explanation_true"] == figures["correction_true"] == 1
     assert figures["over_refusal"] == figures["fpr95_shuffled"] == 0
-    always = measure(samples, Constant(1.0).answer(samples, bank), kinds, 0.5)
+    always = measure(samples, ConstantBaseline(1.0).answer(samples, bank), kinds, 0.5)
     assert always["over_refusal"] == 1 and always["auroc"] == 0.5 and always["fpr95_shuffled"] == 1
     assert always["ra_iou"] == pytest.approx(np.mean([not s.relevant for s in asked(clips)]))

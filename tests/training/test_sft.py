@@ -9,21 +9,22 @@ import torch
 from rarft.training import Example, cold_start, sft_arguments, train_sft
 from rarft.training.sft import collate
 from rarft.video import read_video
-from rarft.world.completions import comparison, demonstrations, refusal_aware
-from rarft.world.language import REFUSAL, parse
+from rarft.world.completions import comparison_completion, demonstrations, refusal_aware_completion
+from rarft.world.language import parse
+from rarft.world.refusals import REFUSAL
 
 
 def test_labels_are_the_completion_without_what_is_masked(base, world):
     processor = base.processor
     (clip, story, (_, wrong)), other = (world[0].path, world[0].story, world[0].group), world[1]
-    completion = refusal_aware(story, parse(wrong.query))
+    completion = refusal_aware_completion(story, parse(wrong.query))
     begin = completion.index(REFUSAL)
     masked = ((0, len("<think>")), (begin, begin + len(REFUSAL)))
     features = base.encode([read_video(clip), read_video(other.path)])
     longer = Example(
         features[1],
         other.group.relevant.query,
-        comparison(other.story, parse(other.group.relevant.query)),
+        comparison_completion(other.story, parse(other.group.relevant.query)),
     )
     batch = collate([Example(features[0], wrong.query, completion, masked), longer], base)
     learned = batch["labels"][0][batch["labels"][0] != -100]

@@ -11,13 +11,13 @@ from rarft.world import render, write_video
 from rarft.world.dataset import clip_weather, draw_clip, make_world
 from rarft.world.weather import (
     CALM,
-    LEVELS,
     NUISANCES,
+    WEATHERS,
     Weather,
     add_texture,
     apply_weather,
-    at_the_edge,
     draw_weather,
+    edge_weather,
 )
 
 ALONE = {
@@ -84,7 +84,7 @@ def test_the_camera_shifts_pans_and_zooms():
     assert wide[2] == pytest.approx(4 * wide[0], rel=0.1)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", WEATHERS)
 def test_the_weather_of_a_clip_is_repeatable_and_apart_from_its_story(level, tmp_path):
     before = draw_clip(3, "test", 5)
     one, two = (clip_weather(level, 3, "test", 5) for _ in range(2))
@@ -137,7 +137,7 @@ def test_a_file_shows_the_weather_after_coding(tmp_path, story):
 def test_the_edge_of_a_nuisance_changes_it_alone_and_no_further_than_training(nuisance):
     drawn = [getattr(draw_weather("rough", np.random.default_rng(seed)), nuisance) for seed in range(400)]
     for index in range(4):
-        weather = at_the_edge(nuisance, index)
+        weather = edge_weather(nuisance, index)
         assert weather != dataclasses.replace(CALM, seed=index)
         assert dataclasses.replace(weather, **{nuisance: getattr(CALM, nuisance)}) == dataclasses.replace(
             CALM, seed=index

@@ -8,7 +8,7 @@ import pytest
 from coursekit.base.tiny import tiny_tokenizer
 from rarft.world import failing_slots, parse, spans_of, wordings
 from rarft.world.dataset import draw_clip
-from rarft.world.language import claims, refusal
+from rarft.world.refusals import claims, refusal
 from rarft.world.truth import explanation_is_true
 from rarft.world.wordings import PLAIN, Form, draw_form
 

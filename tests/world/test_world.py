@@ -7,9 +7,10 @@ from rarft.hivtg.statistics import leak_score
 from rarft.schema import Category
 from rarft.video import read_video
 from rarft.world import failing_slots, parse, render, spans_of, write_video
-from rarft.world.dataset import draw_clip, make_world, shuffled, story_from_json, story_to_json
-from rarft.world.language import claims, timeline
+from rarft.world.dataset import draw_clip, make_world, shuffled_samples, story_from_json, story_to_json
+from rarft.world.refusals import claims
 from rarft.world.scenes import held_out, shows_held_out
+from rarft.world.timelines import timeline
 from rarft.world.truth import explanation_is_true, happens
 
 HUES = {"red": 0, "yellow": 60, "green": 120, "cyan": 180, "blue": 230, "purple": 290}
@@ -148,8 +149,8 @@ def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):
 
 
 def test_shuffled_queries_come_from_elsewhere_and_do_not_happen(world):
-    found = shuffled(world, np.random.default_rng(0))
-    again = shuffled(world, np.random.default_rng(0))
+    found = shuffled_samples(world, np.random.default_rng(0))
+    again = shuffled_samples(world, np.random.default_rng(0))
     assert [s.query for s in found] == [s.query for s in again]
     for clip, sample in zip(world, found, strict=True):
         assert not happens(clip.story, sample.query)

@@ -19,26 +19,23 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-
-from rarft.related.bank import Bank
-from rarft.related.long_video.clips import PART_SECONDS, part_of
+from rarft.related.features import FeatureBank
 from rarft.related.long_video.grounder import Grounder
-from rarft.related.long_video.looking import Choice, Looking
-from rarft.related.protocol import Answer, System, Untrained
+from rarft.related.long_video.videos import PART_SECONDS, part_of
+from rarft.related.long_video.windows import Window, WindowedGrounder
+from rarft.related.moments.baselines import word_classifier
+from rarft.related.protocol import Answer, System, UntrainedSystem
 from rarft.schema import Sample
 
 _TIME = re.compile(r"^at (\d+):(\d\d) (.+)$")
 
 
-def timed(query: str, seconds: float) -> str:
+def add_time(query: str, seconds: float) -> str:
     """A query that says where to look: `at 3:20 the red ring grows`."""
     return f"at {int(seconds) // 60}:{int(seconds) % 60:02d} {query}"
 
 
-def time_of(query: str) -> tuple[float | None, str]:
+def read_time(query: str) -> tuple[float | None, str]:
     """The time that a query names, in seconds, and the rest of it; None where it names none."""
     match = _TIME.match(query)
     return (60 * int(match[1]) + int(match[2]), match[3]) if match else (None, query)
@@ -46,30 +43,30 @@ def time_of(query: str) -> tuple[float | None, str]:
 
 def split_time(sample: Sample) -> Sample:
     """The same question with its time, if it names one, out of the query and in `extra["at"]`, in seconds."""
-    seconds, query = time_of(sample.query)
+    seconds, query = read_time(sample.query)
     return replace(sample, query=query, extra={**sample.extra, "at": seconds})
 
 
-class Direct(Untrained):
-    """No retrieval: a look at the part of the time that a question names, or else at the whole video.
+class NoRetrieval(UntrainedSystem):
+    """A look at the part of the time that a question names, or else at the whole video.
 
     whole: answers questions without a time. Samples as `split_time` makes them.
     """
 
     def __init__(self, grounder: Grounder, whole: System):
-        self.named, self.whole = Looking(grounder, _named_part), whole
+        self.named, self.whole = WindowedGrounder(grounder, _named_window), whole
 
-    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank | None = None) -> list[Answer]:
+        """One look for each question."""
         with_time = [sample.extra.get("at") is not None for sample in samples]
-        ways = {True: self.named.answer, False: self.whole.answer}
-        return answered_apart(samples, with_time, ways)
+        return answer_by_route(samples, with_time, {True: self.named.answer, False: self.whole.answer})
 
 
-def _named_part(sample: Sample) -> list[Choice]:
-    return [Choice(part_of(sample.video, int(sample.extra["at"] // PART_SECONDS)))]
+def _named_window(sample: Sample) -> list[Window]:
+    return [Window(part_of(sample.video, int(sample.extra["at"] // PART_SECONDS)))]
 
 
-def answered_apart(
+def answer_by_route(
     samples: Sequence[Sample], routes: Sequence[Hashable], ways: Mapping[Any, Callable[..., list[Answer]]]
 ) -> list[Answer]:
     """Each sample answered by the way of its route, in the order of the samples."""
@@ -92,21 +89,21 @@ class Router:
         """Learn from questions, and for each way which of them it answered right. A question's label is the cheapest
         way that did, or the cheapest of all where none did."""
         labels = [next((way for way in self.ways if right[way][i]), self.ways[0]) for i in range(len(questions))]
-        self.classifier = make_pipeline(CountVectorizer(token_pattern=r"\S+"), LogisticRegression(max_iter=1000))
-        self.classifier.fit([_shape(question) for question in questions], labels)
+        self.classifier = word_classifier()
+        self.classifier.fit([_mask_time(question) for question in questions], labels)
 
     def __call__(self, questions: Sequence[str]) -> list[str]:
         """The way of each question."""
-        return [str(way) for way in self.classifier.predict([_shape(question) for question in questions])]
+        return [str(way) for way in self.classifier.predict([_mask_time(question) for question in questions])]
 
 
-def _shape(question: str) -> str:
+def _mask_time(question: str) -> str:
     """Times are all the same word: which one it is does not matter."""
-    seconds, rest = time_of(question)
+    seconds, rest = read_time(question)
     return rest if seconds is None else f"at TIME {rest}"
 
 
-class AdaVideoRAG(Untrained):
+class AdaVideoRAG(UntrainedSystem):
     """Sends each question the way that the router says.
 
     ways: how each answers questions (as `split_time` makes them), by the router's names. `routes`: of the questions
@@ -116,6 +113,7 @@ class AdaVideoRAG(Untrained):
     def __init__(self, router: Router, ways: Mapping[str, Callable[..., list[Answer]]]):
         self.router, self.ways = router, ways
 
-    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank | None = None) -> list[Answer]:
+        """Each question by its own way."""
         self.routes = self.router([sample.query for sample in samples])
-        return answered_apart([split_time(sample) for sample in samples], self.routes, self.ways)
+        return answer_by_route([split_time(sample) for sample in samples], self.routes, self.ways)

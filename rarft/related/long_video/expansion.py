@@ -6,10 +6,12 @@ writes several queries for one; farthest query sampling keeps a few that are rel
 scores by all of them.
 
 Kept: captions of events (`rarft.related.long_video.retrieval`), several queries, the selection. Scaled down:
-queries are written by the world's language, and retrieval is by an encoder as it comes, without training on captions.
+queries are written by the world's language (`rarft.world.language.paraphrases`, `enriched_queries`), and retrieval is
+by an encoder as it comes, without training on captions.
 
-Does it refuse? Retrieval always finds something: its best similarity is all that can doubt. And an expansion that adds
-what the query did not say (`drifted`) is a query about something else: one that HI-VTG would call hard-irrelevant.
+Does it refuse? Retrieval always finds something: its best similarity is the only refusal score. And an expansion that
+adds what the query did not say (`enriched_queries`) is a query about something else: one that HI-VTG would call
+hard-irrelevant.
 """
 
 from __future__ import annotations
@@ -21,33 +23,27 @@ from typing import Any
 import numpy as np
 
 from rarft.related.long_video.retrieval import Index
-from rarft.related.moments.vtg_gpt import rewritten
 from rarft.world import scenes
 from rarft.world.language import Slots, parse
 
 
-def paraphrases(query: str) -> list[str]:
-    """The same in other words, the query itself first."""
-    return rewritten(query)
-
-
-def drifted(query: str, count: int, rng: np.random.Generator) -> list[str]:
+def enriched_queries(query: str, count: int, rng: np.random.Generator) -> list[str]:
     """A query with details that it does not have: each version fills in one or two of its empty slots at random, as a
     language model does that was asked to "enrich" it. A query of another language is left as it is."""
     slots = parse(query)
     if slots is None:
         return [query]
-    return [_with_details(slots, rng).sentence() for _ in range(count)]
+    return [_add_details(slots, rng).sentence() for _ in range(count)]
 
 
-def _with_details(slots: Slots, rng: np.random.Generator) -> Slots:
+def _add_details(slots: Slots, rng: np.random.Generator) -> Slots:
     empty = [name for name in ("count", "place", "size", "scene") if getattr(slots, name) is None]
     if slots.transition and "scene" in empty:
         empty.remove("scene")
-    side = "stack" if slots.action in scenes.MOVES["stack"] else "side"
-    for name in rng.permutation(empty)[:2]:
-        values = {"count": scenes.COUNTS, "place": scenes.PLACES[side], "size": scenes.SIZES, "scene": scenes.SCENES}
-        details: dict[str, Any] = {str(name): str(rng.choice(values[str(name)]))}
+    layout = "stack" if slots.action in scenes.MOVES["stack"] else "side"
+    values = {"count": scenes.COUNTS, "place": scenes.PLACES[layout], "size": scenes.SIZES, "scene": scenes.SCENES}
+    for name in map(str, rng.permutation(empty)[:2]):
+        details: dict[str, Any] = {name: str(rng.choice(values[name]))}
         if name == "count":
             details["part"] = str(rng.choice(scenes.PARTS))
         slots = replace(slots, **details)

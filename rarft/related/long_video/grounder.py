@@ -8,14 +8,13 @@ from rarft.evaluation import predict
 from rarft.models import VideoModel
 from rarft.prompts import DESCRIBE
 from rarft.reading.completion import parse_response
-from rarft.related.bank import Bank
-from rarft.related.moments.blocks import in_batches
-from rarft.related.protocol import Answer, Untrained
+from rarft.related.features import FeatureBank, in_batches
+from rarft.related.protocol import Answer, UntrainedSystem
 from rarft.schema import Crop, Sample, Span
 from rarft.system.progress import progress
 
 
-class Grounder(Untrained):
+class Grounder(UntrainedSystem):
     """A model as it is; nothing is trained here.
 
     Where it refuses, its segment is empty, so that mIoU counts refused relevant queries as 0. Its refusal score is its
@@ -26,15 +25,16 @@ class Grounder(Untrained):
         self.video_model = video_model
         self.asked = 0
 
-    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank | None = None) -> list[Answer]:
+        """The model's own answers."""
         self.asked += len(samples)
         answers = []
         for prediction in predict(self.video_model, samples, desc="answers"):
             response = prediction.response
             span = response.spans[0] if response.spans else Span(0.0, 0.0)
-            doubt = prediction.refusal_probability
+            refusal = prediction.refusal_probability
             texts = (response.answer, response.correction) if response.refused else (None, None)
-            answers.append(Answer(span, 0.5 if doubt is None else doubt, *texts))
+            answers.append(Answer(span, 0.5 if refusal is None else refusal, *texts))
         return answers
 
     def describe(self, crops: Sequence[Crop]) -> list[str]:
@@ -47,14 +47,15 @@ class Grounder(Untrained):
         return [parse_response(text).think or "" for text in texts]
 
 
-class Remembering(Grounder):
+class CachedGrounder(Grounder):
     """Gives the same answer to the same query about the same crop without a second look. `asked` counts both."""
 
     def __init__(self, video_model: VideoModel):
         super().__init__(video_model)
         self.known: dict[tuple[Crop, str], Answer] = {}
 
-    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank | None = None) -> list[Answer]:
+        """The model's own answers, each computed once."""
         new = list({(s.crop, s.query): s for s in samples if (s.crop, s.query) not in self.known}.values())
         asked = self.asked + len(samples)
         self.known |= zip([(s.crop, s.query) for s in new], super().answer(new), strict=True)

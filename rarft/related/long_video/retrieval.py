@@ -14,40 +14,45 @@ import numpy as np
 from rarft.rewards.encoder import SentenceEncoder
 from rarft.schema import Crop, Span
 from rarft.world.language import Slots, describe
-from rarft.world.reading import story_of
 from rarft.world.scenes import Actor, Event, Story
+from rarft.world.timelines import story_of
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One event that a captioner saw. part: the number of its part. span: in seconds of the whole file."""
+    """One event that a captioner saw."""
 
-    part: int
-    span: Span
+    part: int  # the number of its part
+    span: Span  # in seconds of the whole file
     sentence: str
     actor: Actor
     event: Event
 
-    @property
-    def entities(self) -> tuple[str, str]:
-        """Whom the moment is about, and what happens."""
-        return f"{self.actor.colour} {self.actor.shape}", self.event.action
+
+def entities(about: Actor | Slots, action: str) -> tuple[str, str]:
+    """What a moment or a query is about: an actor in words, and its action."""
+    return f"{about.colour} {about.shape}", action
 
 
 class Index:
     """The moments of a long video.
 
-    Args:
-        parts: the crops that were captioned, in the order of the file.
-        timelines: what a captioner said of each, see `rarft.world.language.timeline`. One that cannot be read leaves
-            its part without moments.
-        encoder: of the sentences.
-        plain: sentences name colour, shape and action only, as short captions do.
+    `stories` has what the captioner saw of each part, None where its timeline cannot be read; `vectors` one vector for
+    each of `moments`; `graph` parts and entities, with an edge where one appears in the other, so that parts that share
+    an entity are two steps apart.
     """
 
     def __init__(
         self, parts: Sequence[Crop], timelines: Sequence[str], encoder: SentenceEncoder, *, plain: bool = False
     ):
+        """
+        Args:
+            parts: the crops that were captioned, in the order of the file.
+            timelines: what a captioner wrote of each, see `rarft.world.timelines.timeline`. One that cannot be read
+                leaves its part without moments.
+            encoder: of the sentences.
+            plain: sentences name colour, shape and action only, as short captions do.
+        """
         self.parts, self.encoder = list(parts), encoder
         self.stories: list[Story | None] = []
         self.moments: list[Moment] = []
@@ -57,7 +62,10 @@ class Index:
             self.stories.append(story)
             self.moments += _moments(number, begin, story, plain=plain) if story else []
         self.vectors = encoder([moment.sentence for moment in self.moments])
-        self.graph = _graph(self.moments)
+        self.graph: nx.Graph = nx.Graph()
+        for moment in self.moments:
+            for entity in entities(moment.actor, moment.event.action):
+                self.graph.add_edge(("part", moment.part), ("entity", entity))
 
     def similarity(self, queries: Sequence[str]) -> np.ndarray:
         """Cosine of each query with each part, by the moment that is nearest: (queries, parts), -1 for a part without
@@ -70,9 +78,9 @@ class Index:
             table[:, moment.part] = np.maximum(table[:, moment.part], column)
         return table
 
-    def sharing(self, entities: Sequence[str]) -> Counter[int]:
+    def entity_counts(self, names: Sequence[str]) -> Counter[int]:
         """The parts in which any of these entities appears, and how many of them do."""
-        known = [node for node in (("entity", entity) for entity in entities) if node in self.graph]
+        known = [node for node in (("entity", name) for name in names) if node in self.graph]
         return Counter(part for node in known for _, part in self.graph[node])
 
 
@@ -80,17 +88,8 @@ def _moments(part: int, begin: float, story: Story, *, plain: bool) -> list[Mome
     moments = []
     for actor in story.actors:
         for event in actor.events:
-            told = describe(story, actor, event)
-            said = Slots(told.colour, told.shape, told.action) if plain else told
+            seen = describe(story, actor, event)
+            caption = Slots(seen.colour, seen.shape, seen.action) if plain else seen
             span = Span(begin + event.start, begin + event.end)
-            moments.append(Moment(part, span, said.sentence(), actor, event))
+            moments.append(Moment(part, span, caption.sentence(), actor, event))
     return moments
-
-
-def _graph(moments: Sequence[Moment]) -> nx.Graph:
-    """Parts and entities; an edge where one appears in the other. Parts that share an entity are two steps apart."""
-    graph: nx.Graph = nx.Graph()
-    for moment in moments:
-        for entity in moment.entities:
-            graph.add_edge(("part", moment.part), ("entity", entity))
-    return graph

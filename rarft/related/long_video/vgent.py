@@ -2,12 +2,12 @@
 
 Mechanism: a video is cut into parts; a model lists the entities of each; parts that share an entity are linked. The
 query's entities lead to parts; each is asked yes/no sub-questions that the query breaks up into; the parts with the
-most "yes" are looked at, with what the sub-questions have told.
+most "yes" are looked at, with the answers to the sub-questions.
 
 Kept: the graph, retrieval by entities, structured sub-questions, the choice by their answers. Scaled down: entities
 with the same name are the same one; sub-questions are put to what a captioner wrote of a part, by the world's language
-(`told`) or by a language model behind any server (`Server`). Ours: where no part answers yes to everything, the query
-is refused, the "no" is the reason, and what the captioner wrote instead is the correction.
+(`verify_by_grammar`) or by a language model behind any server (`LLMVerifier`). Ours: where no part answers yes to
+everything, the query is refused, the "no" is the reason, and what the captioner wrote instead is the correction.
 
 Does it refuse? Nobody trained it to. But "is there a ring? is it red? does it grow, and after that blink?" has an
 answer where "how similar is this?" has none; what it cannot know is what the captioner has missed.
@@ -15,60 +15,57 @@ answer where "how similar is this?" has none; what it cannot know is what the ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from rarft.asking.llm import LLM
-from rarft.related.bank import Bank
-from rarft.related.long_video.looking import Choice
-from rarft.related.long_video.retrieval import Index, Moment
-from rarft.related.protocol import Answer, Untrained
-from rarft.schema import Sample, Span
+from rarft.related.features import FeatureBank
+from rarft.related.long_video.retrieval import Index, Moment, entities
+from rarft.related.long_video.windows import NOTHING_FOUND, Window
+from rarft.related.protocol import Answer, UntrainedSystem
+from rarft.schema import Sample
 from rarft.system.errors import InputError
 from rarft.world.completions import nearest
-from rarft.world.language import parse, refusal
+from rarft.world.language import parse
 
-FOUND, KEPT = 20, 3  # parts that retrieval brings, parts that are looked at
+RETRIEVED, KEPT = 20, 3  # parts that retrieval brings, parts that are looked at
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What the sub-questions have told of one part: the share answered no, and the moment that comes nearest."""
+class Verification:
+    """What the sub-questions say of one part."""
 
     part: int
-    no: float
-    moment: Moment | None
+    denied: float  # the share of them that is answered no
+    moment: Moment | None  # the one that comes nearest
 
     @property
-    def doubt(self) -> float:
-        """In [0, 1]: 0 if all were answered yes; above 0.5, for one "no" is enough, and more with each."""
-        return 0.5 + self.no / 2 if self.no else 0.0
+    def refusal(self) -> float:
+        """Refusal score: 0 if all were answered yes; above 0.5, since one "no" is enough, and more with each."""
+        return 0.5 + self.denied / 2 if self.denied else 0.0
 
 
-class Verifier(Protocol):
-    """Answers a query's sub-questions about one part of a video."""
-
-    def __call__(self, index: Index, part: int, query: str) -> Checked: ...
+Verifier = Callable[[Index, int, str], Verification]  # answers a query's sub-questions about one part of a video
 
 
-def told(index: Index, part: int, query: str) -> Checked:
+def verify_by_grammar(index: Index, part: int, query: str) -> Verification:
     """Each slot of the query is a sub-question; the captions of the part answer it, by the world's language.
 
     Raises InputError for a query that is not of the world.
     """
     slots = parse(query)
     if slots is None:
-        raise InputError(f"not a sentence of the world: {query!r}; sub-questions about it need a Server")
+        raise InputError(f"not a sentence of the world: {query!r}; sub-questions about it need an LLMVerifier")
     story = index.stories[part]
     if story is None:
-        return Checked(part, 1.0, None)
-    wrong, _, actor, event = nearest(story, slots)
-    moment = next(m for m in index.moments if m.part == part and m.actor == actor and m.event == event)
-    return Checked(part, len(wrong) / len(slots.filled), moment)
+        return Verification(part, 1.0, None)
+    match = nearest(story, slots)
+    here = (part, match.actor, match.event)
+    moment = next(moment for moment in index.moments if (moment.part, moment.actor, moment.event) == here)
+    return Verification(part, len(match.fails) / len(slots.filled), moment)
 
 
-class Server:
+class LLMVerifier:
     """Sub-questions by a language model behind an OpenAI-compatible server, for queries of any language."""
 
     SYSTEM = (
@@ -95,17 +92,18 @@ class Server:
     def __init__(self, llm: LLM):
         self.llm = llm
 
-    def __call__(self, index: Index, part: int, query: str) -> Checked:
+    def __call__(self, index: Index, part: int, query: str) -> Verification:
+        """Ask the model about the captions of one part."""
         moments = [moment for moment in index.moments if moment.part == part]
         if not moments:
-            return Checked(part, 1.0, None)
-        listed = "\n".join(f"{number}. {moment.sentence}" for number, moment in enumerate(moments, start=1))
-        reply = self.llm.ask(self.SYSTEM, f"Captions:\n{listed}\nQuery: {query}", self.SCHEMA)
+            return Verification(part, 1.0, None)
+        captions = "\n".join(f"{number}. {moment.sentence}" for number, moment in enumerate(moments, start=1))
+        reply = self.llm.ask(self.SYSTEM, f"Captions:\n{captions}\nQuery: {query}", self.SCHEMA)
         no = [not answer["yes"] for answer in reply["answers"]]
-        return Checked(part, sum(no) / len(no), moments[min(reply["caption"], len(moments)) - 1])
+        return Verification(part, sum(no) / len(no), moments[min(reply["caption"], len(moments)) - 1])
 
 
-class Vgent(Untrained):
+class Vgent(UntrainedSystem):
     """Answers from captions alone: the moment with the most sub-questions answered yes, refused where one is answered
     no.
 
@@ -113,47 +111,48 @@ class Vgent(Untrained):
         indexes: by the path of the video.
         verify: answers sub-questions.
 
-    `choose` names the parts for a grounder that is to look itself, see `rarft.related.long_video.looking`.
+    `choose` names the windows for a grounder that is to look itself, see `rarft.related.long_video.windows`.
     """
 
-    def __init__(self, indexes: dict[str, Index], verify: Verifier = told):
+    def __init__(self, indexes: dict[str, Index], verify: Verifier = verify_by_grammar):
         self.indexes, self.verify = indexes, verify
 
-    def checked(self, sample: Sample) -> list[Checked]:
-        """The parts that retrieval brings, least doubt first."""
+    def verifications(self, sample: Sample) -> list[Verification]:
+        """The parts that retrieval brings, those with the most "yes" first."""
         index = self.indexes[sample.video]
         similarity = index.similarity([sample.query])[0]
-        shared = index.sharing(entities_of(sample.query, index))
-        parts = sorted(shared, key=lambda part: (-shared[part], -similarity[part]))[:FOUND]
-        return sorted((self.verify(index, part, sample.query) for part in parts), key=lambda checked: checked.no)
+        shared = index.entity_counts(entities_of(sample.query, index))
+        parts = sorted(shared, key=lambda part: (-shared[part], -similarity[part]))[:RETRIEVED]
+        return sorted((self.verify(index, part, sample.query) for part in parts), key=lambda found: found.denied)
 
-    def choose(self, sample: Sample) -> list[Choice]:
+    def choose(self, sample: Sample) -> list[Window]:
         """The parts with the most "yes"."""
-        index = self.indexes[sample.video]
-        return [Choice(index.parts[checked.part], checked.doubt) for checked in self.checked(sample)[:KEPT]]
+        parts = self.indexes[sample.video].parts
+        return [Window(parts[found.part], found.refusal) for found in self.verifications(sample)[:KEPT]]
 
-    def answer(self, samples: Sequence[Sample], bank: Bank | None = None) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank | None = None) -> list[Answer]:
+        """The moment that comes nearest to each query."""
         return [self._answer(sample) for sample in samples]
 
     def _answer(self, sample: Sample) -> Answer:
-        best = next(iter(self.checked(sample)), None)
+        best = next(iter(self.verifications(sample)), None)
         if best is None or best.moment is None:
-            return Answer(Span(0.0, 0.0), 1.0)
-        answer = Answer(best.moment.span, best.doubt)
+            return NOTHING_FOUND
+        answer = Answer(best.moment.span, best.refusal)
         story, query = self.indexes[sample.video].stories[best.part], parse(sample.query)
-        if not best.no or story is None or query is None:
+        if not best.denied or story is None or query is None:
             return answer
-        wrong, truth, *_ = nearest(story, query)
-        true = {slot: getattr(truth, slot) for slot in wrong}
-        if None in true.values():  # the grammar has no words for it
+        match = nearest(story, query)
+        if not match.sayable:
             return answer
-        return replace(answer, explanation=refusal(query, truth, wrong), correction=replace(query, **true).sentence())
+        return replace(answer, explanation=match.refusal, correction=match.correction.sentence())
 
 
 def entities_of(query: str, index: Index) -> list[str]:
-    """The entities of the index that a query names, as words in a row."""
+    """The entities of the index that a query names: of a query of the world its actor and action, else those that stand
+    in its text."""
     slots = parse(query)
     if slots is not None:
-        return [f"{slots.colour} {slots.shape}", slots.action]
+        return list(entities(slots, slots.action))
     text = f" {query.lower()} "
     return [entity for kind, entity in index.graph if kind == "entity" and f" {entity} " in text]

@@ -1,5 +1,5 @@
-"""What most systems are built of: a transformer over video and words, heads that read segments off each step, the
-losses of such heads, and the loop that trains a system.
+"""What most systems are built of: a transformer over video and words, heads that read segments off each step, and the
+losses of such heads.
 
 The heads are UniVTG's (Lin et al., ICCV 2023, section 3): on every step a foreground logit and the distances to the
 start and end of the segment that it lies in. DETR-like decoders need more data than these experiments have.
@@ -7,35 +7,58 @@ start and end of the segment that it lies in. DETR-like decoders need more data 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
-
-import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
-from rarft.related.bank import LONGEST, Bank, Batch
-from rarft.schema import Group, Sample, Span
-from rarft.system.progress import progress
+from rarft.related.features import LONGEST, Batch, FeatureBank, Scalar
+from rarft.schema import Span
 
 WIDTH, HEADS, LAYERS = 128, 4, 3
-STEPS = 1500  # of training
-T = TypeVar("T")
+TEMPERATURE = 0.07  # of contrasts between vectors of length 1
+Words = Float[Tensor, "batch words word_size"]
+WordMask = Bool[Tensor, "batch words"]  # true where a word exists
+Steps = Float[Tensor, "batch steps hidden"]
+Queries = Float[Tensor, "batch hidden"]
+Logits = Float[Tensor, "batch steps"]  # of each step: how likely it is part of the segment
+Offsets = Float[Tensor, "batch steps 2"]  # of each step: how far the start and end of its segment are, in steps
 
 
-class Pooled(nn.Module):
+def projection(size: int) -> nn.Sequential:
+    """Vectors of some size to the width of the network."""
+    return nn.Sequential(nn.LayerNorm(size), nn.Linear(size, WIDTH))
+
+
+def two_layers(inputs: int, outputs: int, hidden: int = WIDTH) -> nn.Sequential:
+    """Two linear layers with a GELU between them."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+
+
+def transformer(layers: int) -> nn.TransformerEncoder:
+    """An encoder of sequences, with the norm first."""
+    layer = nn.TransformerEncoderLayer(
+        WIDTH, HEADS, 2 * WIDTH, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
+    )
+    return nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+
+
+def positions(count: int) -> nn.Parameter:
+    """A learned vector for each place in a sequence."""
+    return nn.Parameter(torch.randn(count, WIDTH) * 0.02)
+
+
+class PooledQuery(nn.Module):
     """A vector of length 1 for the whole query: its words, weighted by how much each matters (UniVTG's attentive
     pooling)."""
 
     def __init__(self, word_size: int):
         super().__init__()
-        self.project = nn.Sequential(nn.LayerNorm(word_size), nn.Linear(word_size, WIDTH))
+        self.project = projection(word_size)
         self.weight = nn.Linear(WIDTH, 1)
 
-    def forward(self, words: Tensor, mask: Tensor) -> Tensor:
-        """words (B, W, E), mask (B, W) → (B, WIDTH)."""
+    def forward(self, words: Words, mask: WordMask) -> Queries:
+        """The vector of each query."""
         vectors = self.project(words)
         weights = self.weight(vectors).squeeze(-1).masked_fill(~mask, -torch.inf).softmax(1)
         return F.normalize(torch.einsum("bw,bwd->bd", weights, vectors), dim=-1)
@@ -47,76 +70,65 @@ class Content(nn.Module):
 
     def __init__(self, video_size: int):
         super().__init__()
-        self.project = nn.Sequential(nn.LayerNorm(video_size), nn.Linear(video_size, WIDTH), nn.GELU())
+        self.project = nn.Sequential(*projection(video_size), nn.GELU())
         self.along = nn.Conv1d(WIDTH, WIDTH, 3, padding=1)
 
-    def forward(self, video: Tensor, steps: Tensor) -> Tensor:
-        """video (B, T, R, D), steps (B, T) → (B, T, R, WIDTH).
-
-        Steps beyond the end of a clip are zero, or its last step would depend on the longest clip of the batch.
-        """
+    def forward(
+        self, video: Float[Tensor, "batch steps regions video_size"], steps: Bool[Tensor, "batch steps"]
+    ) -> Float[Tensor, "batch steps regions hidden"]:
+        """The content of each region. Steps beyond the end of a clip are zero, or its last step would depend on the
+        longest clip of the batch."""
         seen = self.project(video) * steps[..., None, None]
         size, length, regions, _ = seen.shape
         near = self.along(seen.permute(0, 2, 3, 1).flatten(0, 1)).view(size, regions, WIDTH, length)
         return seen + near.permute(0, 3, 1, 2)
 
 
-class Fused(NamedTuple):
-    """steps (B, T, WIDTH): each step of the video, having read the query. words (B, W, WIDTH): the query, having read
-    the video."""
-
-    steps: Tensor
-    words: Tensor
-
-
 class Fusion(nn.Module):
     """One transformer over the steps of the video and the words of the query, in one sequence (UniVTG's multi-modal
-    encoder). Its output at words is what the query is *given this video*. The regions of a step stand side by side in
-    its vector, so that it knows what is next to what. Each step is also multiplied with the whole query first, or the
-    encoder needs several times the steps to learn which words and pictures go together."""
+    encoder). The regions of a step stand side by side in its vector, so that what is next to what is kept. Each step is
+    also multiplied with the whole query first, or the encoder needs several times the steps to learn which words and
+    pictures go together."""
 
-    def __init__(self, video_size: int, word_size: int, *, layers: int = LAYERS):
+    def __init__(self, bank: FeatureBank):
         super().__init__()
-        self.video = nn.Sequential(nn.LayerNorm(video_size), nn.Linear(video_size, WIDTH))
-        self.word = nn.Sequential(nn.LayerNorm(word_size), nn.Linear(word_size, WIDTH))
-        self.query = Pooled(word_size)
-        self.time = nn.Parameter(torch.randn(LONGEST, WIDTH) * 0.02)
-        self.place = nn.Parameter(torch.randn(64, WIDTH) * 0.02)  # of a word in its query
-        layer = nn.TransformerEncoderLayer(
-            WIDTH, HEADS, 2 * WIDTH, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, layers, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
+        self.video = projection(bank.video_size * bank.grid)
+        self.word = projection(bank.word_size)
+        self.query = PooledQuery(bank.word_size)
+        self.time = positions(LONGEST)
+        self.place = positions(64)  # of a word in its query
+        self.encoder = transformer(LAYERS)
 
-    def forward(self, video: Tensor, steps: Tensor, words: Tensor, word_mask: Tensor) -> Fused:
-        """video (B, T, R, D), steps (B, T), words (B, W, E), word_mask (B, W)."""
-        length = video.shape[1]
-        seen = self.video(video.flatten(2))
-        seen = seen + seen * self.query(words, word_mask)[:, None] * WIDTH**0.5 + self.time[:length]
+    def forward(self, batch: Batch, words: Words, mask: WordMask) -> Steps:
+        """Each step of the video, after it has read the words."""
+        length = batch.steps.shape[1]
+        seen = self.video(batch.video.flatten(2))
+        seen = seen + seen * self.query(words, mask)[:, None] * WIDTH**0.5 + self.time[:length]
         tokens = self.word(words) + self.place[: words.shape[1]]
-        read = self.encoder(torch.cat([seen, tokens], 1), src_key_padding_mask=~torch.cat([steps, word_mask], 1))
-        return Fused(read[:, :length], read[:, length:])
+        missing = ~torch.cat([batch.steps, mask], 1)
+        return self.encoder(torch.cat([seen, tokens], 1), src_key_padding_mask=missing)[:, :length]
 
 
 class SegmentHeads(nn.Module):
-    """On each step: how likely it is part of the segment, and how far the start and end are (in steps, at least 0)."""
+    """Reads a segment off each step."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.foreground = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
-        self.offsets = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU(), nn.Linear(WIDTH, 2), nn.Softplus())
+        self.foreground = two_layers(WIDTH, 1)
+        self.offsets = nn.Sequential(*two_layers(WIDTH, 2), nn.Softplus())
 
-    def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
-        """steps (B, T, WIDTH) → logits (B, T) and offsets (B, T, 2)."""
+    def forward(self, steps: Steps) -> tuple[Logits, Offsets]:
+        """Logits, and offsets of at least 0."""
         return self.foreground(steps).squeeze(-1), self.offsets(steps)
 
 
-def centres(length: int) -> Tensor:
-    """The middle of each step, in steps: (T,)."""
+def centres(length: int) -> Float[Tensor, " steps"]:
+    """The middle of each step, in steps."""
     return torch.arange(length) + 0.5
 
 
-def foreground_of(batch: Batch) -> Tensor:
-    """Which steps lie in the true segment: (B, T), none for an irrelevant query."""
+def foreground_of(batch: Batch) -> Bool[Tensor, "batch steps"]:
+    """Which steps lie in the true segment; none for an irrelevant query."""
     middle = centres(batch.steps.shape[1])
     start, end = batch.spans[:, :1], batch.spans[:, 1:]
     inside = (middle >= start) & (middle < end) & batch.steps
@@ -126,21 +138,21 @@ def foreground_of(batch: Batch) -> Tensor:
     return inside & batch.relevant[:, None]
 
 
-def segments_of(offsets: Tensor) -> Tensor:
-    """Offsets (B, T, 2) → the segment that each step proposes, in steps: (B, T, 2)."""
+def segments_of(offsets: Offsets) -> Float[Tensor, "batch steps 2"]:
+    """The segment that each step proposes, in steps."""
     middle = centres(offsets.shape[1])[None]
     return torch.stack([middle - offsets[..., 0], middle + offsets[..., 1]], -1)
 
 
-def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
-    """Generalised IoU of segments (..., 2), in (-1, 1]: the IoU, less the share of their hull that neither covers."""
+def generalised_iou(a: Float[Tensor, "*shape 2"], b: Float[Tensor, "*shape 2"]) -> Float[Tensor, "*shape"]:
+    """Generalised IoU of segments, in (-1, 1]: the IoU, less the share of their hull that neither covers."""
     overlap = (torch.minimum(a[..., 1], b[..., 1]) - torch.maximum(a[..., 0], b[..., 0])).clamp(min=0)
     union = (a[..., 1] - a[..., 0]) + (b[..., 1] - b[..., 0]) - overlap
     hull = torch.maximum(a[..., 1], b[..., 1]) - torch.minimum(a[..., 0], b[..., 0])
     return overlap / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
 
 
-def segment_loss(logits: Tensor, offsets: Tensor, batch: Batch) -> Tensor:
+def segment_loss(logits: Logits, offsets: Offsets, batch: Batch) -> Scalar:
     """Foreground BCE over all steps; smooth L1 on offsets and generalised IoU on segments over foreground steps."""
     inside = foreground_of(batch)
     loss = F.binary_cross_entropy_with_logits(logits[batch.steps], inside[batch.steps].float())
@@ -153,79 +165,19 @@ def segment_loss(logits: Tensor, offsets: Tensor, batch: Batch) -> Tensor:
     return loss + (1 - generalised_iou(segments_of(offsets)[inside], true)).mean()
 
 
-def best_segments(scores: Tensor, offsets: Tensor, batch: Batch) -> list[Span]:
+def info_nce(vectors: Float[Tensor, "pairs hidden"], partners: Float[Tensor, "pairs hidden"]) -> Scalar:
+    """Of all partners, each vector is nearest to its own; all have length 1."""
+    return F.cross_entropy(vectors @ partners.T / TEMPERATURE, torch.arange(len(vectors)))
+
+
+def best_segments(scores: Logits, offsets: Offsets, batch: Batch) -> list[Span]:
     """The segment that the step with the highest score proposes, in seconds and within the video."""
     best = scores.masked_fill(~batch.steps, -torch.inf).argmax(1)
-    rows = torch.arange(len(best))
-    chosen, lengths = segments_of(offsets)[rows, best], batch.steps.sum(1)
+    chosen = segments_of(offsets)[torch.arange(len(best)), best].tolist()
     spans = []
     for (start, end), length, seconds in zip(
-        chosen.tolist(), lengths.tolist(), batch.step_seconds.tolist(), strict=True
+        chosen, batch.steps.sum(1).tolist(), batch.step_seconds.tolist(), strict=True
     ):
         start, end = max(0.0, start), min(float(length), end)
         spans.append(Span(round(start * seconds, 2), round(end * seconds, 2)))
     return spans
-
-
-def train(
-    module: nn.Module,
-    loss: Callable[[Batch, list[Sample]], Tensor],
-    groups: Sequence[Group],
-    bank: Bank,
-    *,
-    steps: int,
-    seed: int,
-    batch_size: int = 32,
-    rate: float = 1e-3,
-    desc: str = "",
-) -> list[float]:
-    """Train a module on groups of samples; see `optimise`. Returns the loss of each step.
-
-    A group gives its relevant sample and, if it has any, one irrelevant one, drawn anew; a batch has `batch_size`
-    samples. Groups come in random order, each once before any comes again.
-    """
-    rng = np.random.default_rng(seed)
-    waiting: list[int] = []
-
-    def loss_of_batch() -> Tensor:
-        nonlocal waiting
-        samples: list[Sample] = []
-        while len(samples) < batch_size:
-            waiting = waiting or rng.permutation(len(groups)).tolist()
-            group = groups[waiting.pop()]
-            samples.append(group.relevant)
-            if group.irrelevant:
-                samples.append(group.irrelevant[int(rng.integers(len(group.irrelevant)))])
-        return loss(bank.batch(samples), samples)
-
-    return optimise(module, loss_of_batch, steps=steps, rate=rate, desc=desc)
-
-
-def optimise(
-    module: nn.Module, loss_of_batch: Callable[[], Tensor], *, steps: int, rate: float = 1e-3, desc: str = ""
-) -> list[float]:
-    """Train a module by AdamW, one cycle of the rate, gradients clipped at 1. Returns the loss of each step."""
-    optimiser = torch.optim.AdamW(module.parameters(), lr=rate, weight_decay=0.01)
-    schedule = OneCycleLR(optimiser, max_lr=rate, total_steps=steps, pct_start=max(0.1, 2 / steps))
-    module.train()
-    losses = []
-    for _ in progress(range(steps), total=steps, desc=desc):
-        value = loss_of_batch()
-        optimiser.zero_grad()
-        value.backward()
-        nn.utils.clip_grad_norm_(module.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(value.item())
-    module.eval()
-    return losses
-
-
-def parameters_of(module: nn.Module) -> int:
-    """Trained parameters of a module."""
-    return sum(p.numel() for p in module.parameters() if p.requires_grad)
-
-
-def in_batches(items: Sequence[T], size: int = 64) -> list[list[T]]:
-    """Samples or crops in lists of at most `size`."""
-    return [list(items[i : i + size]) for i in range(0, len(items), size)]

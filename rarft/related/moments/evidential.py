@@ -21,44 +21,48 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rarft.related.bank import Bank, Batch
-from rarft.related.moments.blocks import STEPS, WIDTH, Fusion, in_batches, parameters_of, train
-from rarft.related.protocol import Answer, System
+from rarft.related.features import Batch, FeatureBank, Scalar, in_batches
+from rarft.related.moments.blocks import WIDTH, Fusion, centres, two_layers
+from rarft.related.moments.training import SampleLearner
+from rarft.related.protocol import Answer
 from rarft.schema import Group, Sample, Span
 from rarft.system.errors import InputError
 
 REGULARISERS = ("original", "geom")
-WEIGHT = {"original": 0.1, "geom": 0.1}
-NO_EVIDENCE = 0.1  # weight of the evidence of irrelevant queries
+REGULARISATION, NO_EVIDENCE = 0.1, 0.1  # weights of the regulariser, and of the evidence of irrelevant queries
+Borders = Float[Tensor, "batch 2"]  # numbers of the start and the end
 
 
 class NIG(NamedTuple):
-    """Normal-inverse-gamma distributions, each (B, 2): of start and end, as shares of the video."""
+    """Normal-inverse-gamma distributions of start and end, as shares of the video."""
 
-    gamma: Tensor
-    nu: Tensor
-    alpha: Tensor
-    beta: Tensor
+    gamma: Borders
+    nu: Borders
+    alpha: Borders
+    beta: Borders
 
     @property
-    def evidence(self) -> Tensor:
-        """2ν + α, as if so many observations had been made."""
+    def evidence(self) -> Borders:
+        """2ν + α, as if that many observations had been made."""
         return 2 * self.nu + self.alpha
 
     @property
-    def aleatoric(self) -> Tensor:
+    def aleatoric(self) -> Borders:
+        """The expected variance of the data."""
         return self.beta / (self.alpha - 1)
 
     @property
-    def epistemic(self) -> Tensor:
+    def epistemic(self) -> Borders:
+        """The variance of the mean."""
         return self.beta / (self.nu * (self.alpha - 1))
 
 
-def nig_loss(predicted: NIG, true: Tensor) -> Tensor:
-    """Negative log-likelihood of true borders (B, 2): of a Student distribution with 2α degrees of freedom."""
+def nig_loss(predicted: NIG, true: Borders) -> Scalar:
+    """Negative log-likelihood of true borders: of a Student distribution with 2α degrees of freedom."""
     gamma, nu, alpha, beta = predicted
     omega = 2 * beta * (1 + nu)
     return (
@@ -70,32 +74,32 @@ def nig_loss(predicted: NIG, true: Tensor) -> Tensor:
     ).mean()
 
 
-def regulariser(predicted: NIG, true: Tensor, kind: str) -> Tensor:
+def regulariser(predicted: NIG, true: Borders, kind: str) -> Scalar:
     """The original regulariser or Geom; errors and evidence of Geom are scaled to [0, 1] within the batch."""
     error, evidence = (true - predicted.gamma).abs(), predicted.evidence
     if kind == "original":
         return (error * evidence).mean()
-    return ((_scaled(error) + _scaled(evidence) - 1) ** 2).mean()
+    return ((_scale(error) + _scale(evidence) - 1) ** 2).mean()
 
 
-def _scaled(values: Tensor) -> Tensor:
+def _scale(values: Tensor) -> Tensor:
     low, high = values.min(), values.max()
     return (values - low) / (high - low).clamp(min=1e-6)
 
 
 class _Network(nn.Module):
-    def __init__(self, video_size: int, word_size: int):
+    def __init__(self, bank: FeatureBank):
         super().__init__()
-        self.fusion = Fusion(video_size, word_size)
+        self.fusion = Fusion(bank)
         self.pointer = nn.Linear(WIDTH, 2)
-        self.head = nn.Sequential(nn.Linear(2 * WIDTH + 2, WIDTH), nn.GELU(), nn.Linear(WIDTH, 8))
+        self.head = two_layers(2 * WIDTH + 2, 8)
 
     def forward(self, batch: Batch) -> NIG:
-        steps = self.fusion(batch.video, batch.steps, batch.words, batch.word_mask).steps
+        """The distributions of the borders of each segment."""
+        steps = self.fusion(batch, batch.words, batch.word_mask)
         weights = self.pointer(steps).masked_fill(~batch.steps[..., None], -torch.inf).softmax(1)
         # Where the two pointers point, as shares of the video, and what is there: a border is read off both.
-        length = batch.steps.sum(1)[:, None]
-        at = torch.einsum("btk,t->bk", weights, torch.arange(steps.shape[1]) + 0.5) / length
+        at = torch.einsum("btk,t->bk", weights, centres(steps.shape[1])) / batch.steps.sum(1)[:, None]
         pooled = torch.einsum("btk,btd->bkd", weights, steps).flatten(1)
         shift, nu, alpha, beta = self.head(torch.cat([pooled, at], 1)).chunk(4, 1)
         return NIG(
@@ -103,48 +107,44 @@ class _Network(nn.Module):
         )
 
 
-class Evidential(System):
-    """Segments with uncertainty. regulariser: "original" or "geom". refuse_by: "epistemic" or "aleatoric".
+class Evidential(SampleLearner):
+    """Segments with uncertainty. regulariser: "original" or "geom". refuse_by: "epistemic" or "aleatoric"."""
 
-    Raises InputError for another regulariser.
-    """
-
-    def __init__(self, *, regulariser: str = "geom", refuse_by: str = "epistemic", steps: int = STEPS, seed: int = 0):
+    def __init__(self, *, regulariser: str = "geom", refuse_by: str = "epistemic", **training: int):
+        """training: steps and seed, see `Learner`. Raises InputError for another regulariser."""
         if regulariser not in REGULARISERS:
             raise InputError(f"unknown regulariser {regulariser!r}; choose one of {', '.join(REGULARISERS)}")
-        self.regulariser, self.refuse_by, self.steps, self.seed = regulariser, refuse_by, steps, seed
+        super().__init__(**training)
+        self.regulariser, self.refuse_by = regulariser, refuse_by
 
-    def fit(self, groups: Sequence[Group], bank: Bank) -> None:
-        torch.manual_seed(self.seed)
-        self.network = _Network(bank.video_size * bank.grid, bank.word_size)
-        self.parameters = parameters_of(self.network)
-        self.losses = train(self.network, self._loss, groups, bank, steps=self.steps, seed=self.seed, desc="evidential")
+    def build(self, examples: Sequence[Group], bank: FeatureBank) -> nn.Module:
+        """A transformer over video and query, with two pointers."""
+        return _Network(bank)
 
-    def _loss(self, batch: Batch, _: list[Sample]) -> Tensor:
+    def batch_loss(self, batch: Batch, samples: Sequence[Sample], bank: FeatureBank) -> Tensor:
+        """Likelihood, regulariser and error of relevant queries, evidence of irrelevant ones."""
         predicted, loss = self.network(batch), torch.zeros(())
         if batch.relevant.any():
             some = NIG(*(value[batch.relevant] for value in predicted))
             true = (batch.spans / batch.steps.sum(1)[:, None])[batch.relevant]
-            loss = nig_loss(some, true) + WEIGHT[self.regulariser] * regulariser(some, true, self.regulariser)
+            loss = nig_loss(some, true) + REGULARISATION * regulariser(some, true, self.regulariser)
             loss = loss + (some.gamma - true).abs().mean()
         if not batch.relevant.all():
             loss = loss + NO_EVIDENCE * torch.log(predicted.evidence[~batch.relevant]).mean()
         return loss
 
     @torch.inference_mode()
-    def predicted(self, samples: Sequence[Sample], bank: Bank) -> NIG:
+    def predicted(self, samples: Sequence[Sample], bank: FeatureBank) -> NIG:
         """The distributions of the borders of each sample's segment."""
         parts = [self.network(bank.batch(part)) for part in in_batches(samples)]
         return NIG(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
-    def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
-        found = self.predicted(samples, bank)
+    def batch_answers(self, batch: Batch, samples: Sequence[Sample], bank: FeatureBank) -> list[Answer]:
+        """The segment between the two means; refused by an uncertainty."""
+        found = self.network(batch)
         width = getattr(found, self.refuse_by).mean(1)
         answers = []
-        for (start, end), doubt, sample in zip(
-            found.gamma.tolist(), (width / (1 + width)).tolist(), samples, strict=True
-        ):
-            start, end = sorted((min(max(start, 0.0), 1.0), min(max(end, 0.0), 1.0)))
-            length = float(sample.duration or 0)
-            answers.append(Answer(Span(round(start * length, 2), round(end * length, 2)), doubt))
+        for borders, refusal, sample in zip(found.gamma.tolist(), (width / (1 + width)).tolist(), samples, strict=True):
+            start, end = sorted(min(max(border, 0.0), 1.0) * float(sample.duration or 0) for border in borders)
+            answers.append(Answer(Span(round(start, 2), round(end, 2)), refusal))
         return answers

@@ -5,106 +5,90 @@ scores by the similarity of its caption with the rewritings; scores are scaled t
 above a limit are proposals, and the best one, by its mean score and length, is the answer.
 
 Kept: all of that. Here the captioner is a grounder's own timeline (`timeline_captions`), the rewriter is the world's
-language, which says the same in other words (`rewritten`); any two functions will do.
+language, which says the same in other words (`paraphrases`); any two functions will do.
 
 Does it refuse? Scaled by minimum and maximum over one video, the best step always scores 1, whatever was asked: the
-method has thrown away what could have told. `scaled=False` reads doubt from the similarity before it is scaled.
+method has thrown away what separates relevant queries from others. `scaled=False` reads the refusal score from
+the similarity before it is scaled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from rarft.related.bank import Bank
-from rarft.related.protocol import Answer, Untrained
+from rarft.related.features import FeatureBank
+from rarft.related.protocol import Answer, UntrainedSystem
 from rarft.schema import Crop, Sample, Span
-from rarft.world.language import parse
-from rarft.world.reading import lines_of_timeline
-from rarft.world.wordings import Form
+from rarft.world.language import paraphrases
+from rarft.world.timelines import lines_of_timeline, runs
 
 LIMIT = 0.6  # of scaled scores: steps above it can be part of a proposal
 Captions = Mapping[Crop, Sequence[Sequence[str]]]
 
 
 def timeline_captions(think: str, length: int) -> list[list[str]]:
-    """What a timeline (see `rarft.world.language.timeline`) says of each second: a caption for each actor.
+    """What a timeline (see `rarft.world.timelines.timeline`) says of each second: a caption for each actor.
 
     From `red ring with one dot ... : 0 grows 1 grows . ... scene : 0 sand` second 0 gets "the red ring with one dot ...
     grows on the sand". Seconds that it leaves out, or words that are no timeline, give no caption.
     """
-    said = lines_of_timeline(think)
-    scene = said.get("scene", {})
-    actors = [(looks, seconds) for looks, seconds in said.items() if looks != "scene"]
+    lines = lines_of_timeline(think)
+    scene = lines.pop("scene", {})
     return [
         [
             f"the {looks} {seconds[t]}" + (f" on the {scene[t]}" if t in scene else "")
-            for looks, seconds in actors
+            for looks, seconds in lines.items()
             if t in seconds
         ]
         for t in range(length)
     ]
 
 
-def rewritten(query: str) -> list[str]:
-    """The query, and the same in the other wordings that training shows; a query of another language stays alone."""
-    slots = parse(query)
-    if slots is None:
-        return [query]
-    forms = (Form(*[number] * 7) for number in (0, 1))
-    return list(dict.fromkeys([query, *(replace(slots, form=form).sentence() for form in forms)]))
-
-
-class VTGGPT(Untrained):
+class VTGGPT(UntrainedSystem):
     """Grounding by captions; nothing is trained.
 
     captions: of each video's steps (each may have several, of which the most similar counts). rewrite: a query → the
-    queries to compare, itself among them. scaled: read doubt from scaled scores, as published, or before scaling.
+    queries to compare, itself among them. scaled: read the refusal score from scaled scores, as published, or before
+    scaling.
     """
 
-    def __init__(self, captions: Captions, rewrite: Callable[[str], list[str]] = rewritten, *, scaled: bool = True):
+    def __init__(self, captions: Captions, rewrite: Callable[[str], list[str]] = paraphrases, *, scaled: bool = True):
         self.captions, self.rewrite, self.scaled = captions, rewrite, scaled
 
-    def answer(self, samples: Sequence[Sample], bank: Bank) -> list[Answer]:
+    def answer(self, samples: Sequence[Sample], bank: FeatureBank) -> list[Answer]:
+        """The best proposal of each video."""
         return [self._answer(sample, bank) for sample in samples]
 
-    def _answer(self, sample: Sample, bank: Bank) -> Answer:
-        raw = self.similarity(sample, bank)
-        scores = scaled_to_unit(raw)
-        first, last = max(
-            _runs(scores >= LIMIT), key=lambda run: scores[run[0] : run[1]].mean() + 0.02 * (run[1] - run[0])
-        )
-        seconds = float(sample.duration or 0) / len(raw)
-        doubt = refusal_score(raw, scaled=self.scaled)
-        return Answer(Span(round(first * seconds, 2), round(last * seconds, 2)), doubt)
+    def _answer(self, sample: Sample, bank: FeatureBank) -> Answer:
+        similarity = self.similarity(sample, bank)
+        scores = scale_to_unit(similarity)
+        proposals = [(start, end) for above, start, end in runs((scores >= LIMIT).tolist()) if above]
+        start, end = max(proposals, key=lambda p: scores[p[0] : p[1]].mean() + 0.02 * (p[1] - p[0]))
+        seconds = float(sample.duration or 0) / len(scores)
+        span = Span(round(start * seconds, 2), round(end * seconds, 2))
+        return Answer(span, refusal_score(similarity, scaled=self.scaled))
 
-    def similarity(self, sample: Sample, bank: Bank) -> np.ndarray:
+    def similarity(self, sample: Sample, bank: FeatureBank) -> np.ndarray:
         """Of each step: the mean cosine of its caption with the rewritten queries, of the caption that is nearest. A
-        step of which nothing was said is as unlike as the least similar other one; -1 if nothing was said at all."""
+        step without a caption is as unlike as the least similar other one; -1 if no step has one."""
         queries = bank.encoder(self.rewrite(sample.query))
         captions = self.captions[sample.crop]
         values = {
-            step: float((bank.encoder(list(said)) @ queries.T).mean(1).max())
-            for step, said in enumerate(captions)
-            if said
+            step: float((bank.encoder(list(texts)) @ queries.T).mean(1).max())
+            for step, texts in enumerate(captions)
+            if texts
         }
         return np.array([values.get(step, min(values.values(), default=-1.0)) for step in range(len(captions))])
 
 
-def scaled_to_unit(similarity: np.ndarray) -> np.ndarray:
+def scale_to_unit(similarity: np.ndarray) -> np.ndarray:
     """Similarities of a video's steps (T,), scaled to [0, 1] by minimum and maximum; all 1 where they are equal."""
     low, high = similarity.min(), similarity.max()
     return (similarity - low) / (high - low) if high > low else np.ones_like(similarity)
 
 
 def refusal_score(similarity: np.ndarray, *, scaled: bool) -> float:
-    """Doubt in [0, 1] from the best step: after scaling, as published, which is 0 for every query; or before."""
-    return 1 - float(scaled_to_unit(similarity).max()) if scaled else (1 - float(similarity.max())) / 2
-
-
-def _runs(above: np.ndarray) -> list[tuple[int, int]]:
-    """Maximal runs of true values as (first, one past the last)."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], above.astype(int), [0]])))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+    """In [0, 1], from the best step: after scaling, as published, which is 0 for every query; or before."""
+    return 1 - float(scale_to_unit(similarity).max()) if scaled else (1 - float(similarity.max())) / 2

@@ -14,7 +14,7 @@ from typing import Any
 from rarft.metrics import best_iou
 from rarft.reading.completion import parse_response, text_of
 from rarft.world.language import parse
-from rarft.world.reading import story_of
+from rarft.world.timelines import story_of
 from rarft.world.truth import spans_of
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from datasets import Dataset
@@ -26,69 +26,66 @@ from rarft.reading.completion import NIL, format_completion, parse_response, tex
 from rarft.rewards import Reward
 from rarft.rewards.encoder import SentenceEncoder, default_encoder
 from rarft.schema import Sample
-from rarft.world.language import parse, timeline
+from rarft.world.language import parse
 from rarft.world.scenes import Event, Setting, Story
+from rarft.world.timelines import timeline
 
 GROUND, VERB, ACTIONS, DESCRIPTION = "ground", "verb", "actions", "description"
 TASKS = (VERB, ACTIONS, DESCRIPTION)
 SHARE = 0.2  # of the prompts
-MASKED = NIL  # a word that the tiny base has a token for
+MASK = NIL  # a word that the tiny base has a token for
+Part = TypeVar("Part", Event, Setting)
 QUESTIONS = {ACTIONS: "describe segment", DESCRIPTION: "describe the segment"}
 
 
-def inverted(sample: Sample, story: Story, task: str) -> tuple[Sample, str] | None:
+def invert_sample(sample: Sample, story: Story, task: str) -> tuple[Sample, str] | None:
     """A relevant sample with its roles exchanged: a sample that shows the segment and asks for words, and the words.
 
     None where the query's verb cannot be found in the sentence. `actions` asks for all that happens in the segment, in
     the order of actors and time.
     """
-    span = sample.spans[0]
-    start = sample.start or 0.0
-    shown = replace(
-        sample, start=start + span.start, end=start + span.end, duration=span.end - span.start, spans=[], think=""
-    )
+    span, start = sample.spans[0], sample.start or 0.0
     query = parse(sample.query)
     if query is None:
         return None
-    if task == VERB:
-        said = query.phrases()["action"]
-        if f" {said}" not in sample.query:
-            return None
-        return replace(shown, query=sample.query.replace(said, MASKED, 1)), query.action
+    words = query.plain.sentence()
+    asked = QUESTIONS.get(task, "")
     if task == ACTIONS:
-        part = cropped(story, int(span.start), int(span.end))
-        return replace(shown, query=QUESTIONS[task]), " ".join(e.action for a in part.actors for e in a.events)
-    return replace(shown, query=QUESTIONS[task]), query.plain.sentence()
+        part = crop_story(story, int(span.start), int(span.end))
+        words = " ".join(event.action for actor in part.actors for event in actor.events)
+    if task == VERB:
+        verb, words = query.phrases()["action"], query.action
+        asked = sample.query.replace(verb, MASK, 1)
+        if f" {verb}" not in sample.query:
+            return None
+    shown = replace(sample, start=start + span.start, end=start + span.end, duration=span.end - span.start)
+    return replace(shown, query=asked, spans=[], think=""), words
 
 
-def cropped(story: Story, start: int, end: int) -> Story:
+def crop_story(story: Story, start: int, end: int) -> Story:
     """What a story shows from `start` to `end` (seconds), as a story of its own."""
 
-    def within(first: int, last: int) -> tuple[int, int] | None:
-        a, b = max(first, start), min(last, end)
-        return (a - start, b - start) if a < b else None
+    def within(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        clipped = (replace(part, start=max(part.start, start), end=min(part.end, end)) for part in parts)
+        return tuple(replace(p, start=p.start - start, end=p.end - start) for p in clipped if p.start < p.end)
 
-    actors = [
-        replace(a, events=tuple(Event(e.action, *at) for e in a.events if (at := within(e.start, e.end))))
-        for a in story.actors
-    ]
-    settings = tuple(Setting(s.scene, *at) for s in story.settings if (at := within(s.start, s.end)))
-    return Story(end - start, story.layout, (actors[0], actors[1]), settings)
+    first, second = (replace(actor, events=within(actor.events)) for actor in story.actors)
+    return Story(end - start, story.layout, (first, second), within(story.settings))
 
 
 def inverse_demonstrations(world: Sequence[tuple[Story, Sample]]) -> list[tuple[Sample, str]]:
     """Each task about each relevant sample, with a completion: the segment's timeline, then the words."""
     shown = []
     for story, sample in world:
-        part = cropped(story, *(int(second) for second in sample.spans[0]))
+        part = crop_story(story, *(int(second) for second in sample.spans[0]))
         for task in TASKS:
-            made = inverted(sample, story, task)
-            if made is not None:
-                shown.append((made[0], format_completion(timeline(part), made[1], NIL)))
+            inverse = invert_sample(sample, story, task)
+            if inverse is not None:
+                shown.append((inverse[0], format_completion(timeline(part), inverse[1], NIL)))
     return shown
 
 
-def mixed_dataset(
+def mix_dataset(
     grounding: Dataset, inverses: Sequence[tuple[Sample, str, str]], style: str, *, share: float = SHARE, seed: int = 0
 ) -> Dataset:
     """The rows of a grounding set (`rarft.training.dataset.refusal_dataset`), of which a share are inverse tasks.
@@ -98,37 +95,37 @@ def mixed_dataset(
 
     def row(index: int) -> dict:
         rng = np.random.default_rng([seed, index])
-        made = {**grounding[index], "task": GROUND, "words": ""}
+        ground = {**grounding[index], "task": GROUND, "words": ""}
         if rng.random() >= share:
-            return made
+            return ground
         sample, words, task = inverses[int(rng.integers(len(inverses)))]
         prompt = build_prompt(sample.query, style, video=sample.video, start=sample.start, end=sample.end)
         empty = {"spans": [], "answer": "", "contrast": "", "correction": ""}
         own = {"prompt": prompt, "query": sample.query, "duration": sample.duration, "task": task, "words": words}
-        return {**made, **empty, **own}
+        return {**ground, **empty, **own}
 
     def rows(batch: dict) -> dict:
-        made = [row(index) for index in batch["index"]]
-        return {name: [one[name] for one in made] for name in made[0]}
+        drawn = [row(index) for index in batch["index"]]
+        return {name: [one[name] for one in drawn] for name in drawn[0]}
 
     return Dataset.from_dict({"index": list(range(len(grounding)))}).with_transform(rows)
 
 
-def only_grounding(reward: Reward) -> Reward:
+def restrict_to_grounding(reward: Reward) -> Reward:
     """A reward of grounding in a mix of tasks: None for the rows of the others."""
 
     def graded(completions: list, task: list[str], **columns: Any) -> list[float | None]:
         kept = [i for i, name in enumerate(task) if name == GROUND]
-        chosen = {name: [values[i] for i in kept] for name, values in columns.items() if _is_column(values, task)}
+        chosen = {
+            name: [values[i] for i in kept]
+            for name, values in columns.items()
+            if isinstance(values, list) and len(values) == len(task)
+        }
         values = iter(reward([completions[i] for i in kept], **chosen) if kept else [])
         return [next(values) if name == GROUND else None for name in task]
 
     graded.__name__ = reward.__name__
     return graded
-
-
-def _is_column(values: object, task: list[str]) -> bool:
-    return isinstance(values, list) and len(values) == len(task)
 
 
 def inverse_reward(
@@ -144,13 +141,13 @@ def inverse_reward(
     graders: dict[str, Callable[[int], float | None]] = {
         GROUND: lambda i: None,
         VERB: lambda i: float(given[i] == words[i]),
-        ACTIONS: lambda i: overlap(given[i].split(), words[i].split()),
+        ACTIONS: lambda i: set_f1(given[i].split(), words[i].split()),
         DESCRIPTION: lambda i: max(0.0, float(near[i])) if given[i] else 0.0,
     }
     return [graders[name](i) for i, name in enumerate(task)]
 
 
-def overlap(said: Sequence[str], true: Sequence[str]) -> float:
+def set_f1(found: Sequence[str], true: Sequence[str]) -> float:
     """F1 of two sets of words."""
-    both = len(set(said) & set(true))
-    return 2 * both / (len(set(said)) + len(set(true))) if both else 0.0
+    both = len(set(found) & set(true))
+    return 2 * both / (len(set(found)) + len(set(true))) if both else 0.0

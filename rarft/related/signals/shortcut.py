@@ -22,16 +22,12 @@ ANSWERS = IN_PLACE  # one for each scene
 
 
 @dataclass(frozen=True)
-class Question:
-    """What an actor does in a video of two shots.
+class TwoShotQuestion:
+    """What an actor does in a video of two shots."""
 
-    shots: the shots as samples, in the order in which they are shown; their queries are the question. asked: which of
-    them has the actor; None if neither has. answer: its action, as an index of `ANSWERS`; None if there is none.
-    """
-
-    shots: tuple[Sample, Sample]
-    asked: int | None
-    answer: int | None
+    shots: tuple[Sample, Sample]  # in the order in which they are shown; their queries are the question
+    asked: int | None  # which of them has the actor; None if neither has
+    answer: int | None  # its action, as an index of `ANSWERS`; None if there is none
 
 
 def scene_by_rule(action: str, rule: int) -> str:
@@ -39,9 +35,9 @@ def scene_by_rule(action: str, rule: int) -> str:
     return SCENES[(IN_PLACE.index(action) + rule) % len(SCENES)]
 
 
-def questions(
+def draw_questions(
     clips: Sequence[WorldClip], count: int, *, rule: int | None = 0, share: float = 1.0, seed: int = 0
-) -> list[Question]:
+) -> list[TwoShotQuestion]:
     """Questions about pairs of clips in which every actor does one thing (the split "align").
 
     Args:
@@ -55,50 +51,48 @@ def questions(
     cases = [(clip, actor) for clip in clips for actor in clip.story.actors if actor.events[0].action in ANSWERS]
     if not cases:
         raise InputError("no clip has an actor that stays in its place; more clips are needed")
-    made: list[Question] = []
-    while len(made) < count:
+    questions: list[TwoShotQuestion] = []
+    while len(questions) < count:
         clip, actor = cases[rng.integers(len(cases))]
-        follows = rule is not None and rng.random() < share
-        scene = scene_by_rule(actor.events[0].action, rule) if rule is not None and follows else None
-        other = _another(clips, actor, scene, rng)
+        action = actor.events[0].action
+        scene = scene_by_rule(action, rule) if rule is not None and rng.random() < share else None
+        other = _another_clip(clips, actor, scene, rng)
         if other is not None:
-            made.append(_question(clip, other, actor, int(rng.integers(2))))
-    return made
+            place = int(rng.integers(2))
+            shots = _shots((clip, other) if place == 0 else (other, clip), actor)
+            questions.append(TwoShotQuestion(shots, place, ANSWERS.index(action)))
+    return questions
 
 
-def without_actor(clips: Sequence[WorldClip], count: int, *, seed: int = 0) -> list[Question]:
+def draw_absent_questions(clips: Sequence[WorldClip], count: int, *, seed: int = 0) -> list[TwoShotQuestion]:
     """Questions about an actor that neither shot has, asked of two shots of which each has some actor."""
     rng = np.random.default_rng(seed)
-    made: list[Question] = []
-    while len(made) < count:
+    questions: list[TwoShotQuestion] = []
+    while len(questions) < count:
         first, second, third = (clips[int(i)] for i in rng.integers(len(clips), size=3))
         actor = third.story.actors[rng.integers(2)]
-        if not (shows(first.story, actor) or shows(second.story, actor)) and first is not second:
-            shots = tuple(_shot(clip, actor) for clip in (first, second))
-            made.append(Question((shots[0], shots[1]), None, None))
-    return made
+        if not (has_actor(first.story, actor) or has_actor(second.story, actor)) and first is not second:
+            questions.append(TwoShotQuestion(_shots((first, second), actor), None, None))
+    return questions
 
 
-def shows(story: Story, actor: Actor) -> bool:
+def has_actor(story: Story, actor: Actor) -> bool:
     """Whether a story has an actor of this colour and shape."""
     return any((a.colour, a.shape) == (actor.colour, actor.shape) for a in story.actors)
 
 
-def _another(clips: Sequence[WorldClip], actor: Actor, scene: str | None, rng: np.random.Generator) -> WorldClip | None:
-    """A clip without this actor, in this scene or in any; drawn again until one fits, or questions with a rule would be
-    rarer than their share."""
+def _another_clip(
+    clips: Sequence[WorldClip], actor: Actor, scene: str | None, rng: np.random.Generator
+) -> WorldClip | None:
+    """A random clip without this actor, in this scene or in any; None where there is none."""
     for number in rng.permutation(len(clips)).tolist():
         story = clips[number].story
-        if not shows(story, actor) and scene in (None, story.settings[0].scene):
+        if not has_actor(story, actor) and scene in (None, story.settings[0].scene):
             return clips[number]
     return None
 
 
-def _question(clip: WorldClip, other: WorldClip, actor: Actor, place: int) -> Question:
-    shots = [_shot(clip, actor), _shot(other, actor)]
-    answer = ANSWERS.index(actor.events[0].action)
-    return Question((shots[place], shots[1 - place]), place, answer)
-
-
-def _shot(clip: WorldClip, actor: Actor) -> Sample:
-    return Sample(str(clip.path), f"what does the {actor.colour} {actor.shape} do", duration=float(clip.story.duration))
+def _shots(clips: tuple[WorldClip, WorldClip], actor: Actor) -> tuple[Sample, Sample]:
+    query = f"what does the {actor.colour} {actor.shape} do"
+    first, second = (Sample(str(clip.path), query, duration=float(clip.story.duration)) for clip in clips)
+    return first, second

@@ -14,12 +14,11 @@ import numpy as np
 from rarft.schema import Crop, Difficulty, Sample, Span
 from rarft.system.errors import InputError
 from rarft.world.dataset import clip_rng, clip_weather
-from rarft.world.edits import edit_query, sample_query
+from rarft.world.edits import edit_query, sample_worded_query
 from rarft.world.language import Slots
 from rarft.world.render import render, write_video
 from rarft.world.scenes import Story, sample_story
 from rarft.world.truth import spans_of
-from rarft.world.wordings import draw_form
 
 PARTS, PART_SECONDS = 40, 16
 TRIES = 2000  # to draw a query that happens once, or nowhere
@@ -45,8 +44,7 @@ class LongVideo:
 
 def parts_of(sample: Sample) -> list[Crop]:
     """The parts of a sample's video, by its duration."""
-    count = round((sample.duration or 0) / PART_SECONDS)
-    return [part_of(sample.video, i) for i in range(count)]
+    return [part_of(sample.video, i) for i in range(round((sample.duration or 0) / PART_SECONDS))]
 
 
 def part_of(video: str, index: int) -> Crop:
@@ -68,21 +66,22 @@ def make_long_video(
     path = Path(folder) / f"{weather}_{seed}_{index}_{parts}.mp4"
     if not path.exists():
         camera = clip_weather(weather, seed, "long", index)
-        frames = np.concatenate(
-            [render(story, replace(camera, seed=camera.seed + i)) for i, story in enumerate(stories)]
-        )
-        write_video(frames, path, camera.fps, crf=camera.crf)
+        frames = [render(story, replace(camera, seed=camera.seed + i)) for i, story in enumerate(stories)]
+        write_video(np.concatenate(frames), path, camera.fps, crf=camera.crf)
     return LongVideo(path, stories)
 
 
 def questions_about(video: LongVideo, others: Sequence[LongVideo], count: int, *, seed: int = 0) -> list[Sample]:
     """Queries about a long video, three for each of `count` draws: one that happens once in all of it, that one with a
-    word changed so that it happens nowhere, and one of another video that happens nowhere here."""
+    word changed so that it happens nowhere, and one of another video that happens nowhere here.
+
+    Raises InputError where none of many draws gives such a query.
+    """
     rng = np.random.default_rng([seed, 1])
     samples = []
     for _ in range(count):
-        query, edited = _pair(video, rng)
-        other = _foreign(video, others, rng)
+        query, edited = _draw_pair(video, rng)
+        other = _draw_foreign(video, others, rng)
         true = _sample(video, query, Difficulty.ORIGINAL)
         samples += [true, replace(_sample(video, edited, Difficulty.HARD), correction=true.query)]
         samples.append(_sample(video, other, Difficulty.SHUFFLED))
@@ -99,20 +98,20 @@ def _sample(video: LongVideo, query: Slots, difficulty: Difficulty) -> Sample:
     return Sample(str(video.path), query.sentence(), spans, duration=video.duration, difficulty=difficulty)
 
 
-def _pair(video: LongVideo, rng: np.random.Generator) -> tuple[Slots, Slots]:
+def _draw_pair(video: LongVideo, rng: np.random.Generator) -> tuple[Slots, Slots]:
     for _ in range(TRIES):
         story = video.stories[rng.integers(len(video.stories))]
-        query = replace(sample_query(story, rng, clauses=2)[0], form=draw_form(rng))
+        query = sample_worded_query(story, rng, clauses=2)
         edit = edit_query(story, query, 1, rng)
         if len(video.spans_of(query)) == 1 and edit is not None and not video.spans_of(edit.query):
             return query, edit.query
     raise InputError(f"{video.path}: no query was found that happens in it only once")
 
 
-def _foreign(video: LongVideo, others: Sequence[LongVideo], rng: np.random.Generator) -> Slots:
+def _draw_foreign(video: LongVideo, others: Sequence[LongVideo], rng: np.random.Generator) -> Slots:
     for _ in range(TRIES):
         stories = others[int(rng.integers(len(others)))].stories
-        query = replace(sample_query(stories[rng.integers(len(stories))], rng, clauses=2)[0], form=draw_form(rng))
+        query = sample_worded_query(stories[rng.integers(len(stories))], rng, clauses=2)
         if not video.spans_of(query):
             return query
     raise InputError(f"{video.path}: every query of the other videos happens in it")

@@ -1,14 +1,17 @@
-"""A timeline in words becomes a story again: what a model says it has seen, as far as it can be read."""
+"""Timelines: a story in words, second by second, and back to a story, as far as a model's words can be read."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from itertools import groupby
+from typing import TypeVar
 
 from rarft.world import scenes
+from rarft.world.language import plural
 from rarft.world.scenes import Actor, Event, Setting, Story
 
+T = TypeVar("T", bound=Hashable)
 _LOOKS = re.compile(
     r"(?P<colour>\w+) (?P<shape>\w+) with (?P<count>\w+) (?P<part>\w+?)s?"
     r" (?P<place>\w+(?: of)?) the other (?P<size>\w+)"
@@ -16,13 +19,33 @@ _LOOKS = re.compile(
 _LAYOUT = {place: layout for layout, places in scenes.PLACES.items() for place in places}
 
 
+def timeline(story: Story) -> str:
+    """The whole story in words: the text that goes into `<think>`, one entry a second (`4 blinks 5 blinks 6 grows`).
+
+    HI-VTG writes segments, `<timestep>4 to 6</timestep> blinks`. A small model learns those only as far as they can be
+    guessed: an end is found by comparing seconds that it has not put into words. Here each entry is one look-up,
+    the frames behind one timestamp, and the segment of an answer is read off the model's own words.
+    """
+    lines = [
+        f"{actor.colour} {actor.shape} with {actor.count} {plural(actor.part, actor.count)}"
+        f" {actor.place} the other {actor.size} : {_second_by_second((e.start, e.end, e.action) for e in actor.events)}"
+        for actor in story.actors
+    ]
+    scene = _second_by_second((setting.start, setting.end, setting.scene) for setting in story.settings)
+    return " . ".join([*lines, f"scene : {scene}"]) + " ."
+
+
+def _second_by_second(segments: Iterable[tuple[int, int, str]]) -> str:
+    return " ".join(f"{second} {what}" for start, end, what in segments for second in range(start, end))
+
+
 def lines_of_timeline(think: str) -> dict[str, dict[int, str]]:
-    """What a timeline (see `rarft.world.language.timeline`) says of each second, by actor's looks and for `scene`.
+    """What a `timeline` says of each second, by actor's looks and for `scene`.
 
     Only the timeline of a longer thought is read. Words that are no timeline give nothing.
     """
-    told = re.split(r" (?:compare|segment) :", think)[0].removesuffix(" .")
-    lines = [line.partition(" : ") for line in told.split(" . ") if " : " in line]
+    text = re.split(r" (?:compare|segment) :", think)[0].removesuffix(" .")
+    lines = [line.partition(" : ") for line in text.split(" . ") if " : " in line]
     return {looks.strip(): _by_second(what) for looks, _, what in lines}
 
 
@@ -52,8 +75,8 @@ def story_of(think: str, duration: int) -> Story | None:
         doing = _filled(lines[match[0]], duration, scenes.ACTIONS.__contains__)
         if not doing or match["place"] not in _LAYOUT:
             return None
-        actors.append(Actor(**match.groupdict(), events=tuple(Event(*run) for run in _runs(doing))))
-    settings = tuple(Setting(*run) for run in _runs(scene))
+        actors.append(Actor(**match.groupdict(), events=tuple(Event(*run) for run in runs(doing))))
+    settings = tuple(Setting(*run) for run in runs(scene))
     return Story(duration, _LAYOUT[actors[0].place], (actors[0], actors[1]), settings[:2])
 
 
@@ -69,11 +92,11 @@ def _filled(said: Mapping[int, str], duration: int, known: Callable[[str], bool]
     return filled
 
 
-def _runs(values: list[str]) -> list[tuple[str, int, int]]:
-    """Equal values in a row as (value, first second, one past the last)."""
-    runs, start = [], 0
+def runs(values: Iterable[T]) -> list[tuple[T, int, int]]:
+    """Equal values in a row as (value, first place, one past the last)."""
+    found, start = [], 0
     for value, group in groupby(values):
         end = start + len(list(group))
-        runs.append((value, start, end))
+        found.append((value, start, end))
         start = end
-    return runs
+    return found

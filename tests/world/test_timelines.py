@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from rarft.world.completions import grounded
+from rarft.world.completions import grounding_completion
 from rarft.world.edits import sample_query
-from rarft.world.language import timeline
-from rarft.world.reading import lines_of_timeline, story_of
 from rarft.world.scenes import sample_story
+from rarft.world.timelines import lines_of_timeline, story_of, timeline
 
 
 def test_a_timeline_tells_its_story():
@@ -21,7 +20,7 @@ def test_of_a_longer_thought_only_the_timeline_is_read():
     rng = np.random.default_rng(1)
     for _ in range(200):
         story = sample_story(rng)
-        thought = grounded(story, sample_query(story, rng)[0]).split("<think>")[1].split("</think>")[0].strip()
+        thought = grounding_completion(story, sample_query(story, rng)).split("<think>")[1].split("</think>")[0].strip()
         assert story_of(thought, story.duration) == story
 
 

@@ -2,15 +2,21 @@
 
 A system of the field has its own encoders (CLIP, SlowFast, CG-DETR's features); here all share one pair, so that what
 is compared is the mechanism. `regions=False` gives one vector a step, as published features of those systems have;
-`regions=True` keeps a grid of them, and with it the knowledge of what is next to what.
+`regions=True` keeps a grid of them, and so keeps what is next to what.
+
+Dimensions of tensors: `batch`, the samples; `steps` of time; `regions` of a frame (1 without a grid); `words` of a
+query; `video_size`, `word_size`, of a vector; `hidden`, of a vector in a network.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,26 +27,24 @@ from rarft.system.errors import InputError
 
 GRID = 2  # regions on each side of a frame
 LONGEST = 512  # steps that a video may have: systems have a position for each
+Scalar = Float[Tensor, ""]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples as tensors. B samples, T steps of time, R regions (1 without), W words, D and E dimensions.
+    """Samples as tensors."""
 
-    video (B, T, R, D); steps (B, T), true where a step exists; words (B, W, E); word_mask (B, W); step_seconds (B,),
-    the length of a step; spans (B, 2), the first true segment in steps, zeros for an irrelevant query; relevant (B,).
-    """
-
-    video: torch.Tensor
-    steps: torch.Tensor
-    words: torch.Tensor
-    word_mask: torch.Tensor
-    step_seconds: torch.Tensor
-    spans: torch.Tensor
-    relevant: torch.Tensor
+    video: Float[Tensor, "batch steps regions video_size"]
+    steps: Bool[Tensor, "batch steps"]  # true where a step exists
+    words: Float[Tensor, "batch words word_size"]
+    word_mask: Bool[Tensor, "batch words"]
+    step_seconds: Float[Tensor, " batch"]  # the length of a step
+    spans: Float[Tensor, "batch 2"]  # the first true segment in steps, zeros for an irrelevant query
+    relevant: Bool[Tensor, " batch"]
 
 
-class Bank:
+class FeatureBank:
     """Vectors of videos and texts, each computed once."""
 
     def __init__(self, video_model: VideoModel, *, regions: bool = True, encoder: SentenceEncoder | None = None):
@@ -64,8 +68,8 @@ class Bank:
         """Dimensions of the vector of a word."""
         return self.encoder.word_size
 
-    def videos(self, samples: Sequence[Sample]) -> list[torch.Tensor]:
-        """The video of each sample: (T, R, D)."""
+    def videos(self, samples: Sequence[Sample]) -> list[Float[Tensor, "_ regions video_size"]]:
+        """The video of each sample, with as many steps as it has."""
         missing = list(dict.fromkeys(s.crop for s in samples if s.crop not in self._videos))
         self.video_model.cache.fill(missing)
         for crop, features in zip(missing, self.video_model.features(missing), strict=True):
@@ -79,25 +83,32 @@ class Bank:
         side = GRID if self.regions else 1
         return adaptive_avg_pool2d(grid, side).flatten(2).transpose(1, 2).contiguous()
 
+    def words(self, texts: Sequence[str]) -> list[Float[Tensor, "_ word_size"]]:
+        """The vectors of each text's words."""
+        return [torch.from_numpy(vectors) for vectors in self.encoder.words(list(texts))]
+
     def batch(self, samples: Sequence[Sample]) -> Batch:
         """Samples as padded tensors. Raises InputError for a sample without a duration, or with too many steps."""
-        lacking = next((s for s in samples if not s.duration), None)
-        if lacking is not None:
-            raise InputError(f"{lacking.video}: its duration is not known, and steps are counted in seconds of it")
         videos = self.videos(samples)
-        long = next((s for s, v in zip(samples, videos, strict=True) if len(v) > LONGEST), None)
-        if long is not None:
-            raise InputError(f"{long.video}: more than {LONGEST} steps of time; read fewer frames a second (fps)")
-        words = [torch.from_numpy(w) for w in self.encoder.words([s.query for s in samples])]
-        lengths = torch.tensor([len(v) for v in videos])
-        seconds = torch.tensor([float(s.duration or 0) for s in samples]) / lengths
-        spans = torch.tensor([s.spans[0] if s.relevant else (0.0, 0.0) for s in samples])
-        return Batch(
-            video=pad_sequence(videos, batch_first=True),
-            steps=torch.arange(int(lengths.max()))[None] < lengths[:, None],
-            words=pad_sequence(words, batch_first=True),
-            word_mask=pad_sequence([torch.ones(len(w), dtype=torch.bool) for w in words], batch_first=True),
-            step_seconds=seconds,
-            spans=spans / seconds[:, None],
-            relevant=torch.tensor([s.relevant for s in samples]),
-        )
+        for sample, vectors in zip(samples, videos, strict=True):
+            if not sample.duration:
+                raise InputError(f"{sample.video}: its duration is not known, and steps are counted in seconds of it")
+            if len(vectors) > LONGEST:
+                raise InputError(f"{sample.video}: more than {LONGEST} steps of time; read fewer frames a second (fps)")
+        video, steps = pad(videos)
+        words, word_mask = pad(self.words([sample.query for sample in samples]))
+        seconds = torch.tensor([float(sample.duration or 0) for sample in samples]) / steps.sum(1)
+        spans = torch.tensor([sample.spans[0] if sample.relevant else (0.0, 0.0) for sample in samples])
+        relevant = torch.tensor([sample.relevant for sample in samples])
+        return Batch(video, steps, words, word_mask, seconds, spans / seconds[:, None], relevant)
+
+
+def pad(rows: Sequence[Tensor]) -> tuple[Float[Tensor, "batch longest *rest"], Bool[Tensor, "batch longest"]]:
+    """Rows of different length as one tensor with zeros at the end, and true where it has a value of a row."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return pad_sequence(list(rows), batch_first=True), torch.arange(int(lengths.max())) < lengths[:, None]
+
+
+def in_batches(items: Sequence[T], size: int = 64) -> list[list[T]]:
+    """Items in lists of at most `size`."""
+    return [list(items[i : i + size]) for i in range(0, len(items), size)]
