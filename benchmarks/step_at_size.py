@@ -46,7 +46,7 @@ from trl import GRPOTrainer
 
 from coursekit import BUILD, ROOT
 from coursekit.base.tiny import CHAT_TEMPLATE, tiny_tokenizer
-from rarft.models import PRESETS, SHAPES, VideoModel
+from rarft.models import ARCHITECTURES, PRESETS, VideoModel
 from rarft.models.decoding import generation
 from rarft.models.families import vision_modules, without_lora
 from rarft.schema import Group, Sample, Span
@@ -76,7 +76,7 @@ SMALL = {  # what a rehearsal on a CPU changes
 
 def random_model(name: str, device: str, rehearse: bool) -> VideoModel:
     """A published model's class and shapes, random weights, the course's tokenizer, and the paper's video budget."""
-    shapes = {key: dict(value) if isinstance(value, dict) else value for key, value in SHAPES[name].items()}
+    shapes = {key: dict(value) if isinstance(value, dict) else value for key, value in ARCHITECTURES[name].items()}
     if rehearse:
         for part, changes in SMALL.items():
             shapes[part].update(changes)
@@ -366,7 +366,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", choices=SHAPES, default="qwen2.5-vl-7b")
+    parser.add_argument("--model", choices=ARCHITECTURES, default="qwen2.5-vl-7b")
     parser.add_argument("--lora", action="store_true", help="train an adapter of rank 64")
     parser.add_argument("--plain", action="store_true", help="TRL's own flow, which repeats the video for each answer")
     parser.add_argument("--rehearse", action="store_true", help="tiny shapes on a CPU: does it run, not how fast")

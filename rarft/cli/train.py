@@ -69,7 +69,7 @@ def _train_by_recipe(options: Namespace) -> None:
 
     given = {"config": options.config, **{field: getattr(options, name) for name, field in RECIPE_FIELDS.items()}}
     fields = recipe.as_arguments({name: value for name, value in given.items() if value is not None})
-    recipe.run_recipe([*fields, *options.recipe_fields], resume=options.resume)
+    recipe.run_recipe(recipe.read_recipe([*fields, *options.recipe_fields]), resume=options.resume)
 
 
 def _train_on_world(options: Namespace, data: Path, seed: int) -> None:

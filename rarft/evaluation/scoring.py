@@ -106,7 +106,8 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
         known = ~np.isnan(values["refusal_probability"])
         row["auroc"] = metrics.auroc(~relevant[known], values["refusal_probability"][known])
         row["fpr95"] = metrics.fpr_at_tpr(~relevant[known], values["refusal_probability"][known])
-    for name in values.keys() - {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}:
+    others = {"relevant", "verdict", "iou", "ra_iou", "refusal_probability"}
+    for name in (name for name in values if name not in others):
         merge = metrics.official_rt_iou if name.startswith(OFFICIAL_RT_IOU) else metrics.mean
         row[name] = merge(values[name])
     return row

@@ -4,14 +4,14 @@ from rarft.models.families import FAMILIES, Family, freeze_vision, vision_tower,
 from rarft.models.features import VisionFeatures, tokenize_with_features, video_kwargs
 from rarft.models.presets import PRESETS, keep_frame_sizes
 from rarft.models.settings import Settings
-from rarft.models.shapes import SHAPES, count, empty_model
+from rarft.models.shapes import ARCHITECTURES, count, empty_model
 from rarft.models.video_model import VideoModel
 from rarft.models.vision_cache import VisionCache
 
 __all__ = [
     "FAMILIES",
     "PRESETS",
-    "SHAPES",
+    "ARCHITECTURES",
     "Family",
     "Settings",
     "VideoModel",

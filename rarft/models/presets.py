@@ -1,6 +1,6 @@
 """Published checkpoints by short names, each with the revision that it is loaded at and the settings it was made with.
 
-    model, processor, settings = open_model("qwen2.5-vl-7b")
+    video_model = VideoModel.load("qwen2.5-vl-7b")
 
 Source of the budget: RA-RFT and Time-R1, 2 frames a second, at most 3584·28·28 pixels in all, at least 16·28·28 a
 frame, as their code counts them (`rarft.video.reader.frame_size`). Qwen3-VL has 32-pixel tokens; its budget is the same

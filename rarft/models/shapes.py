@@ -17,7 +17,7 @@ _VISION = {
     "patch_size": 14,
     "fullatt_block_indexes": [7, 15, 23, 31],
 }
-SHAPES = {
+ARCHITECTURES = {
     "qwen2.5-vl-3b": {
         "text_config": {
             "hidden_size": 2048,
@@ -48,11 +48,11 @@ SHAPES = {
 
 
 def empty_model(name: str) -> PreTrainedModel:
-    """A model without weights, on torch's "meta" device. Raises KeyError for a name that is not in `SHAPES`."""
+    """A model without weights, on torch's "meta" device. Raises KeyError for a name that is not in `ARCHITECTURES`."""
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # slow to import, and seldom needed
 
     with torch.device("meta"):
-        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**SHAPES[name]))
+        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**ARCHITECTURES[name]))
 
 
 def count(model: torch.nn.Module, *, trained: bool = False) -> int:

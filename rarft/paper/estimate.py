@@ -12,7 +12,7 @@ from typing import Any
 
 from rarft.models.families import freeze_vision
 from rarft.models.settings import Settings
-from rarft.models.shapes import SHAPES, count, empty_model
+from rarft.models.shapes import ARCHITECTURES, count, empty_model
 from rarft.paper.inventory import FoundVideo
 from rarft.video import frame_size
 
@@ -31,7 +31,7 @@ def video_tokens(video: FoundVideo, settings: Settings) -> int:
 
 def shape_of(base: str) -> str:
     """The class whose shapes a base has: all but one of the paper's are fine-tuned from Qwen2.5-VL-7B."""
-    return base if base in SHAPES else "qwen2.5-vl-7b"
+    return base if base in ARCHITECTURES else "qwen2.5-vl-7b"
 
 
 def estimate(
@@ -55,7 +55,7 @@ def estimate(
     """
     shape = shape_of(base)
     tokens = [video_tokens(video, settings) for video in videos]
-    hidden = SHAPES[shape]["text_config"]["hidden_size"]
+    hidden = ARCHITECTURES[shape]["text_config"]["hidden_size"]
     figures = {
         "videos": len(tokens),
         "tokens_a_video": sum(tokens) / max(1, len(tokens)),

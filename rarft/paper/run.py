@@ -328,7 +328,7 @@ def _python(module: str) -> list[str]:
 
 def _train(plan: Plan) -> None:
     if plan.gpus <= 1:
-        run_recipe(plan.recipe_fields(), resume=True)
+        run_recipe(read_recipe(plan.recipe_fields()), resume=True)
         return
     status = subprocess.run(_training_command(plan)).returncode
     if status != 0:

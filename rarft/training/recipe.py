@@ -167,14 +167,13 @@ def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def run_recipe(arguments: Sequence[str], *, resume: bool = False) -> VideoGRPOTrainer:
+def run_recipe(recipe: Recipe, *, resume: bool = False) -> VideoGRPOTrainer:
     """Train as a recipe says, and save the model (or its adapter), the processor and log.json into its output_dir.
 
     Args:
-        arguments: see `read_recipe`.
+        recipe: of `read_recipe`.
         resume: continue from the last whole checkpoint; start from the beginning if there is none.
     """
-    recipe = read_recipe(arguments)
     set_seed(recipe.config.seed)  # for the random weights of a new adapter
     state = PartialState()
     with only_writer(recipe.config.output_dir) if state.is_main_process else nullcontext():

@@ -25,6 +25,7 @@ class WorldEditor:
         self.stories, self.seed = stories, seed
 
     def edit(self, sample: Sample, edits: int, others: Sequence[str]) -> Proposal:
+        """See `rarft.hivtg.editors.Editor`. Raises Rejected for a query that the grammar does not know."""
         query = parse(sample.query)
         if query is None:
             raise Rejected("not a sentence of the world's grammar")

@@ -26,7 +26,7 @@ from rarft.models.settings import Settings, read_settings, save_settings
 from rarft.prompts import STYLES, build_prompt
 from rarft.schema import Crop
 from rarft.system.files import BASE
-from rarft.training import run_recipe
+from rarft.training import read_recipe, run_recipe
 from rarft.video import Clip, frame_size, read_video
 
 
@@ -182,7 +182,7 @@ def test_training_inference_and_evaluation_ask_alike(tmp_path, world, monkeypatc
         str(tmp_path / "run"),
     ]
     video = Crop(str(world[0].path))
-    trained = run_recipe(fields).video_model.features([video])[0].embeds.shape
+    trained = run_recipe(read_recipe(fields)).video_model.features([video])[0].embeds.shape
     opened = []
     get = vision_cache.VisionCache.get
 

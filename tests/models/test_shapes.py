@@ -2,7 +2,7 @@
 
 import pytest
 
-from rarft.models import PRESETS, SHAPES, count, empty_model, freeze_vision
+from rarft.models import ARCHITECTURES, PRESETS, count, empty_model, freeze_vision
 from rarft.models.lora import add_lora
 
 
@@ -12,7 +12,7 @@ def test_parameters_are_those_of_the_published_models(name, billions):
     assert count(model) / 1e9 == pytest.approx(billions, abs=0.01)
     assert {p.device.type for p in model.parameters()} == {"meta"}
     freeze_vision(model)
-    text = SHAPES[name]["text_config"]
+    text = ARCHITECTURES[name]["text_config"]
     head = 0 if text["tie_word_embeddings"] else text["vocab_size"] * text["hidden_size"]
     assert count(model, trained=True) == count(model.model.language_model) + head
     # LoRA of rank r adds r * (inputs + outputs) to every linear layer of the language model
@@ -26,4 +26,4 @@ def test_parameters_are_those_of_the_published_models(name, billions):
 
 
 def test_shells_are_presets():
-    assert set(SHAPES) <= set(PRESETS)
+    assert set(ARCHITECTURES) <= set(PRESETS)

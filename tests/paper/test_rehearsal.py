@@ -13,7 +13,7 @@ from rarft.models.presets import PRESETS
 from rarft.paper import lengths_of, small_model, write_stand_ins
 from rarft.schema import Sample, Span
 from rarft.system.errors import InputError
-from rarft.training.recipe import run_recipe
+from rarft.training.recipe import read_recipe, run_recipe
 from rarft.video import read_video
 
 
@@ -118,13 +118,15 @@ def test_any_text_can_be_written_and_read():
 def test_from_the_file_to_the_table(rehearsed, tmp_path):
     folder, file = rehearsed
     run_recipe(
-        [
-            *("--model_name_or_path", str(folder / "model"), "--train_data", str(file)),
-            *("--videos", str(folder / "videos"), "--output_dir", str(tmp_path / "run"), "--max_steps", "1"),
-            *("--num_generations", "2", "--per_device_train_batch_size", "2", "--max_completion_length", "8"),
-            *("--report_to", "none", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"),
-            *("--remove_unused_columns", "false"),
-        ]
+        read_recipe(
+            [
+                *("--model_name_or_path", str(folder / "model"), "--train_data", str(file)),
+                *("--videos", str(folder / "videos"), "--output_dir", str(tmp_path / "run"), "--max_steps", "1"),
+                *("--num_generations", "2", "--per_device_train_batch_size", "2", "--max_completion_length", "8"),
+                *("--report_to", "none", "--use_cpu", "true", "--bf16", "false", "--dtype", "float32"),
+                *("--remove_unused_columns", "false"),
+            ]
+        )
     )
     with pytest.raises(SystemExit) as done:
         main(

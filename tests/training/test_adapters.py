@@ -51,7 +51,7 @@ def weights(folder):
 def adapter(tmp_path_factory):
     """The result of a LoRA run, far enough from its start to be told from a new adapter."""
     folder = tmp_path_factory.mktemp("lora") / "first"
-    run_recipe(recipe(folder, *LORA))
+    run_recipe(read_recipe(recipe(folder, *LORA)))
     return folder
 
 
@@ -70,7 +70,7 @@ def adapter(tmp_path_factory):
 )
 def test_a_run_from_an_adapter_continues_it(adapter, tmp_path, more):
     before = weights(adapter)
-    trainer = run_recipe(recipe(tmp_path / "second", "--model_name_or_path", adapter, *more))
+    trainer = run_recipe(read_recipe(recipe(tmp_path / "second", "--model_name_or_path", adapter, *more)))
     first = next(row for row in trainer.state.log_history if "grad_norm" in row)
     assert first["grad_norm"] > 0
     if "--beta" in more:
@@ -90,7 +90,7 @@ def test_another_kind_of_adapter_is_refused_before_anything_is_loaded(adapter, t
     monkeypatch.setattr("rarft.training.recipe.open_model", lambda *_, **__: pytest.fail("a model was loaded"))
     fields = recipe(tmp_path / "run", "--model_name_or_path", adapter, "--use_peft", "true", f"--{field}", value)
     with pytest.raises(InputError, match=r"this adapter has .* was asked for; .*merge") as error:
-        run_recipe(fields)
+        run_recipe(read_recipe(fields))
     assert str(adapter) in str(error.value)
 
 
@@ -99,7 +99,9 @@ def test_a_merged_model_takes_a_new_adapter_of_any_rank(adapter, tmp_path):
     model.model = model.model.merge_and_unload()
     model.save(tmp_path / "merged")
     run_recipe(
-        recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "merged", "--use_peft", "true", "--lora_r", 2)
+        read_recipe(
+            recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "merged", "--use_peft", "true", "--lora_r", 2)
+        )
     )
     config = LoraConfig.from_pretrained(str(tmp_path / "run"))
     assert config.r == 2 and config.base_model_name_or_path == str(tmp_path / "merged")
@@ -118,7 +120,7 @@ def test_an_adapter_on_an_adapter_adds_to_it(adapter, tmp_path, world):
     with torch.no_grad():
         torch.testing.assert_close(found(input_ids=ids).logits, outer.eval()(input_ids=ids).logits)
         assert (found(input_ids=ids).logits - VideoModel.load(adapter).model(input_ids=ids).logits).abs().max() > 1e-2
-    run_recipe(recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "outer"))
+    run_recipe(read_recipe(recipe(tmp_path / "run", "--model_name_or_path", tmp_path / "outer")))
     assert max((a - b).abs().max() for a, b in zip(*(weights(tmp_path / n).values() for n in ("run", "outer")))) > 1e-3  # noqa: B905
 
 
@@ -191,7 +193,7 @@ class Stop(TrainerCallback):
 @pytest.mark.parametrize("start", ["new", "continued"])
 def test_a_lora_run_that_was_killed_ends_where_an_undisturbed_one_does(adapter, tmp_path, monkeypatch, start, more):
     more = [*LORA, *more] if start == "new" else ["--model_name_or_path", adapter, *more]
-    run_recipe(recipe(tmp_path / "whole", *more))
+    run_recipe(read_recipe(recipe(tmp_path / "whole", *more)))
     with monkeypatch.context() as patch:
         init = VideoGRPOTrainer.__init__
 
@@ -199,9 +201,9 @@ def test_a_lora_run_that_was_killed_ends_where_an_undisturbed_one_does(adapter, 
             init(self, *args, callbacks=[*callbacks, Stop()], **kwargs)
 
         patch.setattr(VideoGRPOTrainer, "__init__", stopping)
-        run_recipe(recipe(tmp_path / "killed", *more))
+        run_recipe(read_recipe(recipe(tmp_path / "killed", *more)))
     (tmp_path / "killed" / "log.json").unlink()
-    trainer = run_recipe(recipe(tmp_path / "killed", *more), resume=True)
+    trainer = run_recipe(read_recipe(recipe(tmp_path / "killed", *more)), resume=True)
     assert trainer.state.global_step == 2
     whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     for name, tensor in whole.items():
@@ -247,7 +249,7 @@ def test_modules_that_the_vision_tower_has_too_are_not_saved(base):
 
 def test_a_seed_draws_the_same_adapter_twice(tmp_path):
     for name in ("a", "b"):
-        run_recipe(recipe(tmp_path / name, *LORA, "--max_steps", "1"))
+        run_recipe(read_recipe(recipe(tmp_path / name, *LORA, "--max_steps", "1")))
     a, b = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert all(torch.equal(a[name], b[name]) for name in a)
     shutil.rmtree(tmp_path / "b")

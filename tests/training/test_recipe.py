@@ -84,7 +84,9 @@ def test_unknown_fields_and_missing_folders_are_errors(tmp_path):
         read_recipe(["--config", str(recipe)])
     with pytest.raises(ValueError, match="videos: FOLDER"):
         run_recipe(
-            [*TINY, "--train_data", str(ROOT / "data" / "samples" / "hi_vtg.json"), "--output_dir", str(tmp_path)]
+            read_recipe(
+                [*TINY, "--train_data", str(ROOT / "data" / "samples" / "hi_vtg.json"), "--output_dir", str(tmp_path)]
+            )
         )
 
 
@@ -113,14 +115,14 @@ def test_a_broken_video_is_left_out_or_stops_the_run(tmp_path, caplog):
         "--output_dir",
         str(tmp_path / "run"),
     ]
-    trainer = run_recipe(fields)
+    trainer = run_recipe(read_recipe(fields))
     assert "00001.mp4" in caplog.text and "00002.mp4" in caplog.text and "2 of 5 groups were left out" in caplog.text
     assert len(trainer.train_dataset) % 6 == 0, "three videos, two relevances"
     assert list((tmp_path / "run").rglob("events.out.tfevents*")), "a logger by its name"
     model = VideoModel.load(tmp_path / "run", device="cpu").model
     assert type(model).__name__.startswith("Peft")
     with pytest.raises(ValueError, match="00001.mp4"):
-        run_recipe([*fields, "--on_bad_video", "stop"])
+        run_recipe(read_recipe([*fields, "--on_bad_video", "stop"]))
 
 
 def test_processes_keep_the_parts_of_a_video_apart(monkeypatch):

@@ -103,7 +103,7 @@ def test_a_refused_field_is_named_before_any_work(tmp_path, nothing_starts, name
     value = another_value(ALL[name])
     more = {"report_to": "none"}
     with pytest.raises(InputError, match=rf"recipe.yaml: .*{name}") as error:
-        run_recipe(recipe(tmp_path, **more, **{name: value}))
+        run_recipe(read_recipe(recipe(tmp_path, **more, **{name: value})))
     assert "\n" not in str(error.value)
     default = ALL[name].default
     if isinstance(default, bool | int | float | str):
@@ -192,7 +192,7 @@ def test_a_refused_field_is_named_before_any_work(tmp_path, nothing_starts, name
 )
 def test_a_value_that_cannot_work_is_one_line_before_any_work(tmp_path, nothing_starts, changed, words):
     with pytest.raises(InputError) as error:
-        run_recipe(recipe(tmp_path, **changed))
+        run_recipe(read_recipe(recipe(tmp_path, **changed)))
     assert words in str(error.value) and "recipe.yaml" in str(error.value) and "\n" not in str(error.value)
 
 
@@ -235,7 +235,9 @@ def test_texts_are_logged_where_it_is_asked_for(tmp_path, capsys):
     data = {"train_data": str(ROOT / "data" / "samples"), "limit": 2, "save_strategy": "no", "max_steps": 1}
     small = {"num_generations": 2, "per_device_train_batch_size": 4, "max_completion_length": 4}
     run_recipe(
-        recipe(tmp_path, **data, **small, log_completions=True, dataloader_num_workers=1, log_unique_prompts=True)
+        read_recipe(
+            recipe(tmp_path, **data, **small, log_completions=True, dataloader_num_workers=1, log_unique_prompts=True)
+        )
     )
     assert list((tmp_path / "run" / "completions").glob("*.parquet"))
 

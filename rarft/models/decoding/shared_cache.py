@@ -108,6 +108,7 @@ class SharedPrefixLayer(DynamicLayer):
         self.is_initialized = True
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs) -> tuple[Shared, Shared]:
+        """Add the keys and values of new tokens (N, heads, T, D). Returns all of them, the prompts' included."""
         if self.place is not None:
             self.keys.index_copy_(2, self.place.next, key_states)
             self.values.index_copy_(2, self.place.next, value_states)
@@ -136,6 +137,7 @@ class SharedPrefixLayer(DynamicLayer):
         return selected
 
     def get_seq_length(self) -> int:
+        """Tokens of a prompt and its completion so far."""
         return self.prompt - 1 + self.filled
 
 

@@ -78,10 +78,12 @@ class Packed:
 
     @property
     def prefix(self) -> int:
+        """Tokens of a prefix, P."""
         return self.prefix_mask.shape[-1]
 
     @property
     def segment(self) -> int:
+        """Tokens of a segment, S."""
         return self.segment_mask.shape[-2]
 
     @property
