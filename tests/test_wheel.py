@@ -20,7 +20,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from coursekit import ROOT
-from rarft.cli import COMMANDS, GROUP
+from rarft import cli
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {Requirement(text).name for texts in PROJECT["optional-dependencies"].values() for text in texts}
@@ -28,7 +28,8 @@ EXTRAS = {Requirement(text).name for texts in PROJECT["optional-dependencies"].v
 IMPORTED = {name.replace("-", "_") for name in EXTRAS} - {"import_linter"} | {"importlinter", "IPython"}
 # transformers and accelerate import this one where they find it, and do without it where they do not.
 IMPORTED -= {"tensorboard"}
-OF_THE_COURSE = PROJECT["entry-points"][GROUP]  # commands that need the repository
+COMMANDS = [module.__name__.rpartition(".")[2].replace("_", "-") for module in cli.COMMANDS]
+OF_THE_COURSE = PROJECT["entry-points"]["rarft.commands"]  # commands that need the repository
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

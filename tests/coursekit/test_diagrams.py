@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from coursekit import ROOT, diagrams
 from rarft.evaluation.figures import png
-from rarft.world.completions import refusal_aware
+from rarft.world.completions import refusal_aware_completion
 from rarft.world.dataset import draw_clip
 
 HAIR = 0.01  # inches
@@ -27,7 +27,7 @@ REWARDS = {f"answer {n}": {"format": 1.0, "refuse-IoU": n % 2, "explain": 0.1 * 
 
 
 def completion(query):
-    text = refusal_aware(STORY, query)
+    text = refusal_aware_completion(STORY, query)
     assert text is not None
     return text
 
