@@ -1,4 +1,4 @@
-"""Questions to a model in this process, in several, or behind a server, by one interface (`rarft.asking.asker`)."""
+"""Ask a model in this process, in several processes, or behind a server, by one interface (`rarft.asking.asker`)."""
 
 from rarft.asking.answer import Answer, Prediction
 from rarft.asking.asker import Asker, LocalAsker, WorkersAsker, load_asker

@@ -1,4 +1,4 @@
-"""What a model answered to a query about a video, and what it answered to a sample, whose right answer is known."""
+"""The answer of a model to a query about a video (`Answer`), and to a sample of a data set (`Prediction`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from rarft.schema import Sample
 class Answer:
     """One answer of a model.
 
-    completion: its text; empty where there is an error.
-    refusal_score: the model's own probability of refusing, see `rarft.models.decoding.refusal`; None if not known.
-    error: why there is no completion, for example because the video cannot be read.
+    completion: its text; empty if there is an error.
+    refusal_score: the probability of a refusal, see `rarft.models.decoding.refusal`; None if not computed.
+    error: why there is no completion, for example a video that cannot be read.
     note: a warning for the reader, such as words of the query that the model has no tokens for.
     """
 
@@ -45,10 +45,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A sample, and what a model answered to it.
+    """A sample, and the answer of a model to it.
 
-    judged: figures by name, added by judges (`rarft.evaluation.judges`). An answer with an error has none.
-    reading: how its completion is read, see `rarft.reading.completion.parse_response`.
+    judged: figures by name, added by judges (`rarft.evaluation.judges`); empty for an answer with an error.
+    reading: how the completion is read, see `rarft.reading.completion.parse_response`.
     """
 
     sample: Sample
@@ -63,7 +63,7 @@ class Prediction:
 
     @property
     def refusal_probability(self) -> float | None:
-        """The model's own, or None if it is not known."""
+        """The refusal score of the answer; None if not computed."""
         return self.answer.refusal_score
 
     @property

@@ -1,6 +1,6 @@
-"""Three ways to ask, one interface: a model in this process, one in each of several processes, one behind a server.
+"""Askers of models in this process (`LocalAsker`), in several, or behind a server (`rarft.asking.server`).
 
-An asker gets any number of queries at once and answers them in order, as they come. It decides how many go together.
+An asker takes any number of queries at once, batches them itself, and yields the answers in order.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ Change = Callable[[Clip], Clip]
 class Asker(Protocol):
     """Answers queries about videos.
 
-    about: what was asked, and how: `model`, the fields of `rarft.models.settings.Settings`, and `reader`.
+    about: which model answers, and how: `model`, the fields of `rarft.models.settings.Settings`, and `reader`.
     """
 
     about: Mapping[str, Any]
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
-        """One answer to each query about its video, in order. A video that cannot be read gives an answer with an
-        error."""
+        """Yield one answer for each query about its video, in order. A video that cannot be read gives an answer with
+        an error."""
         ...
 
     def with_change(self, change: Change) -> Asker:
-        """The same asker, whose videos are changed after they are read."""
+        """The same asker, but each video is changed after it is read."""
         ...
 
 
 class ChangingReader:
-    """A reader of videos that changes what it has read."""
+    """A reader of videos that applies a change to each clip."""
 
     def __init__(self, reader: Callable[..., Clip], change: Change):
         self.reader, self.change = reader, change
@@ -59,11 +59,11 @@ class ChangingReader:
 
 
 class LocalAsker:
-    """A model in this process, asked greedily.
+    """A model in this process, decoded greedily.
 
     Args:
-        video_model: its cache of features is used, and bounds how many videos stay in memory.
-        about: see `Asker`; by default, what the model says of itself.
+        video_model: the model. Its cache of features limits how many videos stay in memory.
+        about: see `Asker`; by default, the name and the settings of the model.
         batch_size: queries that go through the model together.
         scored: whether answers have a refusal score, which takes one more forward pass.
     """
@@ -113,13 +113,14 @@ class LocalAsker:
 
 
 class WorkersAsker:
-    """A model in each of several processes, on a GPU each where there are several.
+    """A copy of a model in each of several processes, distributed over the GPUs.
 
     Args:
-        processes: how many.
-        reader: the library that decodes; each process has a `GuardedReader` of its own.
+        name: of the model, see `VideoModel.load`.
+        processes: the number of processes.
+        reader: the library that decodes; each process has its own `GuardedReader`.
         batch_size: queries that a process gets at a time.
-        device: of all of them; "auto" shares the GPUs out.
+        device: of all processes; "auto" distributes them over the GPUs.
         loading: the other arguments of `load_asker`.
     """
 
@@ -138,7 +139,7 @@ class WorkersAsker:
         self._load = partial(_load_here, name, reader, batch_size=batch_size, **loading)
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
-        """See `Asker`. The processes run while the answers are read, and end with them."""
+        """See `Asker`. The processes start with the first answer and end after the last."""
         size = max(1, min(self.batch_size, -(-len(crops) // self.processes)))
         parts = [slice(begin, begin + size) for begin in range(0, len(crops), size)]
         with ExitStack() as stack:
@@ -152,7 +153,7 @@ class WorkersAsker:
                 yield from job.result()
 
     def with_change(self, change: Change) -> Self:
-        """See `Asker`. change: a function of a module, which another process can import."""
+        """See `Asker`. The change must be a module-level function, so that another process can import it."""
         other = copy.copy(self)
         other._load = partial(self._load, change=change)
         return other
@@ -162,7 +163,7 @@ class WorkersAsker:
         return f"cuda:{number % gpus}" if gpus and self.device == "auto" else self.device
 
 
-_here: LocalAsker  # of a process of WorkersAsker
+_here: LocalAsker  # set in the worker processes of WorkersAsker
 
 
 def _load_here(name: str, reader: str, threads: int, change: Change | None = None, **loading: Any) -> None:
@@ -177,7 +178,7 @@ def _ask_here(crops: Sequence[Crop], queries: Sequence[str]) -> list[Answer]:
 
 
 def open_asker(name: str, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
-    """A model in this process, or one in each of several; `loading` are arguments of `load_asker`."""
+    """An asker with a model in this process, or in each of several; `loading` are arguments of `load_asker`."""
     if processes > 1:
         return WorkersAsker(name, processes, reader.library, **loading)
     return load_asker(name, reader, **loading)
@@ -193,12 +194,12 @@ def load_asker(
     in_memory: int = 256,
     **options: Any,
 ) -> LocalAsker:
-    """Load a model to be asked.
+    """Load a model into an asker.
 
     Args:
-        features: a folder that keeps the encoded videos, for another evaluation or a training with the same tower.
-        in_memory: how many encoded videos are kept in memory, at least those of a batch. Queries about the same video
-            usually follow each other.
+        features: a folder for encoded videos, to be reused by evaluations or trainings with the same vision tower.
+        in_memory: how many encoded videos are kept in memory; never fewer than a batch. Queries about one video are
+            usually adjacent.
         options: see `VideoModel.load`.
     """
     video_model = VideoModel.load(name, **options).with_cache(
@@ -209,10 +210,10 @@ def load_asker(
 
 
 def settings_to_ask(name: str, changes: Mapping[str, Any] | None = None) -> Settings:
-    """The settings saved with a model, or the defaults, with changes; the model is not loaded."""
+    """The settings saved with a model, or the defaults, with changes applied; the model is not loaded."""
     return (settings_of(name) or Settings()).changed(**(changes or {}))
 
 
 def about_model(name: str, settings: Settings, reader: Callable[..., Clip] = read_video) -> Mapping[str, Any]:
-    """What an asker says of itself."""
+    """The value of `Asker.about` for a model."""
     return {"model": name, **asdict(settings), "reader": getattr(reader, "library", PYAV)}

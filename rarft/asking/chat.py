@@ -1,7 +1,7 @@
-"""One question to a model behind an OpenAI-compatible server, which may be slow, broken or hostile.
+"""A client for chat models behind an OpenAI-compatible server, which may be slow, broken or hostile.
 
-Retries, time and memory are bounded; a redirect is not followed, so that the key and the frames only ever go to the
-address that the user gave; the key is in no message.
+Retries, time and memory are bounded. Redirects are not followed, so the key and the frames only go to the address that
+the user gave. Error messages do not contain the key.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from rarft.system.errors import BadReplyError, ServerError
 from rarft.system.upstream.of_openai import httpx
 
 LARGEST_REPLY = 2**25  # bytes
-LONGEST_MESSAGE = 500  # characters of a server's error
-RETRIES = 2  # of lost connections, 429 and 5xx, with pauses that grow or that the server asks for
+LONGEST_MESSAGE = 500  # characters kept of a server's error
+RETRIES = 2  # after lost connections, 429 and 5xx, with growing pauses or those that the server asks for
 
 
 class ChatServer:
     """A chat model at `base_url`.
 
     Args:
-        model: the name that the server knows it by.
+        model: the name of the model on the server.
         base_url: e.g. `http://localhost:8000/v1`.
-        api_key: what the server asks for; local servers take anything.
+        api_key: the server's key; local servers accept any.
         timeout: seconds for one reply, from its first byte to its last.
     """
 
@@ -47,13 +47,13 @@ class ChatServer:
         self._client = OpenAI(base_url=base_url, api_key=api_key, max_retries=RETRIES, http_client=http)
 
     def complete(self, messages: Sequence[ChatCompletionMessageParam], **options: Any) -> tuple[str, dict[str, int]]:
-        """The text of the reply, and the tokens that the server counts, `prompt_tokens` and `completion_tokens`.
+        """The text of the reply, and the server's counts of `prompt_tokens` and `completion_tokens`.
 
-        Control tokens of chat models in the texts get a space after their first character. The server would otherwise
+        Control tokens of chat models in the texts get a space after their first character, so that the server does not
         read them as control tokens of its chat template.
 
-        Raises ServerError if no other question would be answered either: no server, no such model, a wrong key, a
-        redirect; BadReplyError for a reply that is not a chat completion.
+        Raises ServerError if all other requests would fail, too: no server, an unknown model, a wrong key, a redirect;
+        BadReplyError for any other failure, such as a timeout or a reply that is not a chat completion.
         """
         try:
             reply = self._client.chat.completions.create(
@@ -70,10 +70,10 @@ class ChatServer:
             AttributeError,
             IndexError,
             RecursionError,
-        ) as error:  # 200 OK, and not what a server says
-            raise BadReplyError(f"{self.base_url}: the reply is no chat completion ({type(error).__name__})") from None
+        ) as error:  # 200 OK, but not a chat completion
+            raise BadReplyError(f"{self.base_url}: reply is not a chat completion ({type(error).__name__})") from None
         if not isinstance(text, str):
-            raise BadReplyError(f"{self.base_url}: the reply is no chat completion (its content is no text)")
+            raise BadReplyError(f"{self.base_url}: reply is not a chat completion (its content is not text)")
         names = ("prompt_tokens", "completion_tokens")
         return text, {name: counts[name] for name in names if isinstance(counts.get(name), int)}
 
@@ -87,7 +87,7 @@ _CONTROL = re.compile(
 
 
 def without_control_tokens(message: Any) -> Any:
-    """A message whose texts hold no control token; `<|im_end|>` becomes `< |im_end|>`."""
+    """The message with the control tokens in its texts broken up: `<|im_end|>` becomes `< |im_end|>`."""
     content = message["content"]
     if isinstance(content, str):
         return {**message, "content": _CONTROL.sub(r"\1 ", content)}

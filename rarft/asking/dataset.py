@@ -1,7 +1,7 @@
-"""A path → the samples to ask or to train on, their videos, and who judges the answers.
+"""A path → the samples for evaluation or training, their videos, and the judges of the answers.
 
 The path is a folder of `rarft world`, a released file, or grounding annotations (`rarft.hivtg.annotations`), whose
-queries are all relevant, but for RaTSG's.
+queries are all relevant except in RaTSG's.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ CategoryJudge = Callable[[Response], set[str]]  # the mismatch categories that a
 
 @dataclass(frozen=True)
 class Judges:
-    """Who judges the refusals to a data set, without a language model.
+    """The judges of refusals on a data set, none of which is a language model.
 
-    categories: judges of mismatch categories by name; each has columns of its own in a report.
-    about: what a report says of them.
+    categories: judges of mismatch categories by name; each has its own columns in a report.
+    about: a description of the judges for the report.
     figures: judges of anything else.
     """
 
@@ -48,8 +48,9 @@ class Judges:
 class SampleSet:
     """The samples of a data set.
 
-    references: all of them as the data names them; a judge of categories can learn from them.
-    samples: those that are asked, with the paths of their videos.
+    path: the folder or file.
+    references: all samples, with video names as in the data; a judge of categories can learn from them.
+    samples: the samples to evaluate or train on, with the paths of their videos.
     """
 
     path: Path
@@ -58,7 +59,7 @@ class SampleSet:
 
     @property
     def judges(self) -> Judges | None:
-        """The judges that the data set brings; None if it has no truth beyond its references."""
+        """The judges of this data set; None if it has no truth beyond its references."""
         return None
 
     def groups(self) -> list[Group]:
@@ -72,7 +73,7 @@ class SampleSet:
 
 
 class WorldSet(SampleSet):
-    """The samples of a world folder, where the truth is known."""
+    """The samples of a world folder, whose truth is known."""
 
     @cached_property
     def judges(self) -> Judges:
@@ -85,16 +86,15 @@ class WorldSet(SampleSet):
 def open_dataset(
     path: str | Path, videos: str | Path | None = None, limit: int | None = None, *, on_bad_video: str | None = None
 ) -> SampleSet:
-    """What a path holds, and where its videos are.
+    """Open a data set and find its videos.
 
     Args:
         videos: the folder of a file's videos, which are found by base name. A world folder has its own.
         limit: only the first N samples.
-        on_bad_video: "skip" keeps samples whose video is missing, with the path at which it was looked for; "stop"
-            has the error name that choice.
+        on_bad_video: "skip" keeps samples whose video is missing, with the path where it was expected. Otherwise a
+            missing video is an error; with "stop" its message suggests --on-bad-video skip.
 
-    Raises InputError if there is no query that can be used, or no folder of videos; MissingFileError if a video is
-    missing."""
+    Raises InputError if there is no usable query, or no folder of videos; MissingFileError if a video is missing."""
     path = Path(path)
     folder = path if path.is_dir() else videos
     if folder is None:
@@ -113,7 +113,7 @@ def open_dataset(
 
 
 def read_samples(path: Path) -> list[Sample]:
-    """The samples that a path holds, their videos named as in the data. What cannot be used is logged as a warning.
+    """The samples in a file or folder, with video names as in the data. Unusable entries are logged as warnings.
 
     Raises InputError if no query can be used."""
     if path.is_dir() or _is_released(path):
@@ -130,7 +130,7 @@ def read_samples(path: Path) -> list[Sample]:
 
 
 def first_videos(samples: Sequence[Sample], limit: int | None) -> list[Sample]:
-    """The samples about the first N videos; all by default."""
+    """The samples about the first `limit` videos; all if None."""
     kept = set(list(dict.fromkeys(sample.video for sample in samples))[:limit])
     return [sample for sample in samples if sample.video in kept]
 

@@ -1,6 +1,6 @@
-"""Questions to a language model behind any OpenAI-compatible server, answered with JSON of a given schema.
+"""A client for language models behind any OpenAI-compatible server that reply with JSON of a given schema.
 
-Replies are kept on disk, a line each as they come: a run that was killed does not ask twice.
+Each reply is appended to a file on disk, so a run that resumes after a kill does not ask a question twice.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ KEPT = {"key": TEXT, "reply": Field("an object", lambda value: isinstance(value,
 
 
 class LLM(ChatServer):
-    """A chat model that is asked for JSON.
+    """A chat model that replies with JSON.
 
     Args:
+        model, base_url: see `ChatServer`.
         cache: a JSON Lines file of the replies so far, see `rarft.system.files.json_lines`.
-        attempts: questions until a reply fits the schema. A reply that does not is shown to the model with its error.
-        max_tokens: of one reply, so that a model that does not stop costs no more.
+        attempts: how often a question is asked until a reply fits the schema. Each retry shows the model its error.
+        max_tokens: the maximum length of a reply, which bounds the cost of a model that does not stop.
         server: `api_key` and `timeout` of `ChatServer`.
 
     `usage` counts questions asked and cached, failures and tokens.
@@ -57,8 +58,8 @@ class LLM(ChatServer):
         self._lock = threading.Lock()
 
     def ask(self, system: str, user: str, schema: dict) -> dict:
-        """One reply that fits the JSON schema. Raises BadReplyError, with the last error, if there is none;
-        ServerError if no question can be answered: no server, no such model, a wrong key."""
+        """Ask until a reply fits the JSON schema. Raises BadReplyError, with the last error, if none does; ServerError
+        if the server cannot answer any question: no server, an unknown model, a wrong key."""
         key = hashlib.sha256(json.dumps([self.model, system, user, schema]).encode()).hexdigest()
         if key in self._replies:
             self._count(cached=1)
@@ -87,8 +88,8 @@ class LLM(ChatServer):
     def ask_all(
         self, system: str, users: Sequence[str], schema: dict, *, concurrency: int = 8, desc: str = "ask"
     ) -> list[dict | BadReplyError]:
-        """Ask several questions at once, each text once however often it stands among them. A question that fails
-        gives its BadReplyError; the others go on."""
+        """Ask several questions concurrently; equal questions are asked once. A question that fails returns its
+        BadReplyError, and the others go on."""
 
         def one(user: str) -> dict | BadReplyError:
             try:
@@ -126,8 +127,8 @@ class LLM(ChatServer):
 
 
 def parse_reply(text: str, schema: dict) -> dict:
-    """The JSON object in a reply, which may stand in prose or a code fence. Raises InputError if it breaks the
-    schema."""
+    """The JSON object in a reply, which may be surrounded by prose or a code fence. Raises InputError if there is none
+    or it does not fit the schema."""
     begin, end = text.find("{"), text.rfind("}")
     if not 0 <= begin < end:
         raise InputError("there is no JSON object in the reply")

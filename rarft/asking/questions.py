@@ -1,4 +1,4 @@
-"""`rarft infer`: questions about many videos in a JSON Lines file, answers in another."""
+"""`rarft infer`: read questions about many videos from a JSON Lines file, and write the answers to another."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ RESERVED = ("verdict", "spans", "answer", "correction", "think", "completion", "
 
 
 def read_questions(path: str | Path) -> list[dict]:
-    """Rows with `video` and `query`, and optionally `start` and `end` in seconds; other keys are kept.
+    """Read rows with `video` and `query`, and optionally `start` and `end` in seconds; other keys are kept.
 
-    Raises InputError that names the line and the field, or the file if it holds no question.
+    Raises InputError, which names the line and the field, or the file if it has no questions.
     """
     questions = [checked_question(row, place) for place, row in json_lines(path)]
     if not questions:
@@ -32,7 +32,7 @@ def read_questions(path: str | Path) -> list[dict]:
 
 
 def checked_question(row: Any, place: str) -> dict:
-    """The row, unchanged. Raises InputError, which begins with `place`, for a field that is missing, of another type,
+    """The row, unchanged. Raises InputError, which begins with `place`, for a field that is missing, of the wrong type,
     or reserved for the answer."""
     start, end = (checked_row(row, QUESTION, place).get(name) for name in ("start", "end"))
     if end is not None and (start or 0) >= end:
@@ -47,14 +47,14 @@ def checked_question(row: Any, place: str) -> dict:
 
 
 def infer_all(asker: Asker, questions: Sequence[dict], output: str | Path, *, retry: bool = False) -> dict[str, int]:
-    """Answer every question and add a line each to `output`: the question's keys and those of `Answer.to_json`, or an
-    `error` where there is no answer.
-
-    Lines that `output` holds already are not made again. Returns counts: answered, errors, kept. Raises InputError if
-    they belong to other questions, or for an invalid question; no question has been asked then.
+    """Answer every question and append a line for each to `output`: the question's keys and those of `Answer.to_json`,
+    or an `error` if there is no answer. Lines that `output` already has are kept.
 
     Args:
-        retry: ask again where `output` has an error, and put the new line in its place.
+        retry: ask again where `output` has an error, and replace that line.
+
+    Returns counts: answered, errors, kept. Raises InputError before asking anything, if the lines in `output` belong to
+    other questions, or for an invalid question.
     """
     for number, question in enumerate(questions, start=1):
         checked_question(question, f"question {number}")

@@ -1,8 +1,7 @@
-"""Questions to a model behind an OpenAI-compatible server, such as `vllm serve build/myrun`: our frames go out, its
-answers come back.
+"""Ask a video model behind an OpenAI-compatible server, such as `vllm serve build/myrun`.
 
-The frames are those that every other part of the library sees: sampled, cropped and scaled by `read_video`, then sent
-as JPEGs in one data URL together with the frame rate, the form that vLLM documents for Qwen2.5-VL."""
+Frames are sampled, cropped and scaled by `read_video`, as in the rest of the library. They are sent as JPEGs in one
+data URL together with the frame rate, the form that vLLM documents for Qwen2.5-VL."""
 
 from __future__ import annotations
 
@@ -29,13 +28,13 @@ JPEG_QUALITY = 95
 
 
 class ServerAsker:
-    """A video model at `base_url`, asked greedily. Its answers have no refusal score.
+    """A video model at `base_url`, decoded greedily. Its answers have no refusal score.
 
     Args:
-        model: the name that the server knows it by.
+        model, base_url, api_key: see `rarft.asking.chat.ChatServer`.
         settings: how videos are sampled and prompts are written.
         batch_size: queries that are sent at a time.
-        timeout: seconds for one answer; the client repeats lost connections twice, with pauses that grow.
+        timeout: seconds for one answer; lost connections are retried twice, with growing pauses.
         reader: `read_video`, or a `rarft.video.GuardedReader`.
     """
 
@@ -55,9 +54,9 @@ class ServerAsker:
         self._server = ChatServer(model, base_url, api_key=api_key, timeout=timeout)
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
-        """See `rarft.asking.asker.Asker`. A query that the server fails to answer gives an answer with an error, too.
+        """See `rarft.asking.asker.Asker`. A query that the server fails to answer also gives an answer with an error.
 
-        Raises ServerError if no query can be answered: no server, no such model, a wrong key."""
+        Raises ServerError if no query can be answered: no server, an unknown model, a wrong key."""
         with ThreadPoolExecutor(self.batch_size) as pool:
             for begin in range(0, len(crops), self.batch_size):
                 part = slice(begin, begin + self.batch_size)
@@ -92,7 +91,7 @@ class ServerAsker:
 
 
 def frames_url(clip: Clip) -> str:
-    """The frames of a clip as a data URL of JPEGs with commas between them."""
+    """The frames of a clip as a data URL of comma-separated JPEGs."""
     return "data:video/jpeg;base64," + ",".join(map(_jpeg, clip.frames))
 
 

@@ -1,6 +1,6 @@
-"""Answers in a JSON Lines file: a line for each question, written as the answers come. A run that was stopped goes on.
+"""Write answers to a JSON Lines file, one line per question as the answers come. An interrupted run can resume.
 
-There are two formats. `rarft infer` writes what an answer says, and an evaluation the completion and its refusal score.
+There are two formats. `rarft infer` writes the parsed answer; an evaluation writes the completion and refusal score.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rarft.system.errors import InputError, VideoError
 from rarft.system.files import TEXT, Field, checked_row, json_lines, open_to_append, short_json, write_text
 from rarft.system.progress import progress
 
-Row = Mapping[str, Any]  # a question has `video` and `query`, may have `start` and `end`, and keys of the user
+Row = Mapping[str, Any]  # has `video` and `query`, and may have `start`, `end` and keys of the user
 PROBABILITY = Field(
     "a number from 0 to 1, or null,", lambda value: value is None or (is_finite_number(value) and 0 <= value <= 1)
 )
@@ -27,10 +27,10 @@ PROBABILITY = Field(
 
 @dataclass(frozen=True)
 class RowFormat:
-    """What a line holds besides its question; a line with an `error` holds nothing else.
+    """What a line has besides its question: an answer in this format, or only an `error`.
 
-    fields: of an answer, as its reader checks them. contents: of an answer, as they are written.
-    ascii: whether other characters are written as escapes.
+    fields: the fields of an answer, checked when a line is read. contents: an answer → the fields to write.
+    ascii: whether non-ASCII characters are escaped.
     """
 
     fields: Mapping[str, Field]
@@ -55,7 +55,7 @@ PREDICTION = RowFormat(
 
 
 def answer_in(row: Row) -> Answer:
-    """The answer that a row of either format holds."""
+    """The answer in a row of either format."""
     return Answer(row.get("completion", ""), row.get("refusal_probability"), row.get("error"), row.get("note"))
 
 
@@ -69,20 +69,20 @@ def ask_all(
     stop: bool = False,
     desc: str = "ask",
 ) -> tuple[list[Row], list[int]]:
-    """Ask what a file does not hold yet, and add the answers to it as they come.
+    """Ask the questions that a file has no answer to yet, and append the answers as they come.
 
     Args:
-        path: the file; None keeps the rows in memory alone.
-        retry: ask again where the file has an error, and put the new row in its place.
-        stop: raise VideoError for the first answer with an error. The answers before it are in the file then.
+        path: the file; None keeps the rows only in memory.
+        form: the format of the rows.
+        retry: ask again where the file has an error, and replace that row.
+        stop: raise VideoError for the first answer with an error. The file then has the answers before it.
 
-    Returns all rows, and the places of the new ones. Raises InputError as `read_rows` does; nothing has been asked
-    then.
+    Returns all rows, and the indices of the new ones. Raises InputError as `read_rows` does, before asking anything.
     """
     rows = read_rows(path, questions, form, resume=True, retry=retry) if path else []
     todo = [i for i in range(len(questions)) if i >= len(rows) or (retry and "error" in rows[i])]
     if path:
-        open_to_append(path).close()  # a file that cannot be written is an error before anything is asked
+        open_to_append(path).close()  # fail on an unwritable file before anything is asked
     asked = asker.ask([Crop.of(questions[i]) for i in todo], [questions[i]["query"] for i in todo])
     bar = progress(total=len(questions), initial=len(questions) - len(todo), desc=desc)
     with closing(asked), bar:
@@ -96,7 +96,7 @@ def ask_all(
 
 
 def _put(path: Path | None, rows: list[Row], place: int, row: Row, form: RowFormat) -> None:
-    """Add a row at the end, which adds a line to the file, or replace one, which writes the file anew."""
+    """Append a row and its line in the file, or replace a row and rewrite the file."""
     new = place == len(rows)
     rows[place : place + 1] = [row]
     if path and new:
@@ -109,14 +109,14 @@ def _put(path: Path | None, rows: list[Row], place: int, row: Row, form: RowForm
 def read_rows(
     path: str | Path, questions: Sequence[Row], form: RowFormat, *, resume: bool = False, retry: bool = True
 ) -> list[Row]:
-    """The rows of a file of answers to the first of these questions.
+    """Read a file of answers, one row for each of the first questions.
 
     Args:
-        resume: the file is one that this run adds to, see `rarft.system.files.json_lines`.
-        retry: errors are asked again. The error of a video that was missing then counts as its own, although the video
-            may have been found since under another path or ending.
+        resume: this run appends to the file, see `rarft.system.files.json_lines`.
+        retry: errors will be asked again. A row with an error may then name its video by another path or ending, since
+            a video that was missing may have been found under another one.
 
-    Raises InputError that names line and field for a row of another question, or one that is not an answer.
+    Raises InputError, which names the line and the field, for a row of another question or one that is not an answer.
     """
     rows: list[Row] = []
     for place, row in json_lines(path, {}, resume=resume):

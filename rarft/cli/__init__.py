@@ -1,4 +1,4 @@
-"""The command line: one file for each command. `rarft COMMAND --help`.
+"""The command line, with one file per command. See `rarft COMMAND --help`.
 
 A command is a module with HELP, `add_arguments(parser)`, and `run(options)`, which returns the exit status.
 """
@@ -18,23 +18,23 @@ from rarft.cli import build_hivtg, build_ss, demo, evaluate, infer, lint, rehear
 from rarft.system.errors import RarftError, machine_fault
 from rarft.system.files import only_writer
 
-# Each is named as its file, in the order of `rarft --help`.
+# A command has the name of its file. This is the order of `rarft --help`.
 COMMANDS = (world, lint, build_hivtg, build_ss, statistics, rehearse, reproduce, train, infer, evaluate, demo)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Parse and run. `rarft.system.errors` says which errors are one line and exit status 1, and which keep their
-    traceback."""
+    """Parse the arguments and run the command. See `rarft.system.errors` for the errors that print one line and exit
+    with status 1; all others keep their traceback."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file name or a query may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):  # file names and queries may not be encodable in the terminal
             stream.reconfigure(errors="backslashreplace")
     parser = make_parser()
     arguments = sys.argv[1:] if arguments is None else arguments
     for before, argument in pairwise(["", *arguments]):
-        if not argument or re.fullmatch(r"--[\w-]+=", argument):  # a shell's variable without a value, most likely
+        if not argument or re.fullmatch(r"--[\w-]+=", argument):  # most likely an unset shell variable
             parser.error(f"an empty argument: {argument or before}")
     options, rest = parser.parse_known_args(arguments)
-    if rest and not getattr(options, "config", None):  # a recipe's fields may follow --config
+    if rest and not getattr(options, "config", None):  # with --config, the rest are fields of the recipe
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.recipe_fields = rest
     if getattr(options, "threads", None):
@@ -54,14 +54,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _lock(options: argparse.Namespace) -> AbstractContextManager[None]:
-    """Keeps two processes from writing into one --out. Commands with a recipe, or a folder of their own, lock it
-    themselves."""
+    """Lock --out against a second process. Commands with a recipe or their own default folder lock it themselves."""
     out = getattr(options, "out", None)
     return only_writer(out) if out and not getattr(options, "config", None) else nullcontext()
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the default of an option that has one."""
+    """Shows the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         says_nothing = str(action.default) in ("None", "False", "[]")
@@ -71,8 +70,8 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands.
 
-    Other packages add commands by entry points of the group `rarft.commands`; those of packages that are not installed
-    are left out. The course's are in `coursekit`, which a wheel does not have."""
+    Other packages can add commands by entry points of the group `rarft.commands`; entry points that cannot be imported
+    are left out. Those of the course are in `coursekit`, which is not in the wheel."""
     parser = argparse.ArgumentParser(prog="rarft", description="Learning to refuse: train, ask, measure.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {module.__name__.rpartition(".")[2].replace("_", "-"): module for module in COMMANDS}

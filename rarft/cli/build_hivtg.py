@@ -58,7 +58,7 @@ def _of_world(options: Namespace) -> tuple[Iterable[Sample], Editor]:
 
 
 def _of_annotations(options: Namespace) -> tuple[Iterable[Sample], LLMEditor]:
-    """Prints an estimate of what the model has to read, too."""
+    """Also prints an estimate of the tokens that the model has to read."""
     if not options.model:
         raise InputError("these annotations need a chat model to edit them: --model NAME --url http://…/v1")
     from rarft.hivtg.editors import PROMPT, LLMEditor
@@ -66,7 +66,7 @@ def _of_annotations(options: Namespace) -> tuple[Iterable[Sample], LLMEditor]:
 
     llm = chat_model(options.model, options.url, options.out.with_name(f"{options.out.name}.replies.jsonl"))
     questions = 3 * sum(1 for _ in islice(annotations(options.data), options.limit)) * (1 + options.verify)
-    tokens = questions * len(PROMPT) // 4  # of English text, four characters are about a token
+    tokens = questions * len(PROMPT) // 4  # about four characters per token in English
     cost = _cost(options.price, tokens, 0)
     print(f"up to {questions:,} questions, about {tokens:,} tokens of instructions, before retries{cost}")
     return annotations(options.data), LLMEditor(llm, default_encoder(), verify=options.verify)

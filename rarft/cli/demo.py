@@ -11,7 +11,7 @@ from rarft.system.errors import InputError
 from rarft.system.files import BASE
 
 HELP = "Open a page on this machine that asks models about a clip and shows their answers side by side."
-TRAINED = Path("build/rarft/model")  # what chapter 09 leaves
+TRAINED = Path("build/rarft/model")  # written by chapter 09
 
 
 def add_arguments(command: ArgumentParser) -> None:
@@ -53,7 +53,7 @@ def run(options: Namespace) -> int:
 
 
 def chosen_models(chosen: list[str] | None) -> list[tuple[str, str]]:
-    """Names and folders. Raises InputError for a name that is given twice."""
+    """The names and folders of the models. Raises InputError for a name that is given twice."""
     if not chosen:
         trained = [("after RA-RFT", str(TRAINED))] if TRAINED.exists() else []
         return [("the base", str(BASE)), *trained]

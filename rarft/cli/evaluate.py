@@ -37,14 +37,14 @@ def add_arguments(command: ArgumentParser) -> None:
     add(
         "--predictions",
         type=Path,
-        help="instead of --model: a prediction file of the released evaluator, to be scored; difficulties and other "
-        "fields that it lacks come from --data, if given",
+        help="instead of --model: a prediction file of the released evaluator to score; --data, if given, supplies "
+        "difficulties and other fields that the file lacks",
     )
-    add("--videos", type=Path, help="files: the folder that holds the videos")
+    add("--videos", type=Path, help="the folder of the videos, if --data is a file")
     add(
         "--on-bad-video",
         choices=ON_BAD_VIDEO,
-        help="what to do about a video that is missing or cannot be read: stop and keep the answers so far, or skip "
+        help="what to do with a video that is missing or cannot be read: stop and keep the answers so far, or skip "
         "its queries and name the video in the report; stop by default: figures on fewer queries cannot be compared",
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
@@ -69,20 +69,20 @@ def add_arguments(command: ArgumentParser) -> None:
 
 ASKING = ("model", "server", "settings", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels")
 ASKING += ("max_new_tokens", "style", "device", "dtype", "reader", "against", "probes", "on_bad_video")
-LOADING = ("processes", "features", "device", "dtype")  # of a model in this process
+LOADING = ("processes", "features", "device", "dtype")  # only for a model in this process
 DEFAULTS = (None, False, "auto", "pyav")
 
 
 def run(options: Namespace) -> int:
     """See `rarft.cli`."""
     if options.data is None and options.predictions is None:
-        raise InputError("give --data, or --predictions of a model that has answered already")
+        raise InputError("give --data, or --predictions to score existing answers")
     if options.predictions:
-        _refuse(options, ASKING, "not with --predictions, whose answers are there already")
+        _refuse(options, ASKING, "not with --predictions, whose answers exist already")
         if options.reading == "strict":
-            raise InputError("--reading strict: --predictions are read as the released evaluator reads them")
+            raise InputError("--reading strict: --predictions always get the official reading")
     elif options.server:
-        _refuse(options, LOADING, "not with --server, which has loaded the model already")
+        _refuse(options, LOADING, "not with --server, which has already loaded the model")
     elif options.settings:
         raise InputError("--settings goes with --server; a model in this process has its own")
     from rarft.asking.dataset import open_dataset

@@ -18,7 +18,7 @@ from rarft.cli.options import (
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
 
-HELP = "Ask when something happens in a video, or in many."
+HELP = "Ask when something happens in one video, or in many."
 
 
 def add_arguments(command: ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the types of options."""
+"""Options that several commands share, and argparse types for options."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rarft.video import GuardedReader
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-LARGEST = 2**31 - 1  # of a number: what every library below takes
+LARGEST = 2**31 - 1  # the largest number that all libraries accept
 
 
 def at_least(least: int, most: int = LARGEST) -> Callable[[str], int]:
@@ -55,7 +55,7 @@ def _number(text: str, kind: Callable[[str], Any], named: str, least: int, most:
 
 
 def output_folder(text: str) -> Path:
-    """A type for argparse: a folder to write into, which need not exist."""
+    """A type for argparse: a folder to write into, which may not exist yet."""
     path = Path(text)
     there = next((part for part in (path, *path.parents) if part.exists()), None)
     if there is not None and not there.is_dir():
@@ -64,7 +64,7 @@ def output_folder(text: str) -> Path:
 
 
 def output_file(text: str) -> Path:
-    """A type for argparse: a file to write, which need not exist."""
+    """A type for argparse: a file to write, which may not exist yet."""
     path = Path(text)
     if path.exists() and not path.is_file():
         raise ArgumentTypeError(f"a file was expected, but {text} is not a file")
@@ -72,19 +72,19 @@ def output_file(text: str) -> Path:
 
 
 def prompt_style(text: str) -> str:
-    """A type for argparse: the name of a prompt style, or a JSON file that is one."""
+    """A type for argparse: the name of a prompt style, or a JSON file with one."""
     return text if text in STYLES else _accepted(text, read_style)
 
 
 def video_reader(text: str) -> str:
-    """A type for argparse: a library that decodes videos and is installed."""
+    """A type for argparse: an installed library that decodes videos."""
     from rarft.video.readers import check_reader
 
     return _accepted(text, check_reader)
 
 
 def _accepted(text: str, check: Callable[[str], object]) -> str:
-    """The text, if `check` raises no InputError."""
+    """The text, if `check` accepts it. Turns an InputError into ArgumentTypeError."""
     try:
         check(text)
     except InputError as error:
@@ -92,19 +92,19 @@ def _accepted(text: str, check: Callable[[str], object]) -> str:
     return text
 
 
-# What argparse is given for each option that more than one command has.
+# The arguments of `add_argument` for options of more than one command.
 SHARED: dict[str, dict[str, Any]] = {
-    "--seed": {"type": at_least(0), "default": 0, "help": "of all random choices"},
+    "--seed": {"type": at_least(0), "default": 0, "help": "seed of all random choices"},
     "--limit": {"type": at_least(1), "help": "only the first N queries; all by default", "metavar": "N"},
     "--processes": {"type": at_least(1), "help": "all cores by default"},
     "--batch": {"type": at_least(1), "help": "questions at a time"},
     "--variant": {"choices": ("official", "paper", "robust"), "help": "rewards; by default the recipe's"},
     "--fps": {"type": above_zero, "help": "frames per second; the model's own by default"},
     "--max-pixels": {"type": at_least(1), "help": "budget for all frames of a video; the model's own by default"},
-    "--max-new-tokens": {"type": at_least(1), "help": "most tokens of an answer; the model's own by default"},
+    "--max-new-tokens": {"type": at_least(1), "help": "maximum tokens of an answer; the model's own by default"},
     "--style": {
         "type": prompt_style,
-        "help": "of prompts: a name of rarft/prompts.py, or a JSON file; the model's by default",
+        "help": "prompt style: a name in rarft/prompts.py, or a JSON file; the model's by default",
     },
     "--reader": {"type": video_reader, "default": "pyav", "help": "library that decodes: pyav, decord or torchcodec"},
     "--device": {"default": "auto", "help": "cpu, cuda, …; auto takes a GPU if there is one"},
@@ -115,24 +115,24 @@ MODEL_OPTIONS = ("--fps", "--max-pixels", "--max-new-tokens", "--style", "--read
 
 
 def add_shared(command: ArgumentParser, *names: str, **changes: Any) -> None:
-    """Add options of `SHARED` to a command. changes: what argparse is given instead in this command."""
+    """Add options of `SHARED` to a command; `changes` override their arguments of `add_argument`."""
     for name in names:
         command.add_argument(name, **{**SHARED[name], **changes})
 
 
 def add_server_options(command: ArgumentParser) -> None:
-    """A server that is asked instead of a model in this process."""
+    """Add the options for a model behind a server."""
     add = command.add_argument
     add(
         "--server",
         help="ask an OpenAI-compatible server (vLLM) instead, e.g. http://localhost:8000/v1; --model is its name "
-        f"there, the key is read from {KEY_VARIABLE}",
+        f"there, and the key is read from {KEY_VARIABLE}",
     )
-    add("--settings", help="with --server: the model folder or preset whose settings to ask with; --model by default")
+    add("--settings", help="with --server: the model folder or preset whose settings are used; --model by default")
 
 
 def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
-    """What the model options and the server options name: a model in this process, in several, or behind a server.
+    """The asker that the options name: a model in this process, in several processes, or behind a server.
 
     Args:
         loading: further arguments of `rarft.asking.load_asker`.
@@ -154,7 +154,7 @@ def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, *
 
 
 def api_key() -> str:
-    """The key of a server, from the environment; local servers take anything."""
+    """The key of a server, from the environment; local servers accept any."""
     return os.environ.get(KEY_VARIABLE, "none")
 
 
@@ -166,7 +166,7 @@ def chat_model(name: str, url: str, cache: Path) -> LLM:
 
 
 def annotations(path: Path) -> Iterator[Sample]:
-    """The relevant samples of an annotation file; what cannot be used is printed."""
+    """The relevant samples of an annotation file; unusable entries are printed."""
     from rarft.hivtg.annotations import read_annotations
 
     samples = read_annotations(path, lambda problem: print(f"left out: {problem}", file=sys.stderr))

@@ -40,7 +40,7 @@ def add_arguments(command: ArgumentParser) -> None:
         "by default, prompts of the same structure in this library's words",
     )
     add_shared(
-        command, "--max-new-tokens", default=512, help="most tokens of an answer in evaluation; as in the release"
+        command, "--max-new-tokens", default=512, help="maximum tokens of an answer in evaluation; as in the release"
     )
     add("--model", help="other weights than the base's, such as the small model that `rarft rehearse` writes")
     add("--gpus", type=at_least(0), help="1, 2, 4 or 8, all of this machine by default; 0: CPUs")
@@ -54,7 +54,7 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Without --data say what is needed, else run the experiment, or only check it."""
+    """Run the experiment, or only check it with --check. Without --data, print what to download."""
     from rarft.models.presets import PRESETS
     from rarft.paper import BASES, experiments, phases, prepare, result, run_phases, what_to_get
 

@@ -14,7 +14,7 @@ HELP = (
     "Train: `base` makes data/base; `cold-start` teaches it the form of a refusal; `rarft` runs RA-RFT from there "
     "on the world, or by a recipe."
 )
-# Options that stand for a field of a recipe.
+# Options → the recipe fields that they set.
 RECIPE_FIELDS = {
     "out": "output_dir",
     "model": "model_name_or_path",
@@ -39,11 +39,11 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--steps", type=at_least(1), help="rarft: the course's or the recipe's own number by default")
     add_shared(command, "--seed", default=None, help="0, or the recipe's, by default")
     add("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    add("--threads", type=at_least(1), help="of the CPU; all cores by default")
+    add("--threads", type=at_least(1), help="CPU threads; all cores by default")
 
 
 def run(options: Namespace) -> int:
-    """Every option is used or refused: none is dropped in silence."""
+    """Run the chosen training. An option that it would not use is an error."""
     if options.recipe == "base":
         _refuse(options, ("config", "model", "variant", "steps", "resume"), "`train base` has no such option")
     if options.recipe == "cold-start":

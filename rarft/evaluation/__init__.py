@@ -1,4 +1,4 @@
-"""Evaluation: predictions of a model, judges of them, figures, tables and a report."""
+"""Evaluation: predictions of a model, judges of its refusals, figures, tables and reports."""
 
 from rarft.asking.answer import Answer, Prediction
 from rarft.evaluation.judges import Judges, judged

@@ -1,4 +1,4 @@
-"""Figures of reports: frame strips, bars, risk over coverage. Each is a matplotlib figure."""
+"""Matplotlib figures for reports: frame strips, bars, risk over coverage."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def data_uri(figure: Figure) -> str:
 
 
 def png(figure: Figure, dpi: int = 110, **options: Any) -> bytes:
-    """A figure as a file, its texts as they are: dollar signs in a query are no formula, and never an error.
+    """A figure as a PNG file. Its texts are literal: dollar signs in a query do not start a formula.
 
-    options: of `Figure.savefig`.
+    `options` are those of `Figure.savefig`.
     """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
@@ -36,7 +36,7 @@ def png(figure: Figure, dpi: int = 110, **options: Any) -> bytes:
 
 
 def frame_strip(clip: Clip, count: int = 10, title: str = "") -> Figure:
-    """Evenly spread frames of a clip, each under its second."""
+    """Evenly spaced frames of a clip, each with its time in seconds above it."""
     chosen = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
     figure = Figure(figsize=(1.1 * len(chosen), 1.5))
     axes = figure.subplots(1, len(chosen), squeeze=False)[0]
@@ -66,7 +66,7 @@ def risk_curves(systems: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str
 def bars(
     groups: Mapping[str, Mapping[str, float]], ylabel: str, title: str = "", low: float = 0.0, high: float | None = 1.0
 ) -> Figure:
-    """Grouped bars: system → label → value. high: top of the scale; None fits the values."""
+    """Grouped bars of `groups`: system → label → value. The scale ends at `high`; None fits it to the values."""
     labels = list(dict.fromkeys(label for values in groups.values() for label in values))
     figure = Figure(figsize=(max(5, 0.9 * len(labels) + 1.5), 3))
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""Prediction files of the released evaluator."""
+"""Read prediction files of the released evaluator."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ ROW = {
 
 
 def read_official_predictions(path: str | Path) -> list[Prediction]:
-    """The predictions of the released evaluator, an array of `video`, `query`, `model_output`, `gt_relevant`,
-    `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`, to be read as it reads them.
+    """Read a prediction file of the released evaluator, for its own reading: an array of rows with `video`, `query`,
+    `model_output`, `gt_relevant`, `gt_timestamp`, `gt_output`, `irrelevance_level` and `gt_categories`.
 
-    The released inference always writes an empty level. The difficulty of such a row is UNKNOWN; see `with_truth_of`.
-    Categories other than the eleven known ones are left out with a warning.
+    The released inference leaves the level empty; the difficulty of such a row is UNKNOWN (see `with_truth_of`).
+    Unknown categories are left out with a warning.
 
-    Raises InputError that names the row and the field if one is missing or of the wrong kind.
+    Raises InputError, which names the row and the field, for a field that is missing or of the wrong type.
     """
     rows = read_json(path)
     if not isinstance(rows, list):
-        raise InputError(f"{path}: an array of predictions was expected, got {type(rows).__name__}")
+        raise InputError(f"{path}: expected an array of predictions, got {type(rows).__name__}")
     return [_official_prediction(row, f"{path}, row {number}") for number, row in enumerate(rows)]
 
 
@@ -78,11 +78,13 @@ def _level(row: dict, place: str) -> Difficulty:
 
 
 def with_truth_of(predictions: Sequence[Prediction], samples: Iterable[Sample], files: str) -> list[Prediction]:
-    """Predictions with the fields that their own file lacks, from the data file: difficulty, duration, correction,
-    categories.
+    """Add what the predictions lack from the data file: difficulty, duration, correction, categories.
 
-    Queries are matched by the video's base name and the text. The number of queries without a match is logged as a
-    warning, as is that of queries whose difficulty stays unknown. files: names of both, for messages.
+    Queries are matched by their text and the base name of their video. Warnings state the number of queries without a
+    match, and of those whose difficulty stays unknown.
+
+    Args:
+        files: the names of both files, for messages.
 
     Raises InputError if no query matches, or if a query is relevant in one file and irrelevant in the other.
     """
@@ -114,7 +116,7 @@ def _completed(prediction: Prediction, matches: Sequence[Sample], place: str) ->
     agreeing = [match for match in agreeing if match.spans == own.spans] or agreeing
 
     def stated(name: str) -> Any:
-        """What all rows of the data say, which may ask the same query about several parts of a video."""
+        """The value on which all matches agree, else None. A query may match several parts of a video."""
         values = [getattr(match, name) for match in agreeing]
         return values[0] if values and all(value == values[0] for value in values) else None
 

@@ -1,6 +1,6 @@
-"""An evaluation as one HTML file that needs no other: the table, plots, and the frames of the worst cases.
+"""An evaluation as one self-contained HTML file: the table, plots, and the frames of the worst cases.
 
-Every text of data or model is escaped by the template.
+The template escapes every text from data or model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PLOTTED = {
     "over_refusal": "over-refusal",
     "unreadable": "unreadable",
 }
-STRIP = {"max_frames": 10, "max_pixels": 10 * 256 * 256}  # of the frames of a case, shown an inch wide
+STRIP = {"max_frames": 10, "max_pixels": 10 * 256 * 256}  # frames of a case, each shown about an inch wide
 
 
 def write_page(
@@ -44,14 +44,14 @@ def write_page(
     """Write the page.
 
     Args:
-        contents: of report.json, see `rarft.evaluation.reporting.write_report`; at least `model`, `data`, `machine`
-            and `rows`.
-        predictions: of the model, whose row is the first.
-        columns: figures of the table.
+        contents: the contents of report.json, see `rarft.evaluation.reporting.write_report`; at least `model`, `data`,
+            `machine` and `rows`.
+        predictions: of the evaluated model, which has the first row.
+        columns: the figures in the table.
         notes: lines of Markdown below the table.
-        cases: how many worst cases, half of each relevance.
+        cases: the number of worst cases, half relevant and half irrelevant.
     """
-    # The template ends in .html; escaping is stated, not left to that.
+    # Escaping is on explicitly, not because the template ends in .html.
     template = Environment(loader=PackageLoader("rarft.evaluation", "."), autoescape=True).get_template("page.html")
     with GuardedReader() as reader:
         shown = [_case(p, value, reader) for p, value in worst(predictions, cases)]
@@ -69,7 +69,7 @@ def write_page(
 
 
 def worst(predictions: Sequence[Prediction], count: int) -> list[tuple[Prediction, float]]:
-    """The predictions of lowest RA-IoU with that figure, half of each relevance; perfect ones are left out."""
+    """The predictions with the lowest RA-IoU, and their RA-IoU; half relevant, half irrelevant; none is perfect."""
     values = scores(predictions)["ra_iou"]
     relevant = np.array([p.sample.relevant for p in predictions])
     chosen: list[int] = []
@@ -90,8 +90,8 @@ def _plots(rows: dict[str, dict], predictions: Sequence[Prediction], model: str)
     plots = [(title, data_uri(bars(values, "share")), f"Bars: {values}") for title, values in compared]
     coverage, risk = selective_risk(scores(predictions))
     if len(coverage):
-        title = "Risk and coverage by the model's own refusal probability"
-        alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the surer half"
+        title = "Risk and coverage by the model's refusal score"
+        alt = f"Risk {risk[-1]:.2f} if all queries are decided, {risk[len(risk) // 2]:.2f} for the more confident half"
         plots.append((title, data_uri(risk_curves({model: (coverage, risk)})), alt))
     return plots
 

@@ -1,7 +1,8 @@
-"""What a model answered to each sample of a test set: asked, kept in a file as the answers come, read again.
+"""Predictions of a model on a test set, and the files that keep them.
 
-A prediction file is JSON Lines, a row each with `video`, `query`, `completion` and `refusal_probability`, in the order
-of the samples. A sample without an answer has an `error` in place of the last two."""
+A prediction file is JSON Lines in the order of the samples. A row has `video`, `query`, `completion` and
+`refusal_probability`, and `start` and `end` if the sample has them. A sample without an answer has an `error` in place
+of the completion and its probability."""
 
 from __future__ import annotations
 
@@ -26,14 +27,14 @@ def predict(
     on_bad_video: str = "stop",
     desc: str = "predict",
 ) -> list[Prediction]:
-    """Answer every sample greedily.
+    """Predict an answer for every sample by greedy decoding.
 
     Args:
         model: an asker, or a model in this process, which answers `batch_size` samples together.
-        output: a prediction file; predictions are added as they come, and those that it holds already are kept, for
-            example of a run that was killed. Samples with an error are asked again.
-        on_bad_video: "stop" raises the VideoError of the first sample whose video cannot be read; the predictions
-            before it are in `output` then. "skip" gives such samples a prediction with an `error`.
+        output: a prediction file. Predictions are appended as they come; those already in it, for example from a run
+            that was killed, are kept. Samples with an error are asked again.
+        on_bad_video: "stop" raises the VideoError of the first sample whose video cannot be read, after writing the
+            predictions before it to `output`. "skip" gives such samples a prediction with an `error`.
     """
     check_on_bad_video(on_bad_video)
     asker = LocalAsker(model, batch_size=batch_size) if isinstance(model, VideoModel) else model
@@ -49,9 +50,9 @@ def write_predictions(path: str | Path, predictions: Sequence[Prediction]) -> No
 
 
 def read_predictions(path: str | Path, samples: Sequence[Sample]) -> list[Prediction]:
-    """Stored predictions for the first samples.
+    """Read a prediction file, which may cover only the first samples.
 
-    Raises InputError, which names the line and the field, for a row that is not a prediction or is of another sample.
+    Raises InputError, which names the line and the field, for a row that is not a prediction or is for another sample.
     """
     rows = read_rows(path, list(map(_question, samples)), PREDICTION)
     return [Prediction(sample, answer_in(row)) for sample, row in zip(samples, rows, strict=False)]

@@ -1,6 +1,7 @@
-"""Does a model look? The same queries about videos that cannot answer them, or no longer show the same.
+"""Does a model use the video? Ask the same queries about videos that are blank, reordered or swapped.
 
-A model that looks gets worse on every one of them. Where a figure stays as it was, it came from the words of the query.
+The figures of a model that uses the video get worse with each change. A figure that stays the same came from the words
+of the query alone.
 """
 
 from __future__ import annotations
@@ -23,18 +24,17 @@ FIGURES = ("f1", "auroc", "miou", "over_refusal", "refused")
 
 
 def blank(clip: Clip) -> Clip:
-    """Grey frames: nothing to be seen."""
+    """Replace all frames by grey."""
     return replace(clip, frames=np.full_like(clip.frames, 128))
 
 
 def reversed_in_time(clip: Clip) -> Clip:
-    """The last frame first: another order, other directions of motion."""
+    """Reverse the frames: the order of events and the directions of motion change."""
     return replace(clip, frames=clip.frames[::-1])
 
 
 def frames_shuffled(clip: Clip) -> Clip:
-    """The same frames in random order, which is fixed by their number: what happens is gone, what things look like is
-    not."""
+    """Shuffle the frames, with a seed that is their number. Motion is lost, appearance is kept."""
     order = np.random.default_rng(len(clip.frames)).permutation(len(clip.frames))
     return replace(clip, frames=clip.frames[order])
 
@@ -49,22 +49,22 @@ CHANGES: dict[str, Change | None] = {
 
 
 def swapped(samples: Sequence[Sample]) -> list[Sample]:
-    """Each query with the video of the next one in the list: the truth of its own video no longer holds.
+    """Each query with the next video in the list, so that its labels no longer apply.
 
     Raises InputError if all samples are about one video.
     """
     crops = list(dict.fromkeys(sample.crop for sample in samples))
     if len(crops) < 2:
-        raise InputError("queries can be put to another video only if there are two or more")
+        raise InputError("the probe with another video needs samples about two or more videos")
     following = dict(zip(crops, crops[1:] + crops[:1], strict=True))
     return [replace(sample, **following[sample.crop]._asdict()) for sample in samples]
 
 
 def probe(model: VideoModel | Asker, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
-    """The figures of a model on the same samples with their videos changed in each way, scored against the labels of
-    the unchanged ones; and of a classifier that reads the queries only.
+    """The figures of a model on the same samples after each change of their videos, always scored against the original
+    labels, and those of a classifier that reads only the queries.
 
-    Returns rows by the name of the change; a figure is missing where it cannot be computed (a set of one relevance).
+    Returns rows by the name of the change. A figure that cannot be computed is missing, e.g. without relevant samples.
     """
     asker = LocalAsker(model) if isinstance(model, VideoModel) else model
     others, rows = swapped(samples), {}

@@ -1,4 +1,4 @@
-"""Predictions of one system or more → report.json, report.md and report.html."""
+"""Predictions of one or more systems → report.json, report.md and report.html."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Scoring:
 
     reading: how completions are read, see `rarft.reading.completion.parse_response`.
     similarity: the sentence encoder that compares explanations and corrections with their references.
-    llm: asked to judge the refusals, see `rarft.evaluation.judges.llm`.
-    judges: of your own, see `rarft.evaluation.judges`; each figure that they give becomes a column.
+    llm: a language model that judges the refusals, see `rarft.evaluation.judges.llm`.
+    judges: your own judges, see `rarft.evaluation.judges`; each of their figures becomes a column.
     """
 
     reading: str = "strict"
@@ -61,14 +61,14 @@ class Scoring:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Queries without figures. queries: their number. of: that of all queries. videos: the unreadable ones, and why."""
+    """Queries left out of all figures: `queries` out of `of`. videos: each unreadable video with its error."""
 
     queries: int = 0
     of: int = 0
     videos: Mapping[str, str] = field(default_factory=dict)
 
     def in_words(self) -> list[str]:
-        """Lines of Markdown: the counts, and one line for each video; none if nothing was left out."""
+        """Lines of Markdown: the counts, then one line for each video; an empty list if nothing was left out."""
         if not self.queries:
             return []
         counts = f"left out of all figures: {self.queries} of {self.of} queries, which have no answer:"
@@ -85,16 +85,15 @@ def write_report(
     probes: dict[str, dict[str, float]] | None = None,
     left_out: LeftOut | None = None,
 ) -> str:
-    """Score systems on the same samples, the first of which is reported, the others compared with it. Returns the
-    table.
+    """Score systems on the same samples, and report the first in comparison with the others. Returns the table.
 
-    All judges judge all systems, except the language model, which costs: it judges the first.
+    All judges judge all systems, except the language model, which judges only the first to save cost.
 
     Args:
-        about: `model` and `data`, for the reader.
-        judges: those of the data set, which are asked before those of `scoring`.
+        about: `model` and `data`, names for the report.
+        judges: those of the data set; they run before those of `scoring`.
         probes: see `rarft.evaluation.probes.probe`.
-        left_out: named below the table.
+        left_out: the queries without figures, listed below the table.
     """
     systems = {name: [replace(p, reading=scoring.reading) for p in given] for name, given in systems.items()}
     for judge in (*judges.figures, *scoring.judges):
@@ -130,13 +129,13 @@ def write_report(
 
 
 def _columns(rows: Mapping[str, Mapping], predictions: Sequence[Prediction]) -> list[str]:
-    """The figures that any system has, those of one's own judges last."""
+    """The figures that any system has; those of your own judges come last."""
     known = dict.fromkeys((*COLUMNS, *(name for p in predictions for name in p.judged)))
     return [column for column in known if any(column in row for row in rows.values())]
 
 
 def paired_comparison(other: Sequence[Prediction], ours: Sequence[Prediction]) -> dict[str, dict[str, float]]:
-    """`rarft.metrics.paired_difference`, ours minus the other, of right relevance and of RA-IoU on the same samples."""
+    """`rarft.metrics.paired_difference` (ours minus other) of relevance accuracy and RA-IoU on the same samples."""
     a, b = scores(other), scores(ours)
     accuracy = [is_right(values["relevant"], values["verdict"]).astype(float) for values in (a, b)]
     return {"accuracy": paired_difference(*accuracy), "ra_iou": paired_difference(a["ra_iou"], b["ra_iou"])}

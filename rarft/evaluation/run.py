@@ -1,4 +1,4 @@
-"""A whole evaluation: read → ask → judge → report."""
+"""A whole evaluation: read the data, predict, judge, report."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ def evaluate_file(
     """Evaluate a model on a test set, and return the table.
 
     Args:
-        against: predictions.jsonl of another model on the same samples: a row of its own, and a paired comparison.
-        probes: also ask with the videos changed (`rarft.evaluation.probes`): five times the answers.
-        on_bad_video: a video that is missing or cannot be read. "stop", the default, ends the evaluation, since
+        against: predictions.jsonl of another model on the same samples, which adds a row and a paired comparison.
+        probes: also ask with changed videos (`rarft.evaluation.probes`); takes five more answers per sample.
+        on_bad_video: what to do with a video that cannot be read. "stop", the default, ends the evaluation, since
             figures on fewer samples cannot be compared; the answers so far are kept. "skip" leaves its samples out of
             all figures and names the video in the table and the reports.
 
-    Writes asked.json, predictions.jsonl (resumed if it is there), report.json, report.md and report.html into `out`.
-    Raises VideoError for a video that cannot be read, unless it is skipped; InputError if `out` holds the predictions
-    of another model or of other settings, or if no video is left."""
+    Writes asked.json, predictions.jsonl (resumed if it exists), report.json, report.md and report.html into `out`.
+    Raises VideoError for a video that cannot be read, unless it is skipped; InputError if `out` has predictions of
+    another model or with other settings, or if no video is left."""
     check_on_bad_video(on_bad_video)
     scoring = scoring or Scoring()
-    default_encoder(scoring.similarity)  # an unknown name is an error before anything is asked
-    own_judges = test_set.judges  # so are stories that cannot be read,
+    default_encoder(scoring.similarity)  # fails on an unknown name before anything is asked
+    own_judges = test_set.judges  # fails if the stories cannot be read
     if probes:
-        swapped(test_set.samples)  # and a single video, which cannot be probed
+        swapped(test_set.samples)  # fails if there is only one video
     others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
     remember_asked(out, asker.about)
 
@@ -65,10 +65,10 @@ def evaluate_file(
 
 
 def evaluate_predictions(path: Path, out: Path, scoring: Scoring | None = None, *, data: Path | None = None) -> str:
-    """Score a prediction file of the released evaluator, read as that reads it, and return the table.
+    """Score a prediction file of the released evaluator with its reading of completions, and return the table.
 
     Args:
-        data: the file whose queries were asked. Fields that the predictions lack, such as difficulties, come from it.
+        data: the file with the queries. It supplies the fields that the predictions lack, such as difficulties.
 
     Writes report.json, report.md and report.html into `out`.
     """
@@ -86,8 +86,8 @@ def evaluate_predictions(path: Path, out: Path, scoring: Scoring | None = None, 
 
 
 def remember_asked(out: Path, about: Mapping[str, Any]) -> None:
-    """Write down which model is asked, and how (`Asker.about`). Raises InputError if `out` holds predictions that were
-    asked in another way: a resumed evaluation would mix them."""
+    """Write the model and its settings (`Asker.about`) to asked.json. Raises InputError if `out` has predictions of
+    another model or with other settings, which a resumed evaluation would mix."""
     path, answers = out / "asked.json", out / "predictions.jsonl"
     if path.exists() and answers.exists() and answers.stat().st_size:
         before = {"reader": PYAV, **read_json(path)}
@@ -101,7 +101,7 @@ def remember_asked(out: Path, about: Mapping[str, Any]) -> None:
 def answered_by_all(
     systems: Mapping[str, Sequence[Prediction]],
 ) -> tuple[dict[str, list[Prediction]], LeftOut]:
-    """The predictions for those samples that every system answered, and what was left out. All systems have the same
+    """The predictions for the samples that every system answered, and what was left out. All systems must have the same
     samples. Raises InputError if no sample is left."""
     rows = list(zip(*systems.values(), strict=True))
     failed = {i: p for i, row in enumerate(rows) for p in row if p.error is not None}

@@ -1,9 +1,8 @@
-"""Predictions → figures: values of each sample, summaries, intervals, groups.
+"""Predictions → figures: values per sample, summaries, intervals, groups.
 
-Three settings, as in the paper: hard-irrelevant (HI), simply-shuffled (SS), relevant only. Relevance is read
-by a rule (`rarft.reading.answer`: an answer grounds, refuses, or cannot be read), which agreed with the official LLM
-judge on 54 of the 54 published items. The always-refuse, never-refuse and oracle rows stand in every table: on a
-balanced set always refusing gets an RA-IoU of 0.5.
+A rule reads the relevance of an answer (`rarft.reading.answer`: it grounds, refuses, or is unreadable). The rule agreed
+with the official LLM judge on all 54 published items. Every table has the rows always-refuse, never-refuse and oracle
+for reference: on a balanced set, always refusing gets an RA-IoU of 0.5.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ def scores(
     encoder: SentenceEncoder | None = None,
     categories: Mapping[str, CategoryJudge] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Per-sample values, NaN where one does not apply; all arrays (n,). `verdict` is a `Verdict` as text.
+    """Values per sample by name, arrays (n,); NaN where a value does not apply. `verdict` is a `Verdict` as text.
 
     Args:
         encoder: for the similarity of explanations and corrections with the reference; left out if None.
-        categories: by the name of a judge, a function that finds the mismatch categories in a refusal. Judges differ,
-            so each has its own values, `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`).
+        categories: judge name → a function that finds the mismatch categories in a refusal. Each judge has its own
+            values, `rt_iou_JUDGE` and `official_rt_iou_JUDGE` (see `rarft.metrics`).
 
-    Raises InputError for a prediction with an error, which has no figures.
+    Raises InputError for a prediction with an error.
     """
     failed = next((p.error for p in predictions if p.error is not None), None)
     if failed is not None:
@@ -61,7 +60,7 @@ def scores(
                 [p.sample.correction for p in predictions],
             ),
         ):
-            known = ~relevant & np.array([bool(text.strip()) for text in truth])  # an empty reference compares nothing
+            known = ~relevant & np.array([bool(text.strip()) for text in truth])  # leave out empty references
             values[name] = np.where(known, np.where(refused, encoder.cosine(said, truth), 0.0), np.nan)
     for judge, named in (categories or {}).items():
         figures = [
@@ -86,11 +85,11 @@ def category_figures(judge: str, sample: Sample, named: set[str]) -> dict[str, f
 
 
 def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
-    """One row of a table out of per-sample values."""
+    """One row of a table from values per sample."""
     relevant, verdicts = values["relevant"], values["verdict"]
     refused = verdicts == Verdict.REFUSES
     row = {"n": int(len(relevant)), **metrics.relevance_f1(relevant, verdicts)}
-    if relevant.all() or not relevant.any():  # F1 of a class that is not there says nothing, nor does a mean with it
+    if relevant.all() or not relevant.any():  # F1 of an absent class means nothing, nor does the mean
         for name in ("f1", "f1_irrelevant" if relevant.all() else "f1_relevant"):
             del row[name]
     row["unreadable"] = float(np.mean(verdicts == Verdict.UNREADABLE))
@@ -114,8 +113,8 @@ def summary(values: dict[str, np.ndarray]) -> dict[str, float]:
 
 
 def selective_risk(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and risk when only the decisions are kept of which the model is surest: risk is the share of wrong
-    relevance among them. Samples without a refusal probability are left out; both arrays are empty if all are."""
+    """Coverage and risk when only the most confident decisions are kept: risk is the share of them with the wrong
+    relevance. Samples without a refusal probability are left out; both arrays are empty if no sample has one."""
     sure = values.get("refusal_probability", np.full(len(values["relevant"]), np.nan))
     known = ~np.isnan(sure)
     right = metrics.is_right(values["relevant"][known], values["verdict"][known])
@@ -123,7 +122,7 @@ def selective_risk(values: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 
 def _mean_f1(relevant: np.ndarray, verdicts: np.ndarray) -> float:
-    """`metrics.relevance_f1(...)["f1"]` from counts: a bootstrap asks for it a thousand times."""
+    """`metrics.relevance_f1(...)["f1"]` from counts, faster, since a bootstrap calls it a thousand times."""
     f1 = []
     for true, said in ((relevant, verdicts == Verdict.GROUNDS), (~relevant, verdicts == Verdict.REFUSES)):
         f1.append(2 * np.sum(true & said) / max(1, np.sum(true) + np.sum(said)))
@@ -131,7 +130,7 @@ def _mean_f1(relevant: np.ndarray, verdicts: np.ndarray) -> float:
 
 
 def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou", "ra_iou")) -> dict[str, list[float]]:
-    """95 % bootstrap intervals of the figures of a summary."""
+    """95 % bootstrap intervals of the named figures of a summary."""
     statistics: dict[str, Callable[[np.ndarray], float]] = {
         "f1": lambda i: _mean_f1(values["relevant"][i], values["verdict"][i]),
         "miou": lambda i: metrics.mean(values["iou"][i]),
@@ -145,7 +144,7 @@ def intervals(values: dict[str, np.ndarray], names: Sequence[str] = ("f1", "miou
 
 
 def by_group(predictions: Sequence[Prediction], values: dict[str, np.ndarray]) -> dict[str, dict[str, dict]]:
-    """Refusal accuracy of irrelevant queries by difficulty, category and number of them."""
+    """The share of irrelevant queries that are refused, and their number, by difficulty and by category."""
     groups: dict[str, dict[str, list[float]]] = {"difficulty": {}, "category": {}}
     for prediction, refused in zip(predictions, values["verdict"] == Verdict.REFUSES, strict=True):
         sample = prediction.sample

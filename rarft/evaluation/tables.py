@@ -1,4 +1,4 @@
-"""Systems side by side over the same samples, trivial policies and an oracle among them."""
+"""Tables of systems on the same samples, with trivial policies and an oracle for reference."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from rarft.schema import Sample, Span
 
 
 def always_refuse(sample: Sample) -> str:
-    """Refuses without a look at the sample."""
+    """Refuses every query."""
     return format_completion("-", "the video does not show this at all", "-")
 
 
 def never_refuse(sample: Sample) -> str:
-    """Answers the whole video."""
+    """Answers with the whole video as the segment."""
     return format_completion("-", str(Span(0.0, sample.duration or 0.0)), NIL)
 
 
@@ -39,12 +39,12 @@ REFERENCE_ROWS: dict[str, Callable[[Sample], str]] = {
 
 
 def reference_predictions(samples: Sequence[Sample], name: str) -> list[Prediction]:
-    """What a trivial policy ("always refuse", "never refuse") or a perfect one ("oracle") would say."""
+    """The predictions of a trivial policy ("always refuse", "never refuse") or of the "oracle"."""
     return [Prediction(sample, Answer(REFERENCE_ROWS[name](sample))) for sample in samples]
 
 
 def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> dict[str, dict]:
-    """Summaries with intervals and groups of several systems over the same samples, reference rows added.
+    """Summaries, intervals and groups of several systems on the same samples, and of the reference rows.
 
     Args:
         predictions: system name → its predictions.
@@ -60,7 +60,7 @@ def report(predictions: Mapping[str, Sequence[Prediction]], **options: Any) -> d
 
 
 def cells(rows: Mapping[str, Mapping[str, Any]], columns: Sequence[str], head: str = "system") -> list[list[str]]:
-    """The texts of a table of systems by figures, its head first; a figure with an interval is written with it."""
+    """The texts of a table of systems by figures, head first. A figure comes with its interval if it has one."""
     return [[head, *columns], *([name, *(_cell(row, column) for column in columns)] for name, row in rows.items())]
 
 
@@ -84,5 +84,5 @@ _MARKUP = re.compile(r"[\\`*\[\]|!]")
 
 
 def plain(text: str) -> str:
-    """A text that stays what it is in a cell of a Markdown table."""
+    """A text escaped for a cell of a Markdown table."""
     return _MARKUP.sub(lambda found: f"&#{ord(found[0])};", html.escape(" ".join(text.split()), quote=False))

@@ -1,7 +1,7 @@
-"""The families of video models, as a table: where their vision tower is, and how a clip becomes features.
+"""A table of video model families: where the vision tower is, and how a clip becomes features.
 
-To add one, write an `Encode` if none of the three fits, and put a `Family` into `FAMILIES` under the `model_type` of
-its config.json, here or from your own code. tests/models/test_families.py says what has to hold."""
+To add a family, add a `Family` to `FAMILIES` under the `model_type` of its config.json, here or in your own code. Write
+a new `Encode` if none of the four here fits. tests/models/test_families.py tests what a family has to do."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Encode = Callable[["VideoModel", Sequence[Clip]], list[VisionFeatures]]
 class Family:
     """vision_tower: path of the module that encodes frames, below the model.
     encode: clips → features, by one pass of the vision tower and its merger or projector.
-    projector: path of the module between tower and language model, where it stands apart from the tower.
-    mrope: positions depend on the videos (M-RoPE); the model has `get_rope_index`.
+    projector: path of the module between tower and language model; None if it is part of the tower.
+    mrope: whether positions depend on the videos (M-RoPE). Such a model has `get_rope_index`.
     """
 
     vision_tower: str
@@ -44,7 +44,7 @@ def _video_batch(processor: ProcessorMixin, clips: Sequence[Clip]) -> dict:
 
 
 def encode_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
-    """Qwen3-VL: all clips in one pass; deepstack features for the first layers of the language model."""
+    """Qwen3-VL: all clips in one pass, with deepstack features for the first layers of the language model."""
     model, processor = video_model.model, video_model.processor
     batch = _video_batch(processor, clips)
     grids = batch["video_grid_thw"]
@@ -62,8 +62,8 @@ def encode_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list[Visio
 
 
 def encode_timed_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
-    """Qwen2.5-VL: as `encode_patches`; time is in the positions, which need the seconds between two steps of
-    the grid."""
+    """Qwen2.5-VL: as `encode_patches`. Positions encode time, so they need the seconds between two steps of the
+    grid."""
     step = video_model.processor.video_processor.temporal_patch_size
     features = encode_patches(video_model, clips)
     for feature, clip in zip(features, clips, strict=True):
@@ -72,7 +72,7 @@ def encode_timed_patches(video_model: VideoModel, clips: Sequence[Clip]) -> list
 
 
 def encode_frames(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
-    """The LLaVA family: frames of one size, stacked, so one clip at a time."""
+    """The LLaVA family: the frames of a pass are stacked and need one size, so clips are encoded one by one."""
     model, processor = video_model.model, video_model.processor
     features = []
     for clip in clips:
@@ -84,7 +84,7 @@ def encode_frames(video_model: VideoModel, clips: Sequence[Clip]) -> list[Vision
 
 
 def encode_compressed(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
-    """VideoLLaMA3 drops tokens that repeat the frame before: only those that are left are kept."""
+    """VideoLLaMA3 drops tokens that repeat the previous frame; only the remaining tokens become features."""
     model, processor = video_model.model, video_model.processor
     batch = _video_batch(processor, clips)
     sizes = (batch["video_grid_thw"].to(model.device), batch["video_merge_sizes"].to(model.device))
@@ -107,13 +107,13 @@ FAMILIES: dict[str, Family] = {
 
 
 def without_lora(model: PreTrainedModel | PeftModel) -> PreTrainedModel:
-    """The model itself, looked for inside a LoRA wrapper."""
+    """The model itself, without a LoRA wrapper if it has one."""
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
 def is_whole(model: PreTrainedModel | PeftModel) -> bool:
-    """Whether this process has all weights. Under FSDP and ZeRO-3 it has a share, and gathers the rest in each forward
-    pass, of which all processes must then run equally many."""
+    """Whether this process has all weights. Under FSDP and ZeRO-3 it has a shard, and forward passes gather the rest;
+    all processes must then run the same number of them."""
     shared_out = any(isinstance(p, DTensor) or hasattr(p, "ds_id") for p in model.parameters())
     return not shared_out and not any(isinstance(module, FullyShardedDataParallel) for module in model.modules())
 
@@ -124,7 +124,7 @@ def family_of(model: PreTrainedModel | PeftModel) -> Family:
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES)
         raise InputError(
-            f"model_type {kind!r} is not known; known are {known}. To add it, see rarft/models/families.py"
+            f"model_type {kind!r} is not known; choose one of {known}. To add it, see rarft/models/families.py"
         )
     return FAMILIES[kind]
 
@@ -136,12 +136,12 @@ def encode_clips(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionF
 
 
 def vision_tower(model: PreTrainedModel | PeftModel) -> torch.nn.Module:
-    """The module that encodes frames, a merger included; a LoRA wrapper is looked through."""
+    """The module that encodes frames, including a merger; the model may have a LoRA wrapper."""
     return without_lora(model).get_submodule(family_of(model).vision_tower)
 
 
 def vision_modules(model: PreTrainedModel | PeftModel) -> list[torch.nn.Module]:
-    """All that a clip goes through before the language model: the vision tower, and a projector that stands apart."""
+    """The modules that a clip passes before the language model: the vision tower, and a separate projector."""
     family, inner = family_of(model), without_lora(model)
     return [inner.get_submodule(path) for path in (family.vision_tower, family.projector) if path]
 

@@ -1,6 +1,6 @@
-"""Features of clips, and how they and chat messages become the tensors of a forward pass.
+"""Features of clips, and how features and texts become the tensors of a forward pass.
 
-Prompt and completion are padded on the left as one, so that the tokens of all completions end together.
+Prompt and completion form one sequence, padded on the left, so that all completions of a batch end at the same place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rarft.video import Clip
 
 
 def video_kwargs(clips: Sequence[Clip]) -> dict:
-    """The arguments of a `transformers` processor for clips that are decoded and sampled already."""
+    """The arguments of a `transformers` processor for clips that are already decoded and sampled."""
     return {
         "videos": [torch.from_numpy(np.ascontiguousarray(clip.frames)).permute(0, 3, 1, 2) for clip in clips],
         "video_metadata": [
@@ -36,14 +36,14 @@ def video_kwargs(clips: Sequence[Clip]) -> dict:
 
 @dataclass(frozen=True)
 class VisionFeatures:
-    """What the language model needs of one clip.
+    """What the language model needs from one clip.
 
-    embeds: (tokens, hidden). placeholder: the text, timestamps included, that stands for the video in the prompt.
-    extras: further arguments of a forward pass about the clip: `video_grid_thw` (3,), t, h, w in patches, and for
-    Qwen2.5-VL `second_per_grid_ts` (), the seconds between two steps of t; empty for models without a grid, such as
-    LLaVA-OneVision.
-    deepstack: further (tokens, hidden) for the first layers of the language model (Qwen3-VL); mostly empty.
-    stacked: the model takes the features of all clips as one tensor (the LLaVA family), not one by one.
+    embeds: (tokens, hidden).
+    placeholder: the text, timestamps included, that stands for the video in the prompt.
+    extras: further arguments of a forward pass: `video_grid_thw` (3,), which is t, h, w in patches, and for Qwen2.5-VL
+    `second_per_grid_ts` (), the seconds between two steps of t. Empty for models without a grid (LLaVA-OneVision).
+    deepstack: (tokens, hidden) for each of the first layers of the language model (Qwen3-VL); empty for other models.
+    stacked: whether the model takes the features of all clips as one tensor (the LLaVA family).
     """
 
     embeds: torch.Tensor
@@ -56,10 +56,10 @@ class VisionFeatures:
 def tokenize_with_features(
     processor: ProcessorMixin, texts: list[str], features: Sequence[VisionFeatures]
 ) -> dict[str, torch.Tensor | dict]:
-    """The inputs of a forward pass over texts with one video each, its features already computed.
+    """The inputs of a forward pass over texts with one video each, whose features are already computed.
 
     Args:
-        texts: of `rarft.models.prompt_text`, each with one video token.
+        texts: made by `rarft.models.prompt_text`, each with one video token.
         features: one for each text.
     """
     expanded = [
@@ -76,8 +76,8 @@ def tokenize_with_features(
 
 
 def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], video_token: int) -> dict:
-    """What a forward pass needs beside token ids (B, L): the videos' features, and, for models whose positions depend
-    on them, which tokens are video and the grids."""
+    """What a forward pass needs besides token ids (B, L): the features of the videos. Models whose positions depend on
+    the videos also get the grids, and which tokens are video."""
     extras = {name: torch.stack([f.extras[name] for f in features]) for name in features[0].extras}
     if extras:
         extras["mm_token_type_ids"] = 2 * (input_ids == video_token).int()
@@ -85,7 +85,7 @@ def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], vi
 
 
 def vision_output(features: Sequence[VisionFeatures]) -> BaseModelOutputWithDeepstackFeatures:
-    """Features of several clips in the form in which the model's own vision tower returns them."""
+    """Features of several clips, in the form that the model's own vision tower returns."""
     embeds = tuple(f.embeds for f in features)
     if features[0].stacked:
         return BaseModelOutputWithDeepstackFeatures(pooler_output=torch.cat(embeds)[None], deepstack_features=[])

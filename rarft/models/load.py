@@ -1,5 +1,5 @@
-"""The weights and the processor of a video language model, by path, preset or hub name; what cannot be loaded is one
-line that names it."""
+"""Load the weights and the processor of a video language model by path, preset or hub name. A model that cannot be
+loaded raises an error of one line with its name."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load_weights(
     dtype: str | torch.dtype,
     **options: Any,
 ) -> tuple[PreTrainedModel | PeftModel, ProcessorMixin, str]:
-    """The model of that name, its processor, and a fingerprint of its weights without an adapter.
+    """Load a model. Returns it, its processor, and a fingerprint of its weights without an adapter.
 
     Arguments and errors: see `rarft.models.VideoModel.load`."""
     device = _device(device)
@@ -53,14 +53,14 @@ def load_weights(
 
 def _load_adapter(folder: Path, **options: Any) -> tuple[PeftModel, ProcessorMixin, str]:
     weights = folder / "adapter_model.safetensors"
-    if not weights.exists():  # peft would take a pickle in its place
-        raise InputError(f"{folder}: no {weights.name} in it; other files of weights are not opened")
+    if not weights.exists():  # peft would load a pickle instead
+        raise InputError(f"{folder}: has no {weights.name}; weights in other formats are not loaded")
     with _named(folder):
         adapter = LoraConfig.from_pretrained(str(folder))
     try:
         model, processor, loaded = load_weights(_base_of(folder, adapter), revision=adapter.revision, **options)
     except RarftError as error:
-        raise InputError(f"{folder}: the model that this adapter belongs to cannot be loaded: {error}") from error
+        raise InputError(f"{folder}: the base model of this adapter cannot be loaded: {error}") from error
     if isinstance(model, PeftModel):  # an adapter on an adapter
         model = model.merge_and_unload()
         loaded = fingerprint(model)
@@ -70,15 +70,15 @@ def _load_adapter(folder: Path, **options: Any) -> tuple[PeftModel, ProcessorMix
 
 
 def _base_of(folder: Path, adapter: LoraConfig) -> str:
-    """The model that an adapter belongs to; one that was saved with it (`VideoModel.save_changed_base`) may have
-    been moved together with it."""
+    """The base model of an adapter. If the base was saved with the adapter (`VideoModel.save_changed_base`), both may
+    have been moved since; it is then looked for next to the adapter."""
     run = folder.parent if folder.name.startswith("checkpoint-") else folder
     named, beside = adapter.base_model_name_or_path, run / "base"
     return str(beside) if Path(named).name == "base" and (beside / "config.json").exists() else named
 
 
 def _is_small(folder: Path) -> bool:
-    """Whether a folder has weights that load in an instant: under 500 MB."""
+    """Whether the weights in a folder take under 500 MB, and so load in an instant."""
     return folder.is_dir() and sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 5e8
 
 
@@ -94,7 +94,7 @@ def _load_whole(
                 name, revision=revision, dtype=dtype, **safe, **options
             )
     missing = sorted(loading["missing_keys"])
-    if missing:  # transformers would draw them at random and go on
+    if missing:  # transformers would initialise them at random and go on
         raise InputError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}; download it again")
     check_video_model(model, processor, mrope=family_of(model).mrope)
     _check_video_token(name, model, processor)
@@ -103,31 +103,31 @@ def _load_whole(
 
 @contextmanager
 def _named(name: str | Path) -> Iterator[None]:
-    """What transformers, peft and safetensors raise for a model that they cannot load, as InputError with its name."""
+    """Turn what transformers, peft and safetensors raise for a broken model into an InputError with its name."""
     try:
         yield
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError, Warning) as error:
         if isinstance(error, RarftError) or is_out_of_memory(error):
             raise
-        reason = "it asks for code of its own to be run, which is never done here"
+        reason = "it needs code from its own repository (trust_remote_code), which is never run here"
         if "trust_remote_code" not in str(error):
             reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{name}: no model that can be loaded: {reason}") from error
 
 
 def _check_video_token(name: str, model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    """Raises InputError if the tokenizer does not write the token that the model takes for a video."""
+    """Raises InputError if the video token of the tokenizer is not the one that the model expects."""
     token = getattr(processor, "video_token", None)
     wanted = getattr(model.config, "video_token_id", getattr(model.config, "video_token_index", None))
     if token is None or wanted is None:
         return
     found = processor.tokenizer.convert_tokens_to_ids(token)
     if found != wanted:
-        raise InputError(f"{name}: the tokenizer has {found} for the video token {token!r}, and the model {wanted}")
+        raise InputError(f"{name}: video token {token!r} has id {found} in the tokenizer, {wanted} in the model")
 
 
 def _device(name: str | torch.device) -> torch.device:
-    """A device of this machine. Raises InputError for any other."""
+    """A device by name. Raises InputError if this machine cannot use it."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -139,8 +139,7 @@ def _device(name: str | torch.device) -> torch.device:
 
 
 def settings_of(name: str | Path) -> Settings | None:
-    """The settings saved beside a model, a preset's, or those of the base that an adapter belongs to; None if nobody
-    says."""
+    """The settings saved with a model, of a preset, or of an adapter's base model; None if there are none."""
     preset = preset_of(str(name))
     if preset:
         return preset.settings

@@ -15,7 +15,7 @@ from rarft.models.families import vision_modules, without_lora
 from rarft.system.errors import InputError
 
 ALL = "all-linear"
-PLAIN_INITS = (True, False, "gaussian", "orthogonal")  # those that leave the model's own weights as they are
+PLAIN_INITS = (True, False, "gaussian", "orthogonal")  # they leave the model's own weights unchanged
 
 
 def add_lora(
@@ -27,22 +27,22 @@ def add_lora(
     targets: str | Sequence[str] = ALL,
     **options: Any,
 ) -> PeftModel:
-    """Wrap linear layers of the language model with LoRA; the vision tower and the embeddings stay as they are.
+    """Wrap linear layers of the language model with LoRA; the vision tower and the embeddings stay unchanged.
 
     Args:
         alpha: twice the rank by default.
-        targets: linear layers of the language model, by the end of their names, such as "q_proj"; or one regular
-            expression for whole names. All of them by default.
+        targets: linear layers of the language model by the ends of their names, such as "q_proj", or one regular
+            expression for whole names; all linear layers by default.
         options: further fields of `peft.LoraConfig`, such as use_rslora and modules_to_save.
 
-    Raises InputError for an option that changes the weights below the adapter; for a target that is not a linear layer
-    of the language model; and for a module to save that does not exist or belongs to the vision tower, whose features
-    are computed once.
+    Raises InputError for an option that changes the weights of the base model; for a target that is not a linear layer
+    of the language model; and for a module in `modules_to_save` that does not exist or is part of the vision tower,
+    whose features are computed only once.
     """
     if options.get("init_lora_weights", True) not in PLAIN_INITS or options.get("trainable_token_indices"):
         raise InputError(
             "LoRA: init_lora_weights and trainable_token_indices that change the model's own weights are not "
-            "supported: an adapter is saved alone"
+            "supported: an adapter is saved alone, without them"
         )
     linear = _names(model, torch.nn.Linear, without="lm_head")
     chosen = [name for name in linear if _is_one_of(name, targets)]
@@ -81,7 +81,7 @@ def listed(targets: str | Sequence[str]) -> list[str]:
 
 
 def _is_one_of(name: str, targets: str | Sequence[str]) -> bool:
-    """Whether targets name a module, by peft's rules: a list has ends of names, a text may be a regular expression."""
+    """Whether targets match a module's name, by peft's rules: a list holds ends of names, a string may be a regex."""
     if targets == ALL:
         return True
     ends = any(name == target or name.endswith(f".{target}") for target in listed(targets))
@@ -93,7 +93,7 @@ def _endings(names: Sequence[str]) -> list[str]:
 
 
 def check_same_adapter(config: LoraConfig, folder: str, wanted: Mapping[str, Any]) -> None:
-    """Raises InputError if fields of a new adapter, by peft's names, differ from those of the one in `folder`."""
+    """Raises InputError if the wanted fields of an adapter, by peft's names, differ from the adapter in `folder`."""
     changed = [name for name, value in wanted.items() if not _is_same(name, getattr(config, name), value)]
     if changed:
         has = ", ".join(f"{name} {getattr(config, name)!r}"[:80] for name in changed)
@@ -105,7 +105,7 @@ def check_same_adapter(config: LoraConfig, folder: str, wanted: Mapping[str, Any
 
 
 def _is_same(name: str, has: Any, wanted: Any) -> bool:
-    """Whether an adapter has what is wanted. Its targets are whole names, or ends of names as peft shortens them."""
+    """Whether a field has the wanted value. Targets are whole names, or ends of names where peft has shortened them."""
     if name == "target_modules":
         ends = wanted == ALL or all(any(_is_one_of(n, [target]) for n in has) for target in listed(wanted))
         return ends and all(_is_one_of(n, wanted) for n in has)
@@ -124,15 +124,15 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 
 
 def own_weights(model: PreTrainedModel | PeftModel) -> Iterator[tuple[str, torch.Tensor]]:
-    """The weights of a model by the names that they have without an adapter."""
+    """A model's weights, under the names that they have without an adapter."""
     for name, tensor in without_lora(model).state_dict().items():
         if not _ADAPTER.search(name):
             yield _WRAPPED.sub("", name), tensor
 
 
 def fingerprint(model: PreTrainedModel | PeftModel) -> str:
-    """A hash of each weight that is the model's own, not an adapter's: of the sum of its bit patterns, which does not
-    depend on the order in which a device adds, and of 64 of its values."""
+    """A hash of the model's own weights, without an adapter's. It covers about 64 values of each tensor and the sum of
+    its bit patterns: integer sums do not depend on the order in which a device adds."""
     digest = hashlib.sha256()
     for name, tensor in sorted(own_weights(model)):
         values = tensor.detach().contiguous().flatten()

@@ -1,10 +1,10 @@
-"""Published checkpoints by short names, each with the revision that it is loaded at and the settings it was made with.
+"""Published checkpoints by short name, each with the revision to load and the settings it was trained with.
 
     video_model = VideoModel.load("qwen2.5-vl-7b")
 
-Source of the budget: RA-RFT and Time-R1, 2 frames a second, at most 3584·28·28 pixels in all, at least 16·28·28 a
-frame, as their code counts them (`rarft.video.reader.frame_size`). Qwen3-VL has 32-pixel tokens; its budget is the same
-number of tokens."""
+Source of the budget: RA-RFT and Time-R1 use 2 frames per second, at most 3584·28·28 pixels in all and at least 16·28·28
+per frame, counted as in their code (`rarft.video.reader.frame_size`). Qwen3-VL has 32-pixel tokens; its budget is the
+same number of tokens."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Preset:
-    """A checkpoint on the hub, and how it is asked.
+    """A checkpoint on the hub (`repository`) under a short `name`, and the settings to prompt it with.
 
-    revision: a commit; None where none is known to us: then pin your own, weights under a name can change.
+    revision: a commit; None if we do not know one. Pin your own then: the weights under a name can change.
     """
 
     name: str
@@ -76,7 +76,7 @@ def preset_of(name: str) -> Preset | None:
 
 
 def revision_of(preset: Preset, revision: str | None = None) -> str | None:
-    """The commit to load a preset at: the one asked for, or its own. Logs a warning if there is neither."""
+    """The commit of a preset to load: the given revision, or the preset's own. Logs a warning if there is neither."""
     if not revision and not preset.revision:
         log.warning(
             "%s: no commit of %s is known here, and weights under a name can change: note the commit that is loaded, "
@@ -88,9 +88,9 @@ def revision_of(preset: Preset, revision: str | None = None) -> str | None:
 
 
 def keep_frame_sizes(processor: ProcessorMixin, factor: int) -> None:
-    """Have a processor take frames as `read_video` scaled them: to whole tokens of `factor` pixels, within the budget.
+    """Make a processor keep the frame sizes of `read_video`: whole tokens of `factor` pixels, within the budget.
 
-    As shipped, Qwen2.5-VL's enlarges every frame to 128 tokens at least, eight times the paper's minimum.
+    By default, Qwen2.5-VL's processor enlarges every frame to at least 128 tokens, eight times the paper's minimum.
     """
     tool = processor.video_processor
     if hasattr(tool, "cap_pixels_per_frame"):

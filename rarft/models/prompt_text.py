@@ -1,6 +1,7 @@
-"""Chat messages → the text of a prompt, and that text → token ids. What users and models write is text: a control token
-of the tokenizer in it, such as `<|video_pad|>` in a query, is tokenized as ordinary text. Only those of the chat
-template, the video's placeholder and the end of a turn are control tokens.
+"""Chat messages → the text of a prompt, and that text → token ids.
+
+Control tokens come only from the chat template, the video's placeholder and the end of a turn. A control token in what
+a user or a model wrote, such as `<|video_pad|>` in a query, is tokenized as ordinary text.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from rarft.schema import without_surrogates
 
-# It stands after the first character of each control token that is text, until the text has been tokenized. Unicode
-# reserves it for use inside a program.
+# Inserted after the first character of each control token that is ordinary text, and removed when the text is
+# tokenized. Unicode reserves this character for use inside programs.
 MARK = "\ufdd0"
 
 
 def prompt_text(processor: ProcessorMixin, messages: Sequence[dict[str, Any]]) -> str:
-    """The chat-templated messages, up to where the model's turn begins. To be tokenized by `tokenize_texts`."""
+    """The chat-templated messages, ending where the model's turn begins. Tokenize them with `tokenize_texts`."""
     marked = [{**message, "content": _marked(processor.tokenizer, message["content"])} for message in messages]
     return processor.apply_chat_template(marked, add_generation_prompt=True, tokenize=False)
 
@@ -31,7 +32,7 @@ def _marked(tokenizer: PreTrainedTokenizerBase, content: str | list[dict[str, An
 
 
 def as_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """The text with its control tokens marked as text; the same text where it has none."""
+    """The text, with control tokens in it marked as ordinary text."""
     return _control_tokens(tokenizer).sub(lambda found: found[0][0] + MARK + found[0][1:], text.replace(MARK, "\ufffd"))
 
 
@@ -50,8 +51,8 @@ def tokenize_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
 
 
 def _in_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Ids of a text: its control tokens one by one, and what stands between them as text."""
-    ids = list(tokenizer("")["input_ids"])  # the token that some tokenizers put before each text
+    """Token ids of a text: unmarked control tokens become one id each, everything between them ordinary text."""
+    ids = list(tokenizer("")["input_ids"])  # some tokenizers put a token before each text
     for number, part in enumerate(_control_tokens(tokenizer).split(text)):
         if number % 2:
             ids.append(tokenizer.convert_tokens_to_ids(part))
@@ -61,9 +62,9 @@ def _in_parts(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 
 
 def unknown_words(tokenizer: PreTrainedTokenizerBase, query: str) -> list[str]:
-    """The words of a query that a tokenizer has no token for, such as "door" for the tiny base.
+    """The words of a query that a tokenizer has no tokens for, such as "door" for the tiny base.
 
-    None for tokenizers that can spell any word, as those of all published models can.
+    Empty for tokenizers that can spell any word, such as those of all published models.
     """
     if tokenizer.unk_token_id is None or not tokenizer.is_fast:
         return []

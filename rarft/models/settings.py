@@ -1,7 +1,7 @@
-"""How a model is asked: how its videos are sampled, how its prompts are written, how long its answers may be.
+"""Settings of a model: how its videos are sampled, how its prompts are written, how long its answers may be.
 
-Training saves these settings beside the model, and every command reads them from there, so that training, inference and
-evaluation ask alike. Published checkpoints have theirs in `rarft.models.presets`.
+Training saves these settings next to the weights, and every command reads them from there, so training, inference and
+evaluation prompt the model in the same way. Settings of published checkpoints are in `rarft.models.presets`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from rarft.system.files import read_json, write_json
 FILE, CONFIG = "rarft_settings.json", "config.json"
 
 
-ON_BAD_VIDEO = ("stop", "skip")  # what to do about a video that cannot be read
+ON_BAD_VIDEO = ("stop", "skip")  # what to do with a video that cannot be read
 
 
 @dataclass(frozen=True)
 class Settings:
     """fps, max_pixels, min_frame_pixels, factor, max_seconds: see `rarft.video.reader.read_video`.
 
-    style: of the prompts, see `rarft.prompts`; None keeps what the checkpoint's config.json names, else "instruct".
-    max_new_tokens: of an answer.
+    style: prompt style, see `rarft.prompts`; None means the one in the checkpoint's config.json, else "instruct".
+    max_new_tokens: the maximum length of an answer.
     """
 
     fps: float = 2.0
@@ -42,20 +42,20 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     def changed(self, **changes: Any) -> Settings:
-        """A copy with those changes that are not None."""
+        """A copy with the given changes; a change of None is ignored."""
         return replace(self, **{name: value for name, value in changes.items() if value is not None})
 
 
 def save_settings(folder: str | Path, settings: Settings) -> Path:
-    """Write settings beside a model."""
+    """Write settings into a model's folder. Returns the path of the file."""
     return write_json(Path(folder) / FILE, asdict(settings))
 
 
 def read_settings(folder: str | Path) -> Settings | None:
-    """The settings beside a model, or beside the run that a folder `checkpoint-…` belongs to; else those in its
-    config.json, where `VideoModel.save` leaves a copy; None if there are none.
+    """The settings in a model's folder, or in the parent folder of a `checkpoint-…`. Otherwise the copy in config.json,
+    which `VideoModel.save` writes; None if there is none.
 
-    Raises InputError that names the file and the field if one is unknown.
+    Raises InputError, which names the file and the field, for an unknown field.
     """
     folder = Path(folder)
     places = (folder, folder.parent) if folder.name.startswith("checkpoint-") else (folder,)
@@ -63,7 +63,7 @@ def read_settings(folder: str | Path) -> Settings | None:
     for path in (path for path in paths if path.exists()):
         values = read_json(path)
         if not isinstance(values, dict):
-            raise InputError(f"{path}: a JSON object was expected, got {type(values).__name__}")
+            raise InputError(f"{path}: expected a JSON object, got {type(values).__name__}")
         if path.name == CONFIG:
             values = values.get("rarft_settings")
         if values is None:
@@ -76,6 +76,6 @@ def read_settings(folder: str | Path) -> Settings | None:
 
 
 def check_on_bad_video(chosen: str) -> None:
-    """Raises InputError for a choice that is not in `ON_BAD_VIDEO`."""
+    """Raises InputError unless the choice is in `ON_BAD_VIDEO`."""
     if chosen not in ON_BAD_VIDEO:
         raise InputError(f"on_bad_video is {chosen!r}; choose {' or '.join(ON_BAD_VIDEO)}")

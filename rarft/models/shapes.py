@@ -1,7 +1,6 @@
-"""Published models as empty shells: every class and shape, no weights. For counting what a run will cost, before
-anything is downloaded.
+"""Published models without weights: every module with its shapes, to estimate what a run costs before any download.
 
-Shapes are those of the checkpoints' own config.json.
+The shapes are those of the checkpoints' own config.json.
 """
 
 from __future__ import annotations
@@ -56,5 +55,5 @@ def empty_model(name: str) -> PreTrainedModel:
 
 
 def count(model: torch.nn.Module, *, trained: bool = False) -> int:
-    """Parameters of a model, or those of them that are trained; tied ones count once."""
+    """The number of parameters of a model, or only of the trainable ones; tied parameters count once."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)

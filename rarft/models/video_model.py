@@ -1,4 +1,4 @@
-"""A video language model as one object: its weights, its processor, how it is asked, and the features of its videos."""
+"""A video language model as one object: its weights, processor and settings, and the features of its videos."""
 
 from __future__ import annotations
 
@@ -35,18 +35,19 @@ Videos = Sequence[Clip] | Sequence[Crop] | Sequence[VisionFeatures]
 
 
 class VideoModel:
-    """A model that is ready to be asked and to be trained. Its vision tower is frozen, as in the paper.
+    """A model that is ready for inference and training. Its vision tower is frozen, as in the paper.
 
-    model: of transformers, or with a LoRA adapter of peft around it.
+    model: a transformers model, or one with a LoRA adapter of peft around it.
     processor: its tokenizer, chat template and video processor.
     settings: how its videos are sampled and its prompts written, and how long its answers may be.
-    cache: the features of the videos that it was asked about.
+    cache: the features of the videos seen so far.
+    loaded_fingerprint: of the weights in the checkpoint that an adapter names; None if the model was not loaded.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: ProcessorMixin, settings: Settings | None = None):
         self.model, self.processor = model, processor
         self.settings = settings or Settings()
-        self.loaded_fingerprint: str | None = None  # of the weights in the checkpoint that an adapter names
+        self.loaded_fingerprint: str | None = None
         freeze_vision(model)
         if self.settings.factor:
             keep_frame_sizes(processor, self.settings.factor)
@@ -63,41 +64,41 @@ class VideoModel:
         changes: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> VideoModel:
-        """Load a model, in evaluation mode: the tiny base and a 7B by the same call. No code of a repository is run.
+        """Load a model in evaluation mode, the tiny base and a 7B by the same call. No code of a repository is run.
 
         Args:
             name: a folder in the Hugging Face layout, a short name of `rarft.models.presets`, a hub name, or a folder
                 with a LoRA adapter, which training then continues.
             revision: a commit of the hub repository; a preset brings its own.
-            device: "auto" takes a GPU where there is one.
+            device: "auto" takes a GPU if there is one.
             dtype: "auto" is the checkpoint's on a GPU, and float32 on a CPU, which may have no units for bf16.
-            changes: fields of `rarft.models.settings.Settings` that replace the model's own; None replaces nothing.
-            options: for transformers' `from_pretrained`, such as `attn_implementation`.
+            changes: fields of `rarft.models.settings.Settings` that replace the saved ones; None values are ignored.
+            options: of transformers' `from_pretrained`, such as `attn_implementation`.
 
-        A folder without settings is read as if there were no budget, which a warning says. Raises MissingFileError for
-        a path that does not exist; InputError for a device that this machine does not have, an unknown hub name, a
-        model of another family, weights that are damaged, missing, of another shape or in a pickle, and a model that
-        brings code of its own."""
+        For a folder without settings, videos are read without a pixel budget, and a warning is logged. Raises
+        MissingFileError for a path that does not exist; InputError for a device that this machine does not have, an
+        unknown hub name, an unknown model family, weights that are damaged, missing, of the wrong shape or in a pickle,
+        and a model that needs code from its repository."""
         saved = settings_of(name)
         model, processor, loaded = load_weights(name, revision=revision, device=device, dtype=dtype, **options)
         if saved is None and Path(name).is_dir():
             log.warning(
-                "%s: no %s next to the weights, so videos are read at %g frames a second and in full size. If the "
-                "model was trained in another way, copy the file of the model that it was trained from",
+                "%s: no %s next to the weights, so videos are read at %g frames per second and in full size. If the "
+                "model was trained with other settings, copy this file from the model that it was trained from",
                 name,
                 FILE,
                 Settings.fps,
             )
         length = getattr(model.generation_config, "max_new_tokens", None) or Settings.max_new_tokens
         settings = (saved or Settings(max_new_tokens=length)).changed(**(changes or {}))
-        # Before settings were saved in a file of their own, config.json named the style.
+        # Older models have no settings file; their config.json names the style.
         style = settings.style or getattr(without_lora(model).config, "rarft_prompt_style", "instruct")
         video_model = cls(model.eval(), processor, replace(settings, style=style))
         video_model.loaded_fingerprint = loaded
         return video_model
 
     def with_cache(self, **options: Any) -> VideoModel:
-        """The same model with another cache of features; `options` are those of `VisionCache`."""
+        """The same model with a new cache of features; `options` are those of `VisionCache`."""
         other = copy.copy(self)
         other.cache = VisionCache(other, **options)
         return other
@@ -106,7 +107,7 @@ class VideoModel:
 
     @property
     def style(self) -> str:
-        """Of the prompts, see `rarft.prompts`."""
+        """The prompt style, see `rarft.prompts`."""
         return self.settings.style or "instruct"
 
     def encode(self, clips: Sequence[Clip]) -> list[VisionFeatures]:
@@ -116,7 +117,7 @@ class VideoModel:
     def features(self, crops: Sequence[Crop]) -> list[VisionFeatures]:
         """Features of videos, or of parts of them, each encoded once.
 
-        Raises VideoError for one that cannot be read."""
+        Raises VideoError for a video that cannot be read."""
         return self.cache.get(crops)
 
     def prompt_texts(self, queries: Sequence[str]) -> list[str]:
@@ -124,7 +125,7 @@ class VideoModel:
         return [prompt_text(self.processor, build_prompt(query, self.style)) for query in queries]
 
     def note_of_unknown_words(self, query: str) -> str | None:
-        """A warning for a query with words that the model has no tokens for; None if it can read all of them."""
+        """A warning for a query with words that the model has no tokens for; None if there are no such words."""
         words = ", ".join(dict.fromkeys(unknown_words(self.processor.tokenizer, query)))
         note = f"{query!r}: this model has no tokens for: {words}. Its answer says nothing about them."
         return note if words else None
@@ -141,13 +142,13 @@ class VideoModel:
         """Complete each query about its video.
 
         Args:
-            videos: one for each query: clips, crops of files, or features where the tower has run already.
-            num_generations: completions for each query; those of one query stand together in the result.
+            videos: one for each query: clips, crops of files, or features that are already computed.
+            num_generations: completions for each query; they are adjacent in the result.
             temperature: 0 for the most likely tokens, else sampling (seed it with `torch.manual_seed`).
-            max_new_tokens: of a completion; `settings.max_new_tokens` by default.
+            max_new_tokens: the maximum length of a completion; `settings.max_new_tokens` by default.
 
-        Returns len(queries) * num_generations texts, without the end-of-turn token. A query with words that the model
-        has no tokens for is logged as a warning."""
+        Returns len(queries) * num_generations texts, without the end-of-turn token. Logs a warning for a query with
+        words that the model has no tokens for."""
         for query in dict.fromkeys(queries):
             note = self.note_of_unknown_words(query)
             if note:
@@ -162,7 +163,7 @@ class VideoModel:
         )
 
     def refusal_scores(self, videos: Videos, queries: Sequence[str], completions: Sequence[str]) -> np.ndarray:
-        """How probable a refusal is for each completion (n,); see `rarft.models.decoding.refusal`."""
+        """The probability of a refusal for each completion (n,); see `rarft.models.decoding.refusal`."""
         return refusal_scores(self, self._features_of(videos), queries, completions)
 
     def _features_of(self, videos: Videos) -> list[VisionFeatures]:
@@ -177,9 +178,9 @@ class VideoModel:
         self.model = add_lora(self.model, **options)
 
     def save(self, folder: str | Path) -> None:
-        """Save the model, or its adapter, with its processor and settings; `load` reads the folder.
+        """Save the model, or only its adapter, with the processor and settings; `load` reads the folder.
 
-        An adapter is saved alone. Where the weights below it have changed, they go into the folder base/ of it."""
+        If the base model of an adapter has changed since it was loaded, it is saved into the subfolder base/."""
         folder = Path(folder)
         self.save_changed_base(folder / "base")
         self.write_settings(folder)
@@ -193,8 +194,8 @@ class VideoModel:
         save_settings(folder, self.settings)
 
     def save_changed_base(self, folder: Path) -> None:
-        """If there is an adapter and the weights below it have changed since they were loaded, save those weights and
-        make the adapter refer to them: the checkpoint that it names has the old ones."""
+        """If the base model of an adapter has changed since it was loaded, save it and make the adapter refer to it.
+        The checkpoint that the adapter named before holds the old weights."""
         if not isinstance(self.model, PeftModel) or self.loaded_fingerprint == fingerprint(self.model):
             return
         without_lora(self.model).save_pretrained(folder, state_dict=dict(own_weights(self.model)))

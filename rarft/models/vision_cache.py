@@ -1,8 +1,8 @@
-"""Features of a frozen vision tower, each clip encoded once: kept in memory, and on disk where a folder is given.
+"""A cache for the features of a frozen vision tower, in memory and, if a folder is given, on disk.
 
-A cache entry is keyed by the file's content, the crop, the sampling rate, the library that decodes and the weights of
-the tower, so a changed video, setting or model never gets stale features. Several processes may write the same entry:
-each writes a file of its own, then renames it."""
+The key of an entry on disk is the file's content, the crop, the sampling settings, the decoding library and the weights
+of the tower, so a changed video, setting or model never gets stale features. Several processes may write the same
+entry: each writes its own temporary file and renames it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class VisionCache:
-    """`get` returns the features of videos, decoding and encoding only those that are new."""
+    """`get` returns the features of videos; only new videos are decoded and encoded. `encoded` counts these."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class VisionCache:
         """Raises InputError if the vision tower is trainable: its features would go stale after a step.
 
         Args:
-            folder: where features are kept between runs; shared by all processes.
-            in_memory: clips kept in memory, the least recently used go first; all by default. Without a folder they
-                are encoded again when they are asked for again.
+            folder: keeps features between runs; all processes may share it.
+            in_memory: the number of clips kept in memory; the least recently used is dropped first. All by default.
+                Without a folder, a dropped clip has to be encoded again.
             batch_size: clips that go through the tower at a time.
             reader: `read_video`, or a `rarft.video.GuardedReader` for files that may hang a decoder.
-            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor` of `rarft.video.read_video`; the model's own
-                settings by default.
+            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor`, `max_seconds` of `rarft.video.read_video`; the
+                model's own settings by default.
         """
         if any(p.requires_grad for module in vision_modules(video_model.model) for p in module.parameters()):
             raise InputError("the vision tower is trainable; freeze it first with rarft.models.freeze_vision(model)")
@@ -67,14 +67,14 @@ class VisionCache:
         self.video = {**video_model.settings.video, **video}
         self.folder = Path(folder) if folder else None
         self.in_memory, self.batch_size = in_memory, batch_size
-        self.encoded = 0  # clips that went through the tower, for benchmarks
+        self.encoded = 0
         self._memory: OrderedDict[Crop, VisionFeatures] = OrderedDict()
         self._tower = "".join(map(weights_digest, vision_modules(video_model.model))) if folder else ""
 
     def get(self, crops: Sequence[Crop]) -> list[VisionFeatures]:
-        """Features of videos, or of parts of them. The same crop gives the same object.
+        """Features of videos, or of parts of them. Equal crops in one call share one object.
 
-        Raises rarft.system.errors.VideoError for one that cannot be read.
+        Raises VideoError for a video that cannot be read.
         """
         ready: dict[Crop, VisionFeatures] = {}
         missing = []
@@ -91,7 +91,7 @@ class VisionCache:
         return [ready[crop] for crop in crops]
 
     def fill(self, crops: Sequence[Crop]) -> dict[Crop, VideoError]:
-        """Encode videos ahead of their use. Returns the errors of those that cannot be read."""
+        """Encode videos ahead of time. Returns the errors of those that cannot be read."""
         missing = [crop for crop in dict.fromkeys(crops) if crop not in self._memory and not self._is_stored(crop)]
         errors = {}
         encoded = self._encoded(missing)
@@ -103,11 +103,11 @@ class VisionCache:
         return errors
 
     def forget(self) -> None:
-        """Drop what is kept in memory; a folder keeps its files."""
+        """Drop the features in memory; files in the folder stay."""
         self._memory.clear()
 
     def _encoded(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
-        """Decode, encode and keep; while the tower works on one batch, the next is being decoded."""
+        """Decode, encode and keep. The next batch is decoded while the tower encodes the current one."""
         batches = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
         with ThreadPoolExecutor(1) as pool:
             ahead = [pool.submit(self._decode, batch) for batch in batches[:1]]
@@ -160,7 +160,7 @@ class VisionCache:
             return None
         try:
             content = hashlib.sha256(Path(crop.video).read_bytes()).hexdigest()
-        except (OSError, ValueError):  # the reader says what is wrong with it
+        except (OSError, ValueError):  # the reader will raise the error
             content = "missing"
         library = getattr(self.reader, "library", PYAV)
         settings = repr((content, crop[1:], self.video, library, self._tower))
@@ -174,8 +174,8 @@ class VisionCache:
 
 
 def own_memory(features: VisionFeatures) -> VisionFeatures:
-    """A copy that shares nothing with the other clips of its batch: a part of a tensor keeps, and `torch.save` writes,
-    the whole of it."""
+    """A copy that shares no memory with the other clips of its batch. A slice keeps its whole tensor in memory, and
+    `torch.save` writes all of it."""
     deepstack = tuple(layer.clone() for layer in features.deepstack)
     extras = {name: value.clone() for name, value in features.extras.items()}
     return replace(features, embeds=features.embeds.clone(), deepstack=deepstack, extras=extras)
@@ -191,15 +191,15 @@ def readable_groups(
 ) -> list[Group]:
     """Encode every video before training begins, and keep the groups whose video can be read.
 
-    So a broken file is found at the start and not hours into a run; afterwards no video is decoded.
+    A broken file is then found at the start and not hours into a run, and training decodes no videos.
 
     Args:
         on_bad_video: "stop" raises the VideoError; "skip" logs it with the file's name, leaves the group out, and
             logs how many were left out.
-        rank, world_size: of this process; each encodes its part of the videos, into the folder that all share.
-            All processes have to be given the same groups afterwards: see `rarft.training.recipe`.
+        rank, world_size: of this process; each process encodes its part of the videos into the shared folder. The
+            parts must be joined afterwards, see `rarft.training.recipe.everywhere_readable`.
 
-    Raises InputError for another `on_bad_video`, or if no group of this rank is left.
+    Raises InputError for any other `on_bad_video`, or if no group of this rank is left.
     """
     check_on_bad_video(on_bad_video)
     mine = list(groups)[rank::world_size]

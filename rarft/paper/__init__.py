@@ -1,7 +1,7 @@
-"""The paper's experiments: `rarft reproduce NAME` checks, estimates, trains, measures and compares.
+"""The paper's experiments: `rarft reproduce NAME` checks the files, estimates the cost, trains, evaluates and compares.
 
-`stand_in_model` and `stand_in_videos` write stand-ins with the names, lengths and shapes of what is not here, so that
-every command runs from its files to its table before anything is downloaded or rented.
+`stand_in_model` and `stand_in_videos` write small replacements for the weights and videos, with the same names, lengths
+and geometry, so that every command can be tried before downloading data or renting GPUs.
 """
 
 from rarft.paper.estimate import estimate, video_tokens

@@ -1,7 +1,7 @@
-"""What an experiment will cost, before anything is started: tokens, disk, memory and hours, to the first digit.
+"""A rough estimate of an experiment's tokens, disk, memory and hours, before it starts.
 
 Tokens are counted from the videos that were found. Hours come from one measurement on one GPU with random weights of
-the same shapes (benchmarks/step_at_size.py), which is scaled by steps and tokens; another machine takes other times.
+the same shapes (benchmarks/step_at_size.py), scaled by steps and tokens; other machines differ.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rarft.paper.inventory import FoundVideo
 from rarft.video import frame_size
 
 BYTES_A_NUMBER = 2  # bfloat16
-PROMPT_TOKENS = 400  # of text in a prompt, roughly
+PROMPT_TOKENS = 400  # text tokens of a prompt, roughly
 
 
 def video_tokens(video: FoundVideo, settings: Settings) -> int:
-    """Tokens that a model reads of a video: a pair of frames has one for each `factor` × `factor` pixels."""
+    """The number of tokens of a video: a pair of frames has one for each `factor` × `factor` pixels."""
     factor = settings.factor or 28
     frames = max(2, math.floor(video.seconds * settings.fps) // 2 * 2)
     budget = {"max_pixels": settings.max_pixels, "min_frame_pixels": settings.min_frame_pixels}
@@ -30,7 +30,7 @@ def video_tokens(video: FoundVideo, settings: Settings) -> int:
 
 
 def shape_of(base: str) -> str:
-    """The class whose shapes a base has: all but one of the paper's are fine-tuned from Qwen2.5-VL-7B."""
+    """The key in `ARCHITECTURES` with the shapes of a base; bases that are not listed are Qwen2.5-VL-7B, fine-tuned."""
     return base if base in ARCHITECTURES else "qwen2.5-vl-7b"
 
 
@@ -45,13 +45,15 @@ def estimate(
     lora_rank: int | None = None,
     measured: Mapping[str, Any] | None = None,
 ) -> dict[str, float]:
-    """videos, tokens_a_video, features_gb, steps, state_gb_a_gpu and training_hours; the last needs `measured`, the
-    contents of data/results/step_at_size.json, and is left out without it.
+    """Estimate an experiment.
 
     Args:
-        videos: those of training and test.
-        steps, prompts: of the training; prompts of each step on all GPUs together.
-        lora_rank: of the adapter; all weights but the tower's are trained without one.
+        videos: of training and test together.
+        steps, prompts: training steps, and prompts per step on all GPUs together.
+        lora_rank: of the adapter; None trains all weights except those of the vision tower.
+        measured: the contents of data/results/step_at_size.json, for the hours.
+
+    Returns videos, tokens_a_video, features_gb, steps, state_gb_a_gpu and, if measured, training_hours.
     """
     shape = shape_of(base)
     tokens = [video_tokens(video, settings) for video in videos]
@@ -72,7 +74,7 @@ def estimate(
 
 
 def _state_gb(shape: str, lora_rank: int | None) -> float:
-    """Weights, and gradients and AdamW's moments of those that are trained: 2 + 2 + 8 bytes (chapter 12)."""
+    """GB for weights (2 bytes), and for gradients (2) and AdamW's moments (8) of trained weights (chapter 12)."""
     model = empty_model(shape)
     freeze_vision(model)
     if lora_rank:
@@ -83,7 +85,7 @@ def _state_gb(shape: str, lora_rank: int | None) -> float:
 
 
 def _seconds_a_step(row: Mapping[str, Any], tokens: float) -> float:
-    """Sampling as measured, and a training pass with checkpoints in proportion to its tokens."""
+    """Seconds per step: sampling as measured, plus a training pass with checkpointing, scaled by its tokens."""
     parts = row["parts"]
     sampling = min(min(parts[name]["seconds"]) for name in ("sampling", "sampling, graph") if name in parts)
     training = min(parts["training, checkpoints"]["seconds"])
@@ -96,7 +98,7 @@ def in_words(figures: Mapping[str, float]) -> str:
     lines = [
         f"{figures['videos']:,.0f} videos of {figures['tokens_a_video']:,.0f} tokens each on average",
         f"features on disk: {figures['features_gb']:.1f} GB",
-        f"weights, gradients and optimiser: {figures['state_gb_a_gpu']:.1f} GB a GPU, shared out evenly (ZeRO-3); "
+        f"weights, gradients and optimiser: {figures['state_gb_a_gpu']:.1f} GB per GPU, sharded evenly (ZeRO-3); "
         "activations come on top",
         f"training: {figures['steps']:,.0f} steps",
     ]

@@ -1,4 +1,4 @@
-"""Is everything there? Videos of an annotation file by name, whether each can be read, and how long it is."""
+"""Check the videos of an annotation file: whether each is found and readable, and its length and size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOLERANCE = 1.0  # seconds by which a file may differ from what its rows say
 
 @dataclass(frozen=True)
 class FoundVideo:
-    """A video of a data set. seconds: of the file."""
+    """The length (of the file) and the frame size in pixels of a video."""
 
     seconds: float
     height: int
@@ -30,10 +30,10 @@ class FoundVideo:
 
 @dataclass
 class Inventory:
-    """What was found of the videos of some samples, each by the name that the annotations have for it.
+    """The state of the videos of some samples, by their names in the annotations.
 
-    missing: are not in the folder. unreadable: why. doubts: what differs between a file and its rows; the run can go
-    on with those.
+    found: readable videos. missing: not in the folder. unreadable: with the reason. doubts: differences from the
+    annotations that do not stop a run.
     """
 
     found: dict[str, FoundVideo] = field(default_factory=dict)
@@ -49,12 +49,12 @@ class Inventory:
 def take_inventory(
     samples: Sequence[Sample], folder: Path, *, readers: int = 2, decode_seconds: float = 60, reader: str = PYAV
 ) -> Inventory:
-    """Look at every video that samples name: two frames of each are decoded.
+    """Check every video of the samples by decoding two of its frames.
 
     Args:
-        folder: where they should be.
-        readers: processes that decode at the same time.
-        decode_seconds: a decoder that gives no frame in this time is ended, and the video counts as unreadable.
+        folder: where the videos should be.
+        readers: the number of decoding processes.
+        decode_seconds: seconds without a new frame after which the video counts as unreadable.
         reader: the library that decodes.
     """
     rows: dict[str, list[Sample]] = {}
@@ -83,7 +83,7 @@ def _look(reader: GuardedReader, path: Path) -> FoundVideo | VideoError:
 
 
 def _doubts(rows: Sequence[Sample], seconds: float) -> list[str]:
-    """One sentence for each way in which a video is not as its rows say."""
+    """One sentence for each way in which a video differs from its annotations."""
     video, doubts = rows[0].video, []
     stated = next((row.duration for row in rows if row.duration and row.start is None and row.end is None), None)
     if stated is not None and abs(stated - seconds) > TOLERANCE:

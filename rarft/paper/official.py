@@ -1,4 +1,4 @@
-"""What the released training script does, how a run differs from it, and the wordings in a user's own clone of it.
+"""The settings of the released training script, how a run differs from it, and the prompts in a user's clone of it.
 
 Source: JINSUBY/RA-RFT, scripts/train_rarft.sh, main_rarft.py and src/time_r1/rl/timer1_trainer_rarft.py, as of
 2026-05-12. Only its behaviour is described: no code or text is copied, and a clone is read, never run.
@@ -17,14 +17,14 @@ from rarft.system.errors import InputError
 from rarft.system.files import read_json, read_text, write_json
 
 PROMPTS_A_STEP = 8  # one on each of eight GPUs
-INFERENCE_TOKENS = 512  # more than in training
+INFERENCE_TOKENS = 512  # for an answer; training allows fewer
 # Fields of a recipe. Learning rate, schedule, beta and top-k are not in the script: they are the defaults of the
 # libraries that can run it (TRL 0.19 to 0.27; in TRL 0.18 beta was 0.04).
 SETTINGS: dict[str, Any] = {
     "variant": "official",
-    "rewards": ["format", "refuse_iou", "explain", "correction"],  # the last two as one function there: the same sum
+    "rewards": ["format", "refuse_iou", "explain", "correction"],  # the release adds up the last two in one function
     "num_generations": 8,
-    "per_device_train_batch_size": 8,  # one group in each pass, as one process holds there: `bnpo` averages over a pass
+    "per_device_train_batch_size": 8,  # one group per pass, like a process there: `bnpo` averages over a pass
     "loss_type": "bnpo",  # clipped, the mean over all tokens of a process; the script's `use_grpo` is TRL's "grpo"
     "epsilon": 0.2,
     "scale_rewards": "group",
@@ -58,10 +58,10 @@ ALWAYS_DIFFERENT = (
 
 
 def differences(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """field → (of this run, of the release) where they differ.
+    """The fields that differ from the release: field → (value in this run, value in the release).
 
     Args:
-        settings: the values of all fields that a recipe can have.
+        settings: the values of all fields of a recipe.
     """
     return {name: (settings[name], ours) for name, ours in SETTINGS.items() if settings[name] != ours}
 
@@ -70,14 +70,14 @@ def differences(settings: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
 
 TRAINER, INFERENCE = Path("src/time_r1/rl/timer1_trainer_rarft.py"), Path("inference.py")
 MARK = "[EVENT]"  # where the query goes
-LARGEST = 1_000_000  # bytes of a file; the released ones have 38,000 at most
+LARGEST = 1_000_000  # bytes of a file; the released files have at most 38,000
 OURS = {"training": "ra-rft", "inference": "ra-rft-inference"}  # the same structure, in this library's words
 
 
 def wordings(clone: Path) -> dict[str, Style]:
-    """The prompts of training and inference in a clone of the release. Its files are parsed, not run.
+    """The prompts for training and inference from a clone of the release. Its files are parsed, not run.
 
-    Raises MissingFileError, or InputError that names the file and the constant.
+    Raises MissingFileError, or InputError, which names the file and the constant.
     """
     return {
         "training": Style(_template(clone / TRAINER, "QUESTION_TEMPLATE_RARFT"), video_first=False),
@@ -88,7 +88,7 @@ def wordings(clone: Path) -> dict[str, Style]:
 
 
 def write_wordings(clone: Path, folder: Path) -> None:
-    """Write NAME.json for each of `wordings`. Raises InputError if the folder has others: a run would mix them."""
+    """Write each of `wordings` to NAME.json. Raises InputError if the folder already has other prompts."""
     for name, style in wordings(clone).items():
         path = folder / f"{name}.json"
         if path.exists() and read_json(path) != asdict(style):
@@ -104,7 +104,7 @@ def _template(path: Path, name: str) -> str:
 
 
 def _constant(path: Path, name: str) -> str:
-    """A string that a module assigns to a name at its top level, as a literal."""
+    """The string literal that a module assigns to a name at its top level."""
     found = [node for node in _module(path).body if _assigns(node, name)]
     if not found:
         raise InputError(f"{path}: no constant {name} at the top level; is it a clone of JINSUBY/RA-RFT?")

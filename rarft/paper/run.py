@@ -1,11 +1,11 @@
-"""An experiment of the paper from its files to its table, in three phases, each of which resumes by itself.
+"""An experiment of the paper, from its files to its table, in three phases that can each resume.
 
-`OUT` holds experiment.json (what was asked for), checked.json, the rows that are used (test.json, training.json),
-styles/ (the wordings of a clone, if one was given), features/ (shared by all phases, for the tower is frozen), base/,
-training/, after/, and at the end result.json and table.md.
+`OUT` has experiment.json (the plan), checked.json (the state of the videos), test.json and training.json (the rows that
+are used), styles/ (the prompts of a clone, if one was given), features/ (shared by all phases, since the tower is
+frozen), base/, training/, after/, and at the end result.json and table.md.
 
-Training follows the released script (`rarft.paper.official`), unless a recipe or a field says otherwise. The
-plan and the table name each difference.
+Training follows the released script (`rarft.paper.official`), unless a recipe or a field changes a setting. The plan
+and the table list each difference.
 """
 
 from __future__ import annotations
@@ -56,22 +56,24 @@ log = logging.getLogger(__name__)
 
 ACCUMULATION = "--gradient_accumulation_steps"
 ASKED = "experiment.json"
-MEASURED = RECIPES.parent / "data" / "results" / "step_at_size.json"  # of a clone; a wheel does not bring it
+MEASURED = RECIPES.parent / "data" / "results" / "step_at_size.json"  # in a clone, but not in a wheel
 SHOWN = 10  # names of videos in a message; all are in checked.json
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run, and where.
+    """What to run, and where.
 
-    base: the short name whose published figures are compared. model: the weights, of the hub or of a folder.
-    gpus: 0 is one process on CPUs; else a number that shares out the prompts of a step equally.
+    base: the short name of the base, for its published figures. model: the weights, a hub name or a folder.
+    data: the folder of annotation files and videos. out: the folder for everything that is written.
+    recipe: the YAML file. fields: further recipe fields in command-line form.
+    gpus: 0 for one process on CPUs; otherwise a number that divides the prompts of a step equally.
     launch: the configuration of `accelerate launch`, for more than one GPU.
-    limit: only the first N videos of test and training; all by default. skip_missing: go on without the videos that
-    are not there or cannot be read. reader: the library that decodes. official_clone: a folder, for its wordings.
-    max_new_tokens: of an answer in evaluation. fields: further ones of the recipe.
+    limit: only the first N videos of test and training; all by default.
+    skip_missing: go on without videos that are missing or cannot be read. reader: the library that decodes.
+    official_clone: a clone of the release, whose prompts are used. batch, max_new_tokens: of the evaluation.
 
-    Raises InputError for a number of GPUs that would make steps of another size than the paper's.
+    Raises InputError for a number of GPUs that cannot give the paper's number of prompts per step.
     """
 
     experiment: Experiment
@@ -99,11 +101,11 @@ class Plan:
             )
 
     def parts(self) -> dict[str, DataSet]:
-        """The two data sets by what they are for."""
+        """The test and training data sets, by these names."""
         return {"test": self.experiment.test, "training": self.experiment.training}
 
     def rows(self, part: str) -> Path:
-        """The annotation file of those rows that are used."""
+        """The file of the rows that are used."""
         return self.out / f"{part}.json"
 
     def videos(self, part: str) -> Path:
@@ -111,13 +113,13 @@ class Plan:
         return self.data / self.parts()[part].videos
 
     def styles(self) -> dict[str, str]:
-        """The prompts of training and inference: names of `rarft.prompts`, or files with a clone's wordings."""
+        """The prompt styles of training and inference: names in `rarft.prompts`, or files with a clone's prompts."""
         if self.official_clone is None:
             return OURS
         return {name: str((self.out / "styles" / f"{name}.json").resolve()) for name in OURS}
 
     def recipe_fields(self) -> list[str]:
-        """The recipe's file, the official settings that it leaves open, and all fields that differ from it."""
+        """Arguments of `read_recipe`: the recipe's file, official settings that it does not set, and the plan's own."""
         style = {"prompt_style": self.styles()["training"]}
         named = read_fields(self.recipe)
         official = {name: value for name, value in {**SETTINGS, **style}.items() if name not in named}
@@ -140,18 +142,17 @@ class Plan:
 
 
 def prepare(plan: Plan) -> str:
-    """Check that everything is there, estimate what the run will cost, and write what the phases read. Returns what a
-    user should know before the first phase.
+    """Check the files, estimate the cost, and write what the phases read. Returns a summary to show before the run.
 
-    Raises MissingFileError for an annotation file that is not there; InputError for missing or unreadable videos,
-    unless the plan skips them, and if `out` holds another experiment."""
+    Raises MissingFileError for a missing annotation file; InputError for missing or unreadable videos, unless the plan
+    skips them, and if `out` has another experiment."""
     _asked(plan)
     if plan.official_clone:
         write_wordings(plan.official_clone, plan.out / "styles")  # first: the settings name these files
     settings = read_settings_of(plan)
     files = {part: plan.data / data.file for part, data in plan.parts().items()}
     samples = {part: first_videos(read_samples(path), plan.limit) for part, path in files.items()}
-    # Videos are looked at anew each time: a folder may have been completed meanwhile.
+    # Videos are checked again each time, because missing ones may have been added meanwhile.
     videos = {part: take_inventory(asked, plan.videos(part), reader=plan.reader) for part, asked in samples.items()}
     write_json(plan.out / "checked.json", {part: asdict(found) for part, found in videos.items()})
     if any(found.bad() for found in videos.values()) and not plan.skip_missing:
@@ -166,7 +167,7 @@ def prepare(plan: Plan) -> str:
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
-    """What makes two runs the same experiment. Raises InputError if `out` holds another one."""
+    """The values that identify an experiment. Raises InputError if `out` has another one."""
     asked = {name: value for name, value in asdict(plan).items() if name not in ("data", "out", "batch")}
     asked["experiment"] = plan.experiment.name
     asked = {name: str(value) if isinstance(value, Path) else value for name, value in asked.items()}
@@ -180,15 +181,15 @@ def _asked(plan: Plan) -> dict[str, Any]:
 
 
 def read_settings_of(plan: Plan) -> dict[str, Any]:
-    """Every field of the recipe as the training will have it, and `prompts`, the number of prompts a step."""
-    # Read as for CPUs, so that a plan can be made on a machine without the GPUs.
+    """All recipe fields as the training will use them, and `prompts`, the number of prompts per step."""
+    # Read with use_cpu, so that a plan can be made on a machine without GPUs.
     run, model, config = read_recipe([*plan.recipe_fields(), "--use_cpu", "true"])
     prompts = config.generation_batch_size // config.num_generations * max(1, plan.gpus)
     return {**vars(model), **vars(config), **vars(run), "prompts": prompts}
 
 
 def how_it_differs(plan: Plan, settings: dict[str, Any]) -> list[str]:
-    """Lines that name the rewards and wordings of a run, and what differs from the released script."""
+    """Lines with the rewards and prompts of a run, and its differences from the released script."""
     found = {**differences(settings), "prompts": (settings["prompts"], PROMPTS_A_STEP)}
     found["max_new_tokens in evaluation"] = (plan.max_new_tokens, INFERENCE_TOKENS)
     changed = [f"{name} {ours} (release: {theirs})" for name, (ours, theirs) in found.items() if ours != theirs]
@@ -224,7 +225,7 @@ def _what_was_found(videos: dict[str, Inventory]) -> str:
     for part, found in videos.items():
         lines.append(f"{part}: {len(found.found)} videos, {len(found.bad())} missing or unreadable and left out")
         if found.doubts:
-            lines.append(f"  {len(found.doubts)} times a file is not as its rows say: {_some(found.doubts, '; ')}")
+            lines.append(f"  {len(found.doubts)} differences between files and their rows: {_some(found.doubts, '; ')}")
     return "\n".join(lines)
 
 
@@ -257,7 +258,7 @@ def _estimate(
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of the run. ends_with: the file that it writes last. command: what does the same from a shell."""
+    """A part of the run. ends_with: the file it writes last. command: the equivalent shell command. run: does it."""
 
     name: str
     ends_with: Path
@@ -266,7 +267,7 @@ class Phase:
 
 
 def phases(plan: Plan) -> list[Phase]:
-    """The base is measured, then trained, then measured again."""
+    """The phases: evaluate the base, train, evaluate again."""
     training = plan.out / "training"
     return [
         _measuring(plan, "base", plan.model),
@@ -336,7 +337,7 @@ def _train(plan: Plan) -> None:
 
 
 def run_phases(plan: Plan) -> None:
-    """Run what is not done yet. Raises InputError that names the phase which failed, and how to go on."""
+    """Run the phases that are not done yet. Raises InputError, which names the phase that failed and how to resume."""
     write_json(plan.out / ASKED, _asked(plan))
     for phase in phases(plan):
         if phase.ends_with.exists():
@@ -360,7 +361,7 @@ def run_phases(plan: Plan) -> None:
 
 
 def result(plan: Plan) -> str:
-    """The table of what was measured next to what was published; written to table.md and result.json."""
+    """The table of measured and published figures. Also writes table.md and result.json."""
     base, after = (read_json(plan.out / name / "report.json") for name in ("base", "after"))
     rows = {name: next(iter(report["rows"].values())) for name, report in (("base", base), ("after RA-RFT", after))}
     published = plan.experiment.published.get(plan.base, {})
@@ -389,8 +390,8 @@ def result(plan: Plan) -> str:
 
 
 def result_table(rows: dict[str, dict], published: Any) -> str:
-    """In percent, as the paper has it, with 95 % intervals of the queries where there are any. A published figure
-    is next to one that is computed in the same way, and each judge of categories has its own columns."""
+    """A table in percent, as in the paper, with 95 % intervals if there are any. A published figure is next to the one
+    that is computed in the same way, and each judge of categories has its own columns."""
     figures = dict.fromkeys(figure for row in rows.values() for figure in row)
     judges = [figure.removeprefix(OFFICIAL_RT_IOU) for figure in figures if figure.startswith(OFFICIAL_RT_IOU)]
     columns = {"f1": "F1, here", "f1 published": "F1, published"}

@@ -1,5 +1,5 @@
-"""A small model with random weights, of the class and the geometry of Qwen2.5-VL: 14-pixel patches, two by two merged,
-two frames a step. What it says means nothing; what it reads, and how many tokens that is, is as at full size."""
+"""A small model with random weights and the class and geometry of Qwen2.5-VL: 14-pixel patches, merged two by two, and
+two frames per temporal step. Its answers mean nothing, but its inputs have as many tokens as at full size."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHAT_TEMPLATE = (
 
 
 def small_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """A byte-level tokenizer, as Qwen's is, learned from a few texts: any text can be written and read."""
+    """A byte-level tokenizer like Qwen's, learned from a few texts; it can encode any text."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -59,7 +59,7 @@ def small_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
 def small_model(
     texts: Iterable[str], *, seed: int = 0
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor]:
-    """texts: what the tokenizer is learned from."""
+    """Make the model and its processor; the tokenizer is learned from `texts`."""
     tokenizer = small_tokenizer(texts)
     processor = Qwen2_5_VLProcessor(
         Qwen2VLImageProcessor(**GEOMETRY),
@@ -99,7 +99,7 @@ def small_model(
 def write_small_model(
     folder: str | Path, texts: Iterable[str], *, preset: str = "qwen2.5-vl-7b", max_new_tokens: int = 64, seed: int = 0
 ) -> Path:
-    """Save a small model with the settings of a preset, so that videos are sampled and prompts written as for it.
+    """Save a small model with the settings of a preset, so that it gets the same frames and prompts.
 
     Raises KeyError for an unknown preset.
     """

@@ -1,4 +1,4 @@
-"""A stand-in file for each video that an annotation file names: its name, its length, and something to see in it."""
+"""Stand-ins for the videos of an annotation file: files of the same name and length that show world scenes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rarft.world.render import render, write_video
 from rarft.world.scenes import sample_story
 from rarft.world.weather import Weather
 
-FPS = 4  # frames a second: lengths are right to a quarter of a second
+FPS = 4  # frames per second: lengths are accurate to a quarter of a second
 SIZE = 112  # pixels, height and width
-SCENE_SECONDS = 20  # a new story begins after each
+SCENE_SECONDS = 20  # length of a story
 
 
 def lengths_of(samples: Iterable[Sample]) -> dict[str, float]:
-    """Seconds of the file of each video: its duration, or the end of its last crop or segment where that is later or
+    """The length of each video in seconds: its duration, or the end of its last crop or segment if that is later or
     the duration is not known.
 
     Raises InputError for a video whose length no row states.
@@ -44,9 +44,9 @@ def lengths_of(samples: Iterable[Sample]) -> dict[str, float]:
 
 
 def write_stand_ins(samples: Iterable[Sample], folder: str | Path, *, processes: int | None = None) -> int:
-    """Write a file for each video of these samples that `folder` does not hold yet. Returns how many were written.
+    """Write a file for each video of these samples that is not in `folder`. Returns the number of files written.
 
-    The content depends on the video's name alone: world stories, one after the other. What exists is never replaced.
+    The content is a sequence of world stories that depends only on the video's name. Existing files are not replaced.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def write_stand_ins(samples: Iterable[Sample], folder: str | Path, *, processes:
 
 
 def stand_in_path(folder: Path, video: str) -> Path:
-    """Where a video's stand-in lies: an id without an ending gets .mp4; a name keeps its own."""
+    """The path of a video's stand-in. An id without a file extension gets .mp4."""
     name = base_name(video)
     return folder / (name if Path(name).suffix.lower() in VIDEO_SUFFIXES else f"{name}.mp4")
 
@@ -71,7 +71,7 @@ def _write(job: tuple[Path, float]) -> None:
 
 
 def stand_in_frames(name: str, seconds: float) -> np.ndarray:
-    """Frames (T, SIZE, SIZE, 3) of a stand-in, `FPS` a second."""
+    """Frames (T, SIZE, SIZE, 3) of a stand-in at `FPS` frames per second."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     calm = Weather(fps=FPS, size=SIZE)
     scenes = [

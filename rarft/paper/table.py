@@ -1,4 +1,4 @@
-"""The paper's experiments as a file of recipes/ lists them."""
+"""The paper's experiments, read from recipes/paper/experiments.yaml."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ BASES = ("time-r1-7b", "videochat-r1-7b", "videochat-r1-think-7b", "qwen2.5-vl-3
 
 @dataclass(frozen=True)
 class DataSet:
-    """An annotation file and the folder of its videos, relative to the folder of all data. get: where they come
-    from."""
+    """An annotation file and the folder of its videos, relative to the data folder. get: how to obtain them."""
 
     file: str
     videos: str
@@ -26,9 +25,9 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A test set, and what the paper measured on it.
+    """A test set, the training set, and the paper's figures.
 
-    published: figure → (base, after RA-RFT) in percent, by the short name of the base.
+    published: base → figure → (before, after RA-RFT) in percent; bases have the short names of `BASES`.
     """
 
     name: str
@@ -59,7 +58,7 @@ def experiments() -> dict[str, Experiment]:
 
 
 def what_to_get(experiment: Experiment, data: Path) -> str:
-    """What to download, and where to put it, in words."""
+    """Instructions: what to download, and where to put it."""
     lines = [f"{experiment.title}: what it needs under {data}"]
     for purpose, part in (("test", experiment.test), ("training", experiment.training)):
         lines += ["", f"{purpose}: {data / part.file} and the videos in {data / part.videos}", f"    {part.get}"]

@@ -1,6 +1,6 @@
-"""What a model wrote → what it says: completion → answer → segments, each in a module of its own.
+"""Parse what a model wrote: completion → answer → segments, one module each.
 
-Rewards and evaluation read alike.
+Rewards and evaluation use the same parser.
 """
 
 from rarft.reading.answer import read_answer

@@ -1,10 +1,10 @@
 """An answer → what it claims: a segment of the video, a refusal, or nothing that can be read.
 
-One reader for rewards and evaluation. It takes the styles in which video language models answer: `4.2 to 9.6`,
+One reader for rewards and evaluation. It reads the styles in which video language models answer: `4.2 to 9.6`,
 `[(4.2, 9.6)]`, `00:04 - 00:09`, `{"start": 4.2, "end": 9.6}`, `from 1 min 5 s to 1 min 9 s`, `starts at the 4th second
-and lasts 5 s`, several windows, Markdown, JSON (`rarft.reading.json_answers`), dashes and digits of any script, and
-sentences such as `The man opens the door from 4.2 to 9.6 seconds.` A refusal that cites times stays a refusal. All of
-it runs in time linear in the length of the text.
+and lasts 5 s`, several segments, Markdown, JSON (`rarft.reading.json_answers`), dashes and digits of any script, and
+sentences such as `The man opens the door from 4.2 to 9.6 seconds.` A refusal that cites times is still a refusal. The
+running time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -28,23 +28,22 @@ _QUOTED_NAME = re.compile(  # the event "a man without a hat", the sign "no entr
 
 
 def read_answer(answer: str) -> tuple[Verdict, tuple[Span, ...]]:
-    """What an answer claims, and the segments that it gives, in seconds, in the order in which they are written.
+    """What an answer claims, and its segments in seconds, in the order in which they are written.
 
-    - GROUNDS: it gives at least one segment that can be, `0 <= start <= end`. A sentence that consists of a segment
-      and words such as "the event happens from" always counts, and so does JSON with a segment, whatever its labels
-      say. In other prose a segment counts if it is one of time (`from 4.2 to 9.6 seconds`, not `2 to 3 people`) and
-      the answer denies nothing outside of a quoted name (`the sign "no entry"`). A segment that is repeated counts
-      once.
-    - REFUSES: it has words of its own, and claims no segment: "from 3 to 12 s nobody opens a door"; or it is JSON with
-      null or an empty list where segments belong. What it cannot recognise: a denial that belongs to somebody in the
-      video ("the person without a hat enters from 3 to 7 s" reads as a refusal), and numbers in words ("from four to
-      nine seconds" reads as a refusal).
-    - UNREADABLE: it is empty; it gives a time but no segment that can be (`9.6 to 4.2`, `5`); it gives frames, whose
+    - GROUNDS: it gives at least one valid segment, `0 <= start <= end`. A sentence that consists of a segment and
+      filler words such as "the event happens from" always counts, and so does JSON with a segment, whatever its labels
+      say. In other prose a segment counts if its numbers are times (`from 4.2 to 9.6 seconds`, not `2 to 3 people`)
+      and the answer has no denial outside of a quoted name (`the sign "no entry"`). A repeated segment counts once.
+    - REFUSES: it has words other than filler and claims no segment ("from 3 to 12 s nobody opens a door"), or it is
+      JSON with null or an empty list in place of segments. Two kinds of answers are wrongly read as refusals: a denial
+      about somebody in the video ("the person without a hat enters from 3 to 7 s"), and numbers in words ("from four
+      to nine seconds").
+    - UNREADABLE: it is empty; it gives a time but no valid segment (`9.6 to 4.2`, `5`); it gives frame numbers, whose
       times depend on the video; or it has neither a time nor a word beyond "the event is in the video".
     """
     text = without_json(unicodedata.normalize("NFKC", answer))
     if not re.search(r"\d", text) and denies(text):
-        return Verdict.REFUSES, ()  # most refusals: no need to look at each word
+        return Verdict.REFUSES, ()  # the fast path for most refusals
     tokens = tokens_of(text)
     segments = segments_of(tokens)
     denied = denies(_QUOTED_NAME.sub(" ", text))

@@ -1,6 +1,6 @@
 """Completion ↔ `Response`: think, answer, correction, and what the answer claims.
 
-One parser for rewards and evaluation. All of it runs in time linear in the length of the text.
+One parser for rewards and evaluation. Its running time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ _TAG = re.compile(r"<(/?(?:think|answer|correct))(?:(?<=correct)ion)?>")  # the 
 _ANY_CASE = re.compile(_TAG.pattern, re.IGNORECASE)
 _COMPLETE = ["think", "/think", "answer", "/answer", "correct", "/correct"]
 _ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
-_LONG = 20_000  # characters; longer completions are not kept in memory
+_LONG = 20_000  # characters; longer completions are not cached
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a completion says. A field is None where its tag is missing.
+    """A parsed completion.
 
-    well_formed: exactly one think, answer and correction, in that order, none empty, nothing outside of them.
-    verdict: whether the answer grounds, refuses, or can be read as neither; see `rarft.reading.answer.read_answer`.
+    think, answer, correction: the texts inside the tags; None if the tag is missing.
+    well_formed: whether there is exactly one think, answer and correction in this order, not empty, and nothing else.
+    verdict: whether the answer grounds, refuses or is unreadable; see `rarft.reading.answer.read_answer`.
     spans: the segments of the answer, in seconds; empty unless it grounds.
     """
 
@@ -42,26 +43,26 @@ class Response:
 
     @property
     def refused(self) -> bool:
-        """The answer says something, and claims no segment."""
+        """Whether the answer is a refusal."""
         return self.verdict is Verdict.REFUSES
 
     @property
     def nil(self) -> bool:
-        """The correction is NIL and nothing else: the model finds the query right."""
+        """Whether the correction is exactly NIL: the model accepts the query as it is."""
         return self.correction is not None and self.correction.strip(" .!\n\t").upper() == NIL
 
 
 def parse_response(text: str, reading: str = "strict") -> Response:
-    """Read a completion. Where a tag is repeated the last complete pair counts; white space and end-of-turn tokens at
-    the end do not count.
+    """Parse a completion. If a tag is repeated, its last complete pair counts. White space and end-of-turn tokens at
+    the end are ignored.
 
     Args:
-        reading: "strict": only an `<answer>` block, in lower case, is an answer, and an answer that claims neither a
-            segment nor a refusal is unreadable. "official": as the released evaluator reads, with its plain rule in
-            place of its language model. Tags are read in any case. Without an answer block, the whole text after the
-            think is the answer. Only a denial refuses; all else claims relevance, with or without a segment.
+        reading: "strict": only an `<answer>` block with lower-case tags is an answer, and an answer with neither a
+            segment nor a refusal is unreadable. "official": like the released evaluator, with its plain rule instead
+            of its language model. Tags may have any case. Without an answer block, the whole text after the think is
+            the answer. Only a denial refuses; anything else claims relevance, with or without a segment.
 
-    Raises InputError for another reading.
+    Raises InputError for any other reading.
     """
     if reading not in READINGS:
         raise InputError(f"unknown reading {reading!r}; choose one of {', '.join(READINGS)}")
@@ -74,9 +75,9 @@ def _read(text: str, reading: str) -> Response:
         text = text[: text.rindex("<")].rstrip()
     if reading == "official":
         text = _ANY_CASE.sub(lambda tag: tag[0].lower(), text)
-    pieces = _TAG.split(text)  # text and tag in turn
+    pieces = _TAG.split(text)  # texts and tags alternate
     texts, tags = pieces[::2], pieces[1::2]
-    # A block is an opening tag and, as the next tag, its closing one.
+    # A block is an opening tag directly followed by its closing tag, without a tag between them.
     blocks = {tag: texts[n].strip() for n, (tag, then) in enumerate(pairwise(tags), start=1) if then == f"/{tag}"}
     well_formed = tags == _COMPLETE and not any(map(str.strip, texts[::2])) and all(blocks.values())
     answer = blocks.get("answer")
@@ -88,17 +89,17 @@ def _read(text: str, reading: str) -> Response:
     return Response(blocks.get("think"), answer, blocks.get("correct"), well_formed, verdict, spans)
 
 
-# Four rewards read each completion of a step, and a report reads each prediction several times.
+# Cached: four rewards parse each completion of a step, and a report parses each prediction several times.
 _read_again = lru_cache(maxsize=4096)(_read)
 
 
 def format_completion(think: str, answer: str, correction: str) -> str:
-    """Write a completion in the format that the format reward asks for."""
+    """A completion in the format that the format reward requires."""
     return f"<think> {think} </think><answer> {answer} </answer><correction> {correction} </correction>"
 
 
 def text_of(completion: str | list[dict]) -> str:
-    """The text of a completion as TRL passes it to rewards: a string, or a list with one assistant message."""
+    """The text of a completion in the forms in which TRL passes it to rewards: a string, or a list of messages."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"] if completion else ""

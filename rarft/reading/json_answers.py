@@ -1,8 +1,8 @@
-"""JSON in an answer → the same answer in plain words, which `rarft.reading.segments` reads.
+"""JSON in an answer → the same answer in plain words, for `rarft.reading.segments`.
 
-`{"start": "00:04", "end": "00:09", "label": "no smoking sign"}` becomes `[00:04, 00:09]`: where JSON gives a segment,
-its texts do not count. `{"answer": "no such event", "time": null}` becomes `no such event, none`. Python's way to write
-such values, unquoted keys and times, and JSON that was cut off at the token limit are read too.
+`{"start": "00:04", "end": "00:09", "label": "no smoking sign"}` becomes `[00:04, 00:09]`: if JSON gives a segment, its
+texts do not count. `{"answer": "no such event", "time": null}` becomes `no such event, none`, on two lines. Python
+literals, unquoted keys and times, and JSON that was cut off at the token limit are read, too.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from rarft.schema import is_finite_number
 
 
 def without_json(text: str) -> str:
-    """A text in which each JSON object or list is written out in plain words. Brackets that hold no JSON stay.
+    """The text with each JSON object or list replaced by plain words. Brackets without JSON in them stay.
 
-    An object without a segment becomes its texts. The word `none` is added where null, an empty list or
-    `"found": false` stands in place of the segment. Takes time linear in the length of the text, and raises no error.
+    An object without a segment becomes its texts, with the word `none` if null, an empty list or `"found": false` is in
+    place of the segment. Takes time linear in the length of the text, and raises no error.
     """
     parts, done = [], 0
     has_numbers = re.search(r"\d", text) is not None
     for begin, end, value in _values(text):
         found = _findings(value)
-        if found.segments or (value and "{" in text[begin:end]) or not has_numbers:  # not the box of `- [ ] 4 to 9`
+        if found.segments or (value and "{" in text[begin:end]) or not has_numbers:  # no checkbox as in `- [ ] 4 to 9`
             parts += [text[done:begin], _in_words(found)]
             done = end
     return "".join([*parts, text[done:]])
@@ -47,7 +47,7 @@ _CLOSING = {"[": "]", "{": "}"}
 
 
 def _values(text: str) -> Iterator[tuple[int, int, Any]]:
-    """The JSON objects and lists of a text, outermost only: where each begins and ends, and its value."""
+    """The outermost JSON objects and lists of a text: where each begins and ends, and its value."""
     last = max(text.rfind("]"), text.rfind("}")) + 1
     place = 0
     while opening := re.compile(r"[\[{]").search(text, place, last):
@@ -59,7 +59,7 @@ def _values(text: str) -> Iterator[tuple[int, int, Any]]:
 
 
 def _balanced(text: str, begin: int, end: int) -> tuple[list[str], int]:
-    """The pieces of the value that begins at a bracket, as JSON, and where it ends; closed if it was cut off."""
+    """The pieces of the JSON value that begins at a bracket, and where it ends. A value that was cut off is closed."""
     pieces: list[str] = []
     closing: list[str] = []
     for match in _PIECE.finditer(text, begin, end):
@@ -95,11 +95,11 @@ _TIME = re.compile(
 )
 _MOMENT = re.compile(r"(?:time|timestamp|at)$")
 _MILLISECONDS = re.compile(r".*(?:ms|millis|milliseconds)$")
-_NO_TIME = re.compile(  # no times: boxes, frames and counts; a query, which repeats the prompt; the closest segment
+_NO_TIME = re.compile(  # keys without times: boxes, frames, counts, the repeated query, the closest segment
     r".*(?:2d$|box|keypoint|(?<!time)frame|score|confiden|salien|probab|count|number|people|year|fps|index|rank|closest"
     r"|nearest|total|video(?:duration|length|range)|size|resolution)|(?:id|points?|query|question|prompt|sentence)$"
 )
-_CLAIM = re.compile(  # a key of true or false that says whether the event is in the video
+_CLAIM = re.compile(  # keys whose true or false says whether the event is in the video
     r"(?:is|has|event|query|moment|segment)*(?:relevant|found|exists?|match(?:es|ed)?|present|answerable|occurs|happens"
     r"|detected|grounded|shown|answer)(?:in(?:the)?video)?$"
 )
@@ -108,9 +108,9 @@ _CLAIM = re.compile(  # a key of true or false that says whether the event is in
 @dataclass
 class _Findings:
     segments: list[str] = field(default_factory=list)
-    times: list[str] = field(default_factory=list)  # of no segment
+    times: list[str] = field(default_factory=list)  # single times, outside of any segment
     texts: list[str] = field(default_factory=list)
-    empty: bool = False  # null, "" or [] in place of a time, or false for whether the event is in the video
+    empty: bool = False  # null, "" or [] in place of a time, or false for a key of `_CLAIM`
 
 
 def _in_words(found: _Findings) -> str:
@@ -140,7 +140,7 @@ _Items = list[tuple[str, Any]]
 
 
 def _read_object(node: Mapping[str, Any], found: _Findings) -> _Items:
-    """Adds the segment that an object's own keys give. Returns what is left to be read."""
+    """Add the segment that an object's own keys give. Returns the items that are still to be read."""
     found.segments += [key for key in node if _time_count(key) > 1]  # {"00:04 - 00:09": "a man opens the door"}
     items = [(key, child) for key, child in node.items() if not _NO_TIME.match(_name(key))]
     if any(_CLAIM.match(_name(key)) and _is_no(child) for key, child in items):
@@ -210,6 +210,6 @@ def _time(leaf: Any, name: str = "") -> str:
 
 
 def _time_count(text: str) -> int:
-    """How many times a text gives that has no words of its own: 2 in `4.2 - 9.6 s`."""
+    """The number of times in a text without words, such as 2 in `4.2 - 9.6 s`; 0 if it has words."""
     kinds = [token.kind for token in tokens_of(text)]
     return 0 if "word" in kinds else kinds.count("time")

@@ -1,6 +1,6 @@
-"""The words of an answer → segments: two times that belong together, in whatever way an answer writes them.
+"""The text of an answer → segments: pairs of start and end times, in any of the styles in which answers write them.
 
-A text is cut into tokens; two times with the right tokens between them make a segment. All of it runs in time linear in
+A text is split into tokens; two times with the right tokens between them make a segment. The running time is linear in
 the length of the text.
 """
 
@@ -26,7 +26,7 @@ _DENIAL = re.compile(
 
 
 def denies(text: str) -> bool:
-    """Whether a text says no to something: "not", "nobody", "instead", "unrelated", "没有", "ない" and similar."""
+    """Whether a text has a word of denial: "not", "nobody", "instead", "unrelated", "没有", "ない" and similar."""
     return _DENIAL.search(text) is not None
 
 
@@ -37,10 +37,11 @@ def denies(text: str) -> bool:
 class Token:
     """A word, a mark or a time of a text.
 
-    kind: "time" (a number or a clock time, its unit included) or a key of `_KINDS`.
-    value: of a time, in seconds; below 0 with a minus sign.
-    unit: of a time: how many seconds its unit is; 0 without a unit.
-    exact: of a time: written with a decimal point or as a clock.
+    kind: "time" (a number or a clock time, with its unit) or a key of `_KINDS`.
+    text: the token as written, in lower case; "minus" for a minus sign.
+    value: of a time, in seconds; negative with a minus sign.
+    unit: of a time: the seconds in its unit; 0 without a unit.
+    exact: of a time: whether it is written with a decimal point or as a clock time.
     """
 
     kind: str
@@ -79,16 +80,16 @@ _FILLER = (
 _TIME_SUFFIX = r"(?:_?time|_?sec(?:ond)?s?)?"
 _KINDS = {  # in the order in which they are tried
     "clock": r"(?<![\d.:])\d{1,3}+(?::\d{1,2}){1,2}(?:[.,]\d{1,6})?(?!\d|:\d)",
-    "count": r"(?<![\d.:])\d{1,9}+(?:\.\d{1,9}+)?+(?:%|(?:st|nd|rd|th)(?![^\W\d_]))",  # is a word
+    "count": r"(?<![\d.:])\d{1,9}+(?:\.\d{1,9}+)?+(?:%|(?:st|nd|rd|th)(?![^\W\d_]))",  # read as a word
     "number": r"(?<![\d.:])(?:\d{1,9}+(?:\.\d{1,9}+)?+|\.\d{1,9}+)(?!\d|:\d)",
-    "minus": r"-(?=\.?\d)",  # a dash that touches the number after it; is a joint, too
+    "minus": r"-(?=\.?\d)",  # a dash directly before a number; also read as a joint
     "joint": r"<?[-=]{1,3}>|-{1,3}|~|\.{2,3}(?=\s{0,3}\d)|[到至]|から|부터|"
     + _word(r"to|and|until|till|through|thru|bis|hasta|até|до|إلى|à|et|und|y|al?(?=\s{0,3}\d)"),
     "start": _word("(?:start|begin|onset)(?:s|ning|ing|ed)?" + _TIME_SUFFIX) + "|began",
     "end": _word("(?:end|finish|stop|offset|conclude)(?:s|ing|es|ed|d)?" + _TIME_SUFFIX),
     "length": _word(r"for|duration|last(?:s|ed|ing)|length(?=\W{0,3}\d)"),
-    "unit": _UNIT,  # without a number: is a filler
-    "filler": _word("|".join(_FILLER.split())),  # says nothing of its own
+    "unit": _UNIT,  # without a number, read as a filler
+    "filler": _word("|".join(_FILLER.split())),  # words without meaning for the verdict
     "comma": r"[,|、]",
     "open": r"[(\[{]",
     "close": r"[)\]}]",
@@ -101,7 +102,7 @@ _TOKEN = re.compile("|".join(f"(?P<{kind}>{form})" for kind, form in _KINDS.item
 _READ_AS = {"count": "word", "minus": "joint", "unit": "filler"}
 _AFTER_NUMBER = re.compile(r"[\s\"'*`]{0,4}-?\s{0,2}(" + _UNIT + ")", re.IGNORECASE)
 _MARKS = str.maketrans("‐‑‒–—―−﹘〜∼～→⟶⇒➔➜٫٬！？", "-" * 8 + "~" * 8 + ".,!?")
-_REWRITES = {  # before a text is cut into tokens
+_REWRITES = {  # applied before a text is split into tokens
     r"</?[a-z_]{1,16}>": " ",
     r"(?<!\d)(\d{1,3})['′’](\d{1,2})(?:[\"″”]|'')": r"\1:\2",  # 1'12"
     # An enumeration: "1. 4.2 - 9.6", "Segment 2: 20 - 25"
@@ -117,7 +118,7 @@ _REWRITES = {  # before a text is cut into tokens
 
 
 def tokens_of(text: str) -> list[Token]:
-    """The tokens of a text: every character but white space is part of one."""
+    """The tokens of a text. Every character except white space is part of a token."""
     text = text.translate(_MARKS)
     for pattern, replacement in _REWRITES.items():
         text = re.sub(pattern, replacement, text, flags=re.IGNORECASE | re.MULTILINE)
@@ -145,13 +146,13 @@ def tokens_of(text: str) -> list[Token]:
 
 
 def _is_repeated(tokens: Sequence[Token]) -> bool:
-    """Whether the last two times are one, written twice: `00:04 (4.2 s`."""
+    """Whether the last two times are the same time, written twice: `00:04 (4.2 s`."""
     kinds = [token.kind for token in tokens[-3:]]
     return kinds == ["time", "open", "time"] and abs(tokens[-1].value - tokens[-3].value) < 1
 
 
 def _add_time(tokens: list[Token], time: Token) -> None:
-    """Append a time: with the minus sign before it, or as the seconds of the minutes before it."""
+    """Append a time, joined with a minus sign or with a larger unit (minutes before seconds) before it."""
     if tokens and tokens[-1].text == "minus" and not any(token.kind == "time" for token in tokens[-2:-1]):
         tokens[-1] = Token("time", time.text, -time.value, time.unit, time.exact)
         return
@@ -169,10 +170,10 @@ def _add_time(tokens: list[Token], time: Token) -> None:
 
 @dataclass(frozen=True)
 class Segment:
-    """Two times that belong together, in seconds. Nothing says that `start` is before `end`.
+    """The start and end of a segment, in seconds. `start` is not always before `end`.
 
-    alone: the sentences in which the times stand have no other words of their own.
-    timed: the numbers are times, by their form, their unit, or since no noun follows (`2 to 3 people`).
+    alone: whether the sentences of the times have no words other than filler.
+    timed: whether the numbers are times, by their form, their unit, or because no noun follows (`2 to 3 people`).
     """
 
     start: float
@@ -181,24 +182,24 @@ class Segment:
     timed: bool
 
 
-_REACH = 16  # tokens between the two times of a segment, at the most
+_REACH = 16  # the maximum number of tokens between the two times of a segment
 
 
 class _Pair(NamedTuple):
-    first: int  # place of the token of the start
-    second: int  # of the end, or of the length
+    first: int  # index of the start's token
+    second: int  # index of the token of the end, or of the length
     certain: bool = False  # a segment by its form, such as brackets or `start … end`
-    lasts: bool = False  # the second is the length of the segment
+    lasts: bool = False  # `second` is the length of the segment
 
 
 def segments_of(tokens: Sequence[Token]) -> list[Segment]:
-    """The segments that a text gives, in the order in which they are written."""
+    """The segments in a text, in the order in which they are written."""
     kinds = [token.kind for token in tokens]
     times = [place for place, kind in enumerate(kinds) if kind == "time"]
     pairs = list(_pairs(tokens, times))
     if not pairs and len(times) == 2 and not {"word", "junk", "length"} & set(kinds):
         pairs = [_Pair(times[0], times[1], certain=True)]
-    sentences = list(accumulate(kind == "break" for kind in kinds))  # of each token, its number
+    sentences = list(accumulate(kind == "break" for kind in kinds))  # the sentence number of each token
     worded = {sentence for sentence, kind in zip(sentences, kinds, strict=True) if kind == "word"}
     segments = []
     for pair in pairs:
@@ -230,7 +231,7 @@ def _pairs(tokens: Sequence[Token], times: Sequence[int]) -> Iterator[_Pair]:
 
 
 def _pair(tokens: Sequence[Token], first: int, second: int) -> _Pair | None:
-    """The pair that two times which follow each other make; None if they make none."""
+    """The pair of two consecutive times; None if they do not belong together."""
     between, before = tokens[first + 1 : second], tokens[max(0, first - 8) : first]
     after = tokens[second + 1].kind if second + 1 < len(tokens) else ""
     kinds, started = [token.kind for token in between], any(token.kind == "start" for token in before)
@@ -267,7 +268,7 @@ def _is_length(before: Sequence[Token]) -> bool:
 
 
 def _is_timed(tokens: Sequence[Token], pair: _Pair) -> bool:
-    """Whether a pair in prose is one of times: it has a unit or decimals, or no noun follows (`2 to 3 people`)."""
+    """Whether a pair in prose is a pair of times: it has a unit or decimals, or no noun follows (`2 to 3 people`)."""
     a, b = tokens[pair.first], tokens[pair.second]
     before = [token.text for token in tokens[max(0, pair.first - 3) : pair.first]]
     if before and before[-1] in ("for", "lasts", "within", "every", "frame", "frames", "lasting", "last"):

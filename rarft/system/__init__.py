@@ -1,1 +1,1 @@
-"""This machine: files, processes, errors, progress bars, and the names of other libraries that may move."""
+"""System code: files, processes, errors, progress bars, plugins, and undocumented names of other libraries."""

@@ -1,4 +1,4 @@
-"""The errors of the library, and those that the machine causes.
+"""The errors of the library, and errors that the machine causes.
 
     Exception
     ├── RarftError ............................ the user can fix it
@@ -10,7 +10,7 @@
     │   ├── WorkerError (RuntimeError)
     │   ├── UpstreamChangedError (ImportError)
     │   └── ChapterError (RuntimeError)
-    ├── no memory or no disk .................. `machine_fault` recognises it
+    ├── out of memory or disk ................. `machine_fault` recognises it
     └── any other ............................. a bug
 
 Each RarftError is also the built-in error in brackets, so that callers can catch either. The command line prints the
@@ -22,7 +22,7 @@ import re
 
 
 class RarftError(Exception):
-    """The base class. The message names the file or the field, and the fix; the command line prints it and stops."""
+    """The base class. A message names the file or the field, and the fix; the command line prints it and stops."""
 
 
 class InputError(RarftError, ValueError):
@@ -46,21 +46,21 @@ class BadReplyError(RarftError, RuntimeError):
 
 
 class WorkerError(RarftError, RuntimeError):
-    """A process that does a part of the work ended too early. Commands stop; what is written stays."""
+    """A worker process ended too early. Commands stop; what is already written stays."""
 
 
 class UpstreamChangedError(RarftError, ImportError):
-    """An installed transformers or TRL lacks what an override of this library relies on. Commands stop before work."""
+    """The installed transformers or TRL lacks a name that an override of this library needs. Commands stop early."""
 
 
 class ChapterError(RarftError, RuntimeError):
-    """A chapter failed, in the named cell. `course build` stops."""
+    """A chapter failed in the named cell. `course build` stops."""
 
 
 _NO_MEMORY = re.compile(
     r"(can't|cannot) allocate memory|bad_alloc|can't start new thread|failed to map segment", re.IGNORECASE
 )
-# What safetensors and torch, which raise errors of their own, say of a full disk.
+# How safetensors and torch, which have their own errors, report a full disk.
 _FULL_DISK = re.compile(r"No space left on device|inline_container.* unexpected pos|PytorchStreamWriter failed writing")
 _DISK = {"ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR", "EEXIST"}
 
@@ -76,7 +76,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def machine_fault(error: BaseException) -> str | None:
-    """The message for an error that the machine's memory or disk causes; None for any other error."""
+    """The message for an error caused by the machine's memory or disk; None for any other error."""
     reason = " ".join(str(error).split())[:300]
     if is_out_of_memory(error):
         return f"out of memory ({reason}): use smaller batches, fewer pixels or fewer processes"

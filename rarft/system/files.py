@@ -1,6 +1,6 @@
-"""Files: where the shipped ones are, how others are written and locked, and how JSON and JSON Lines are read.
+"""Files: paths of shipped files, atomic writing, locks, and reading of JSON and JSON Lines.
 
-A file is written under a temporary name and then renamed, so that a kill leaves the old file or the new one.
+A file is written under a temporary name and then renamed, so a kill leaves either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def _shipped(*path: str) -> Path:
-    """A path that ships with the repository. In a wheel it lies inside the package."""
+    """The path of a shipped file or folder: in the repository, or in a wheel inside the package."""
     places = (_PACKAGE.parent.joinpath(*path), _PACKAGE.joinpath(*path))
     return next((place for place in places if place.exists()), places[0])
 
@@ -37,15 +37,15 @@ def _shipped(*path: str) -> Path:
 BASE = _shipped("data", "base")
 RECIPES = _shipped("recipes")
 SAMPLES = _shipped("data", "samples")
-# Part of the names of temporary files: another machine that shares the folder removes only its own.
+# Part of the names of temporary files, so that machines that share a folder remove only their own.
 _HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`, which replaces it when the block ends without an error.
+    """Yield a temporary path next to `path`. It replaces `path` when the block ends without an error.
 
-    Makes the folder if needed. No two processes get the same path.
+    Makes the folder if needed. Each process gets its own path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,10 +59,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def only_writer(path: str | Path) -> Iterator[None]:
-    """Keep other processes of this machine from writing into the folder or file `path` until the block ends.
+    """Lock the folder or file `path` against other processes of this machine until the block ends.
 
-    The lock lies in the system's temporary folder and ends with this process, however it ends. Temporary files that a
-    killed process of this machine left there are removed.
+    The lock file is in the system's temporary folder; the lock is released when this process ends, even by a kill.
+    Temporary files at `path` from a killed process of this machine are removed.
 
     Raises InputError if another process has the lock, or if `path` is neither a file nor a folder.
     """
@@ -83,14 +83,14 @@ def only_writer(path: str | Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Write UTF-8 text atomically. An unpaired surrogate, which UTF-8 does not have, becomes its escape in JSON."""
+    """Write UTF-8 text atomically. An unpaired surrogate, which UTF-8 cannot encode, becomes its JSON escape."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
     return Path(path)
 
 
 def open_to_append(path: str | Path) -> TextIO:
-    """A UTF-8 file to add lines to; surrogates are written as `write_text` does. Makes its folder."""
+    """Open a UTF-8 file for appending; surrogates are written as in `write_text`. Makes the folder if needed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return open(path, "a", encoding="utf-8", errors="backslashreplace")
@@ -106,7 +106,7 @@ def write_json(path: str | Path, data: Any) -> Path:
 
 
 def nan_as_null(data: Any) -> Any:
-    """A copy for `write_json` with null for NaN, the mean of nothing, which JSON does not have."""
+    """A copy for `write_json` with null for NaN (the mean of an empty set), which JSON does not allow."""
     if isinstance(data, Mapping):
         return {key: nan_as_null(value) for key, value in data.items()}
     if isinstance(data, list | tuple):
@@ -116,7 +116,7 @@ def nan_as_null(data: Any) -> Any:
 
 @contextmanager
 def open_text(path: str | Path, mode: str = "r") -> Iterator[IO[Any]]:
-    """A UTF-8 text file, open to be read, with a byte order mark or without; its bytes with mode "rb".
+    """Open a UTF-8 text file, with or without a byte order mark, for reading; as bytes with mode "rb".
 
     Raises MissingFileError, or InputError if it is not a text file."""
     try:
@@ -129,14 +129,14 @@ def open_text(path: str | Path, mode: str = "r") -> Iterator[IO[Any]]:
 
 
 def read_text(path: str | Path) -> str:
-    """All of `open_text`."""
+    """The whole text of a file; see `open_text` for the errors."""
     with open_text(path) as file:
         return file.read()
 
 
 def parse_json(text: str | bytes, place: str) -> Any:
-    """JSON text, or its UTF-8 bytes. Raises InputError, which begins with `place`, if it is not JSON, is nested too
-    deep, or has a number too long for Python's reader."""
+    """Parse JSON text, or its UTF-8 bytes. Raises InputError, which begins with `place`, if it is not JSON, is nested
+    too deep, or has a number too long for Python's parser."""
     try:
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
     except UnicodeDecodeError as error:
@@ -151,20 +151,20 @@ def parse_json(text: str | bytes, place: str) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """A JSON file. Raises MissingFileError, or InputError that names the line and the column."""
+    """Read a JSON file. Raises MissingFileError, or InputError, which names the line and the column."""
     return parse_json(read_text(path), str(path))
 
 
-# One policy for every JSON Lines file. Each line is an object, and its reader checks its fields against a table. Blank
-# lines are skipped. A damaged line, or a row of another shape, is an InputError that names file, line and field. No row
-# is dropped or overwritten silently. The only exception is the end of a file that a run adds to (`resume`): a last line
-# that a kill cut short is removed with a warning, and the run makes that row again.
+# The policy for JSON Lines files. Each line is an object, and its reader checks its fields against a table. Blank lines
+# are skipped. A damaged line, or a row with wrong fields, is an InputError that names file, line and field. No row is
+# dropped or overwritten silently, with one exception: if a kill cut short the last line of a file that a run appends to
+# (`resume`), the line is removed with a warning, and the run makes that row again.
 
 
 class Field(NamedTuple):
-    """What a row may hold under a name.
+    """The allowed values of a field of a row.
 
-    expected: in words, for messages. fits: whether a value is allowed; a missing field counts as None.
+    expected: a description for messages. fits: whether a value is allowed; a missing field counts as None.
     """
 
     expected: str
@@ -176,8 +176,8 @@ NAME = Field("a text that is not empty", lambda value: isinstance(value, str) an
 
 
 def checked_row(row: Any, fields: Mapping[str, Field], place: str) -> dict[str, Any]:
-    """The row, unchanged. Raises InputError, which begins with `place`, if it is not an object or a field does not
-    fit."""
+    """The row, unchanged. Raises InputError, which begins with `place`, if it is not an object or a field is not
+    allowed."""
     if not isinstance(row, dict):
         names = f" with {', '.join(map(repr, fields))}" if fields else ""
         raise InputError(f"{place}: an object{names} was expected, got {short_json(row)}")
@@ -200,10 +200,10 @@ def json_lines(
     """The rows of a JSON Lines file one by one, each with its place (`FILE, line N`) for messages.
 
     Args:
-        fields: what each row has to hold; any JSON by default.
-        resume: the file is one that this run adds to. It may be missing, and its last line cut short.
+        fields: the fields to check in each row; None allows any JSON.
+        resume: this run appends to the file. The file may be missing, and its last line cut short.
 
-    Raises MissingFileError, or InputError as the policy above says.
+    Raises MissingFileError, or InputError by the policy above.
     """
     path, end = Path(path), 0
     if resume and not path.exists():
@@ -217,13 +217,13 @@ def json_lines(
             try:
                 row = parse_json(line, place)
             except InputError:
-                if not (is_unended and b'{"'.startswith(line[:2])):  # anything else is not a row of a run
+                if not (is_unended and b'{"'.startswith(line[:2])):  # any other line was not written by a run
                     raise
                 log.warning("%s: cut short by a kill or a full disk; the line is removed and made again", place)
                 os.truncate(path, begin)
                 return
             row = row if fields is None else checked_row(row, fields, place)
-            if is_unended:  # or the next row would join it
+            if is_unended:  # otherwise the next row would continue this line
                 with open(path, "ab") as more:
                     more.write(b"\n")
             yield place, row

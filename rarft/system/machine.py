@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""A description of the machine, for measurements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def machine() -> str:
     """A short description of this machine, for reports: cores, processor, RAM in GB, GPU."""
     import torch
 
-    about = Path("/proc/cpuinfo")  # of Linux; `platform` knows the architecture only
+    about = Path("/proc/cpuinfo")  # on Linux, where `platform` has only the architecture
     named = re.search(r"^model name\s*:\s*(.+)$", about.read_text(), re.MULTILINE) if about.exists() else None
     processor = named[1].strip() if named else platform.processor() or platform.machine()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

@@ -1,4 +1,4 @@
-"""Other processes: how they are started, and how they end."""
+"""Start worker processes, and end them together with this process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ MAIN_GUARD = "a script needs the line `if __name__ == '__main__':` before what i
 
 @contextmanager
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """Spawned processes, one for each core by default, that end with this process however it ends.
+    """A pool of processes, one for each core by default, that end when this process ends, even by a kill.
 
-    A forked child of a process that runs threads of torch can hang. A worker that outlives a killed run would write
-    into the files of the run that resumes it. An error in the block also ends the jobs that are running.
+    Processes are spawned, because a forked child of a process with torch threads can hang. A worker that outlived a
+    killed run could write into the files of the run that resumes it. An error in the block also ends running jobs.
 
     Raises WorkerError when a worker is killed.
     """
@@ -43,7 +43,7 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
 
 
 def end_with_parent() -> None:
-    """In a process that `multiprocessing` has started: end it as soon as its parent has ended, even by kill -9."""
+    """Call in a `multiprocessing` child: it then ends as soon as its parent has ended, even by kill -9."""
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("this process was not started by multiprocessing")

@@ -22,7 +22,7 @@ class _DeclareMissingOperators(MetaPathFinder):
         if name == "torchvision._meta_registrations":
             import torch
 
-            # kept: a Library takes its definitions back when it is collected
+            # kept as an attribute: a Library removes its definitions when it is garbage-collected
             self.library = torch.library.Library("torchvision", "FRAGMENT")
             for operator, schema in _OPERATORS.items():
                 if not hasattr(torch.ops.torchvision, operator):
@@ -31,6 +31,6 @@ class _DeclareMissingOperators(MetaPathFinder):
 
 
 def install() -> None:
-    """Have later imports of torchvision declare what is missing. Calling it twice changes nothing."""
+    """Declare missing operators when torchvision is imported later. Calling this twice has no further effect."""
     if not any(isinstance(finder, _DeclareMissingOperators) for finder in sys.meta_path):
         sys.meta_path.insert(0, _DeclareMissingOperators())

@@ -1,4 +1,4 @@
-"""What to look at during a run."""
+"""A callback that records a model's answers during training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rarft.schema import Sample
 
 
 class Watch(TrainerCallback):
-    """Asks the model the same queries every N steps, and at the end, and keeps its greedy answers."""
+    """Asks the model the same queries every N steps and at the end, and keeps the greedy answers in `answers`."""
 
     def __init__(self, video_model: VideoModel, samples: Sequence[Sample], every: int = 20):
         self.video_model, self.samples, self.every = video_model, list(samples), every
@@ -35,7 +35,7 @@ class Watch(TrainerCallback):
         model.train(training)
 
     def show(self) -> None:
-        """Draw a table in the notebook: a row a step, without the thinking."""
+        """Draw a table in a notebook: one row per step, without the thinking."""
         from IPython.display import HTML, display
 
         head = "".join(f"<th>{html.escape(sample.query)}</th>" for sample in self.samples)

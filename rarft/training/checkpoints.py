@@ -1,4 +1,4 @@
-"""Runs that go on where they were stopped."""
+"""Resume a run from its last whole checkpoint."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STATE = "trainer_state.json"
 def resume_training(trainer: Trainer) -> None:
     """Train from the last whole checkpoint in the trainer's output_dir; from the beginning if there is none.
 
-    A checkpoint of the last step is only loaded: transformers would train a step beyond the end.
+    A checkpoint of the last step is only loaded, since transformers would train one step beyond the end.
     """
     checkpoint = last_whole_checkpoint(trainer.args.output_dir)
     if checkpoint is None:
@@ -23,7 +23,7 @@ def resume_training(trainer: Trainer) -> None:
         return
     state = TrainerState.load_from_json(str(checkpoint / STATE))
     last = trainer.args.max_steps if trainer.args.max_steps > 0 else state.max_steps
-    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # their weights are loaded by train alone
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled  # only `train` can load their weights
     if state.global_step >= last and not sharded:
         load_without_training(trainer, checkpoint)
         trainer.state = state
@@ -32,9 +32,9 @@ def resume_training(trainer: Trainer) -> None:
 
 
 def last_whole_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint that was written to its end; a kill may leave a later one that was not.
+    """The newest checkpoint that was written completely; a kill may leave a later, incomplete one.
 
-    `transformers` writes trainer_state.json last.
+    A checkpoint with a trainer_state.json is complete: `transformers` writes that file last.
     """
 
     def step(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Samples become rows of a training set: what TRL's trainer draws from, and what the rewards read by name."""
+"""Samples → rows of a training set, with the columns that TRL's trainer and the rewards read."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def refusal_dataset(
     seed: int = 0,
     irrelevant_share: float = 0.5,
 ) -> Dataset:
-    """Two prompts a video and epoch: the relevant query, and one of the same video's irrelevant queries, at random.
+    """Two prompts per video and epoch: the relevant query, and a random one of the video's irrelevant queries.
 
-    The paper: each step draws one of a video's three irrelevant queries. Here an epoch draws one; which depends only on
-    (seed, epoch, video), so that all completions of a group and all processes see the same.
+    In the paper, each step draws one of a video's three irrelevant queries. Here each epoch draws one, which depends
+    only on (seed, epoch, video), so that all processes get the same prompts.
 
     Args:
         groups: one per video.
-        style: of the prompts, see `rarft.prompts`.
-        irrelevant_share: how many of the prompts are irrelevant queries. One half, as in the paper, gives each video
-            one of either kind; any other share draws the kind of each prompt. 0 is GRPO on ordinary grounding data.
+        style: prompt style, see `rarft.prompts`.
+        irrelevant_share: the share of irrelevant queries. 0.5, as in the paper, gives each video one prompt of each
+            relevance; any other share draws the relevance of each prompt. 0 is GRPO on ordinary grounding data.
 
-    Returns a `datasets.Dataset` whose rows are made when they are asked for. Raises InputError for a group that
-    lacks either relevance, or for a share outside [0, 1].
+    Returns a `datasets.Dataset` whose rows are made on access. Raises InputError for a group without a relevant or
+    without an irrelevant sample, or for a share outside [0, 1].
     """
     if not 0 <= irrelevant_share <= 1:
-        raise InputError(f"irrelevant_share is {irrelevant_share}; it has to be from 0 to 1")
+        raise InputError(f"irrelevant_share is {irrelevant_share}; a number from 0 to 1 was expected")
     groups = [Group.of(group) for group in groups]
 
     def row(index: int) -> dict:
@@ -51,14 +51,15 @@ def refusal_dataset(
         made = [row(index) for index in batch["index"]]
         return {name: [one[name] for one in made] for name in made[0]}
 
-    # A transform, not stored columns: Arrow would give every message part every key, and chat templates ask for keys.
+    # A transform, not stored columns: Arrow would add every key to every message part; chat templates test for keys.
     return Dataset.from_dict({"index": list(range(2 * len(groups) * epochs))}).with_transform(rows)
 
 
 def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
-    """One row: the chat prompt with its video, and the columns of `rarft.rewards`.
+    """One row: the chat prompt with its video, and the columns for `rarft.rewards`.
 
-    opposite: a sample of the other relevance about the same video, for the explain reward's contrast.
+    Args:
+        opposite: a sample of the other relevance about the same video, for the explain reward's contrast.
     """
     return {
         "prompt": build_prompt(sample.query, style, video=sample.video, start=sample.start, end=sample.end),
@@ -72,5 +73,5 @@ def row_of(sample: Sample, opposite: Sample, style: str) -> dict:
 
 
 def reference_answer(sample: Sample) -> str:
-    """The text that belongs into `<answer>`: the segment, as the data set writes it, or the refusal."""
+    """The text that belongs in `<answer>`: the segment as the data set writes it, or the refusal."""
     return sample.answer or str(sample.spans[0]) if sample.relevant else sample.answer

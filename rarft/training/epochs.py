@@ -1,4 +1,4 @@
-"""Which rows an epoch asks, and in which order, so that a resumed run asks the same as an uninterrupted one."""
+"""The rows of each epoch and their order, the same in a resumed run as in an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from torch.utils.data import Sampler
 class EpochSampler(Sampler[int]):
     """The rows of an epoch in random order, repeated as GRPO needs them.
 
-    It gives the same order as TRL's `RepeatSampler` for the same seed, with three differences. The rows of epoch e are
-    those from e * rows on, so that epochs can ask different ones. The order depends only on the seed and the number of
-    the epoch; TRL's depends on how many passes the process has made, and a resumed process begins with the first. No
-    row is left out: TRL drops rows that do not fill a step; here the last step of an epoch is filled from the beginning
-    of the epoch's order.
+    For the same seed the order is that of TRL's `RepeatSampler`, with three differences. Epoch e uses the rows from
+    e * rows on, so epochs can use different rows. The order depends only on the seed and the number of the epoch; TRL's
+    depends on how many epochs the process has run, which starts again from 0 after a resume. No row is left out: TRL
+    drops rows that do not fill a step, while here the last step is filled from the beginning of the epoch's order.
     """
 
     def __init__(
@@ -31,10 +30,10 @@ class EpochSampler(Sampler[int]):
     ):
         """
         Args:
-            rows: of one epoch.
-            prompts: different rows that are sampled from together; each is yielded `generations` times in a row.
-            passes: how often such a batch is yielded before the next one.
-            epoch: the number of the epoch that begins, asked for at its start.
+            rows: the number of rows of one epoch.
+            prompts: the number of distinct rows in a batch; each is yielded `generations` times in a row.
+            passes: how often a batch is yielded before the next one.
+            epoch: returns the number of the epoch; called when an epoch begins.
         """
         self.rows, self.prompts, self.generations, self.passes = rows, prompts, generations, passes
         self.seed, self.shuffle, self.epoch = seed, shuffle, epoch
@@ -54,6 +53,6 @@ class EpochSampler(Sampler[int]):
     def _order(self, epoch: int) -> list[int]:
         order = torch.arange(self.rows)
         generator = torch.Generator().manual_seed(self.seed)
-        for _ in range(epoch + 1 if self.shuffle else 0):  # the earlier draws are those of the earlier epochs
+        for _ in range(epoch + 1 if self.shuffle else 0):  # earlier draws belong to earlier epochs
             order = torch.randperm(self.rows, generator=generator)
         return order.tolist()

@@ -1,10 +1,10 @@
-"""GRPO on video: TRL's `GRPOTrainer`, which wires only images, with video added and little else.
+"""GRPO on video: TRL's `GRPOTrainer`, which supports only images, extended to video.
 
-What differs from TRL: where a prompt's video comes from (`_tokenize_prompts`), how a group is sampled from one
-prefill (`_generate_single_turn`), that the video reaches the log-probability pass, once for all completions of a
-prompt (`_VideoForward`), which rows an epoch asks (`rarft.training.epochs`), and that KL is measured against the model
-that was passed in. Loss, advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same
-inputs in both passes, so log-probabilities of training and generation agree (tested).
+What differs from TRL: prompts get their video (`_tokenize_prompts`); a group is sampled from one prefill
+(`_generate_single_turn`); the log-probability pass gets the video, once for all completions of a prompt
+(`_VideoForward`); `rarft.training.epochs` chooses the rows of an epoch; and KL is measured against the model that was
+passed in. Loss, advantages, logging, checkpoints and scaling are TRL's own. Position ids follow from the same inputs in
+both passes, so log-probabilities of training and generation agree (tested).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class VideoGRPOTrainer(GRPOTrainer):
     """GRPO for prompts with one video.
 
     The dataset's `prompt` is a message list with a part `{"type": "video", "video": PATH}`, optionally with
-    `start` and `end` seconds; its other columns reach the rewards by name. The vision tower must be frozen
-    (as `VideoModel` does it), as in the paper: then each video is encoded once in the whole run.
+    `start` and `end` in seconds; its other columns are passed to the rewards by name. The vision tower is frozen (by
+    `VideoModel`), as in the paper, so each video is encoded once in the whole run.
     """
 
     def __init__(
@@ -52,8 +52,11 @@ class VideoGRPOTrainer(GRPOTrainer):
         epoch_rows: int | None = None,
         **kwargs: Any,
     ):
-        """epoch_rows: how many rows one epoch asks, where the dataset holds those of all epochs one after another; by
-        default every epoch asks all rows. Other arguments: see `trl.GRPOTrainer`.
+        """
+        Args:
+            args, kwargs: of `trl.GRPOTrainer`.
+            epoch_rows: the number of rows of one epoch, if the dataset holds the rows of all epochs one after another;
+                by default every epoch uses all rows.
 
         Raises InputError if no weight of the model is trainable."""
         check_grpo_trainer_class()
@@ -62,7 +65,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         with reference_copy(video_model.model):
             super().__init__(video_model.model, *args, processing_class=video_model.processor, **kwargs)
         check_grpo_trainer(self)
-        self._features: list[VisionFeatures] = []  # one for each row that is computed now
+        self._features: list[VisionFeatures] = []  # one for each row of the current batch
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         self.video_model.write_settings(output_dir or self.args.output_dir)  # a checkpoint can be moved and loaded
@@ -84,7 +87,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As TRL's. The random numbers that training draws afterwards are the same as without an evaluation."""
+        """As in TRL, but restores the random state, so that an evaluation does not change the training after it."""
         devices = [self.accelerator.device] if self.accelerator.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             return super().evaluate(*args, **kwargs)
@@ -99,7 +102,7 @@ class VideoGRPOTrainer(GRPOTrainer):
         return [ids[m].tolist() for ids, m in zip(inputs["input_ids"], mask, strict=True)], None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
-        # TRL repeats each prompt for its completions, next to each other: read one of each group.
+        # TRL repeats each prompt for its completions, side by side; only the first of each group is needed.
         groups = same_prompts(prompt_ids, self._features)
         repeats = len(groups[0])
         firsts = [group[0] for group in groups]
@@ -121,7 +124,7 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     @contextmanager
     def _whole_model(self) -> Iterator[PreTrainedModel]:
-        """The model to generate with, its weights gathered where ZeRO-3 or FSDP shares them out: as TRL does it."""
+        """The model for generation, with its weights gathered if ZeRO-3 or FSDP shards them, as in TRL."""
         settings = {
             "gather_deepspeed3_params": self.args.ds3_gather_for_generation,
             "gradient_checkpointing_kwargs": self.args.gradient_checkpointing_kwargs,
@@ -131,21 +134,21 @@ class VideoGRPOTrainer(GRPOTrainer):
         )
         with (
             unwrap_model_for_generation(self.model_wrapped, self.accelerator, **settings) as model,
-            torch.no_grad() if shared_out else torch.inference_mode(),  # the latter is quicker, but gathers no weights
+            torch.no_grad() if shared_out else torch.inference_mode(),  # the latter is faster, but gathers no weights
             self._dist.summon_full_params(self.model_wrapped, recurse=False),
         ):
             yield model
 
     def _sampling_config(self, model) -> GenerationConfig:
-        """TRL's sampling settings over the checkpoint's own, and never a vision token: the next forward pass would ask
-        for pixels that do not exist. (TRL's list has the image token only, and replaces the checkpoint's.)"""
+        """TRL's sampling settings on top of the checkpoint's, with vision tokens suppressed: if one were sampled, the
+        next forward pass would need its pixels. (TRL suppresses only the image token, in place of the checkpoint's.)"""
         own, trl = model.generation_config.to_diff_dict(), self.generation_config.to_diff_dict()
         vision = {self.processing_class.video_token_id, getattr(self.processing_class, "image_token_id", None)} - {None}
         suppressed = vision.union(own.get("suppress_tokens") or [], trl.get("suppress_tokens") or [])
         return GenerationConfig(**{**own, **trl, "suppress_tokens": sorted(suppressed)})
 
     def _until_end(self, ids: torch.Tensor) -> list[int]:
-        """A completion up to and with its end-of-turn token."""
+        """A completion up to its end-of-turn token, inclusive."""
         ends = torch.isin(ids, torch.tensor(self.eos_token_ids)).nonzero()
         return ids[: ends[0, 0] + 1 if len(ends) else len(ids)].tolist()
 
@@ -153,7 +156,7 @@ class VideoGRPOTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch):
         if self.model.training and self._buffered_inputs is None and self.state.epoch:
-            # After a resume: count from where the run was, so that new rows come as in an uninterrupted run.
+            # After a resume: count from where the run was, so that new rows are drawn as in an uninterrupted run.
             self._step = round(self.state.epoch * self._passes_of_epoch())
         before = self._buffered_inputs
         inputs = super()._prepare_inputs(generation_batch)
@@ -165,11 +168,11 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         output = super()._generate_and_score_completions(inputs)
         output["row"] = torch.arange(len(inputs), device=self.accelerator.device)
-        output["video_features"] = list(self._features)  # TRL shuffles and splits it as it does tensors
+        output["video_features"] = list(self._features)  # TRL shuffles and splits it like a tensor
         return output
 
     def _passes_of_epoch(self) -> int:
-        """Forward and backward passes of an epoch: how often `_prepare_inputs` is called in it."""
+        """The number of forward and backward passes of an epoch, i.e. of calls of `_prepare_inputs`."""
         return len(self._get_train_sampler()) // self.args.generation_batch_size
 
     def _compute_loss(self, model, inputs):
@@ -177,9 +180,8 @@ class VideoGRPOTrainer(GRPOTrainer):
         return super()._compute_loss(model, inputs)
 
     def token_log_probabilities(self, batch: dict[str, Any], model: PreTrainedModel | None = None) -> torch.Tensor:
-        """Log-probabilities of the completions' tokens (N, C) in a batch of `_generate_and_score_completions`.
-
-        model: the trained one by default."""
+        """Log-probabilities (N, C) of the completion tokens in a batch of `_generate_and_score_completions`, under the
+        trained model by default."""
         self._features = batch["video_features"]
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
         mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
@@ -201,11 +203,11 @@ class VideoGRPOTrainer(GRPOTrainer):
 
 
 class _VideoForward:
-    """A model whose every call is given the videos of the rows in it, in whatever chunks and order TRL calls it.
+    """A wrapper that adds the videos of its rows to each call of a model, in whatever chunks and order TRL calls it.
 
-    A row brings its number along, in a column before its tokens (`with_rows`), masked so that nothing is scored there.
-    Rows are packed into one (`rarft.models.decoding.shared_prefix`), in which a prompt, nearly all of it video, and a
-    completion that was sampled several times are computed once."""
+    Each row carries its index in a masked column before its tokens (`with_rows`). Rows are packed into one
+    (`rarft.models.decoding.shared_prefix`), so that a prompt, which is mostly video, and a completion that was sampled
+    several times are computed once."""
 
     def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
         self.model, self.inner, self.features = model, inner, features
@@ -213,7 +215,7 @@ class _VideoForward:
 
     @staticmethod
     def with_rows(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """(N, L) → (N, 1 + L): the number of each row, an index of `features`, before its tokens."""
+        """(N, L) → (N, 1 + L): each row's index into `features` before its tokens."""
         return torch.cat([rows[:, None].to(tokens), tokens], 1)
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any):
@@ -231,7 +233,7 @@ class _VideoForward:
         positions = prompt_positions(self.inner, {**prompt, **self._video(prompt["input_ids"], features)})
         output = self.model(
             input_ids=ids,
-            attention_mask=layout.segment_mask,  # a mask of two dimensions would be expanded, and go unused
+            attention_mask=layout.segment_mask,  # unused; a mask of two dimensions would be expanded
             position_ids=pack_positions(positions, layout),
             shared_prefix=layout,
             **self._video(ids, features),
@@ -246,7 +248,7 @@ class _VideoForward:
 
 
 def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -> list[list[int]]:
-    """Numbers of the rows that have the same prompt about the same video, group by group."""
+    """The indices of the rows that have the same prompt about the same video, group by group."""
     groups: dict[tuple, list[int]] = {}
     for row, (ids, feature) in enumerate(zip(prompts, features, strict=True)):
         groups.setdefault((id(feature), *ids), []).append(row)
@@ -254,7 +256,7 @@ def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -
 
 
 def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Undo TRL's shuffle over the batches of one generation, so that completions of a prompt come in the same pass."""
+    """Undo TRL's shuffle over the batches of one generation, so that completions of a prompt are in the same batch."""
     order = torch.cat([batch["row"] for batch in batches]).argsort()
 
     def in_order(name: str, value: Any) -> Any:
@@ -268,7 +270,7 @@ def whole_groups(batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw_seed(config: GRPOConfig) -> int:
-    """The seed for the rows of an epoch and their order: `data_seed`, or `seed` if that is not set."""
+    """The seed for the rows of an epoch and their order: `data_seed`, or `seed` if `data_seed` is not set."""
     return config.seed if config.data_seed is None else config.data_seed
 
 

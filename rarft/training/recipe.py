@@ -1,11 +1,11 @@
-"""RA-RFT out of a YAML recipe: any checkpoint, any HI-VTG data, one process or many, by one call.
+"""RA-RFT from a YAML recipe: any checkpoint, any HI-VTG data, one process or many.
 
     python -m rarft train rarft --config recipes/qwen2_5_vl_7b_lora.yaml --videos /data/charades
     accelerate launch --config_file recipes/accelerate/zero3.yaml -m rarft train rarft --config RECIPE
 
 A recipe holds the fields of `RunArguments` below, of `trl.ModelConfig` (name, dtype, LoRA) and of `trl.GRPOConfig`
-(everything else, `report_to: tensorboard` for example). TRL's own parser reads it, so each field can be given on the
-command line, too. A field that would have no effect is an error that names it (`rarft.training.recipe_fields`).
+(everything else, for example `report_to: tensorboard`). TRL's own parser reads it, so each field can also be given on
+the command line. A field that would have no effect is an error (`rarft.training.recipe_fields`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class RunArguments:
-    """What a recipe says in addition to TRL's settings."""
+    """The fields of a recipe in addition to TRL's."""
 
     train_data: str = HfArg(help="an HI-VTG file, or a folder written by `python -m rarft world`")
     videos: str | None = HfArg(default=None, help="folder of the videos; a world folder brings its own")
@@ -60,16 +60,16 @@ class RunArguments:
     features_in_memory: int = HfArg(default=256, help="encoded videos kept in memory by each process")
     encode_together: int = HfArg(default=1, help="videos that go through the vision tower at a time")
     on_bad_video: str = HfArg(default="skip", help="skip (log and leave out) or stop")
-    decode_seconds: float = HfArg(default=120.0, help="a decoder that gives no frame in this time is ended")
+    decode_seconds: float = HfArg(default=120.0, help="seconds without a new frame after which a decoder is killed")
     reader: str = HfArg(default=PYAV, help="the library that decodes: pyav, decord or torchcodec")
-    fps: float | None = HfArg(default=None, help="frames a second; the preset's, or 2")
+    fps: float | None = HfArg(default=None, help="frames per second; the preset's, or 2")
     prompt_style: str | None = HfArg(
         default=None, help="a style of rarft/prompts.py or a JSON file; the preset's by default"
     )
     max_pixels: int | None = HfArg(default=None, help="budget for all frames of a video; the preset's, or none")
 
     def __post_init__(self) -> None:
-        """Raises InputError, which names the field, for a text that cannot be used."""
+        """Raises InputError, which names the field, for a value that cannot be used."""
         if isinstance(self.rewards, str):
             self.rewards = [self.rewards]
         check_on_bad_video(self.on_bad_video)
@@ -88,7 +88,7 @@ KNOWN = {field.name for kind in CLASSES for field in fields(kind)}
 
 
 class Recipe(NamedTuple):
-    """A recipe that was read and checked. run: data, rewards, videos. model: its name and LoRA. config: training."""
+    """A recipe after all checks. run: data, rewards, videos. model: its name and LoRA. config: training."""
 
     run: RunArguments
     model: ModelConfig
@@ -99,9 +99,9 @@ class Recipe(NamedTuple):
 
 
 def read_recipe(arguments: Sequence[str]) -> Recipe:
-    """Parse `--config FILE --field value …`. Raises InputError that names the field for one that is unknown or refused,
-    or has a value that cannot be used; MissingFileError for a missing file. A value of the wrong type ends the program
-    with argparse's message."""
+    """Parse `--config FILE --field value …`. Raises InputError, which names the field, for a field that is unknown or
+    refused or has an unusable value; MissingFileError for a missing file. A command-line value of the wrong type ends
+    the program with argparse's message."""
     edge = ArgumentParser(add_help=False, allow_abbrev=False)
     edge.add_argument("--config")
     options, line = edge.parse_known_args(list(arguments))
@@ -113,14 +113,14 @@ def read_recipe(arguments: Sequence[str]) -> Recipe:
         recipe = Recipe(*TrlParser(CLASSES).parse_args_and_config([*file, *line]))
         check_fields(given, *recipe)
         return recipe
-    except Exception as error:  # TRL and transformers check values in ways of their own, and raise whatever comes of it
+    except Exception as error:  # TRL and transformers raise errors of many kinds for bad values
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         reason = " ".join(str(error).split())
         raise InputError(f"{options.config or 'recipe'}: {kind}{reason}") from error
 
 
 def as_arguments(fields: Mapping[str, Any]) -> list[str]:
-    """Fields as they are written on a command line."""
+    """Fields in command-line form."""
     given = []
     for name, value in fields.items():
         values = value if isinstance(value, list) else [str(value).lower() if isinstance(value, bool) else str(value)]
@@ -140,16 +140,16 @@ def _names(line: Sequence[str]) -> set[str]:
 
 
 def read_fields(path: str | Path) -> dict[str, Any]:
-    """The fields in a recipe's file, as YAML has them.
+    """The fields in a recipe's file, as YAML values.
 
-    Raises MissingFileError, or InputError that names the file, if it is not a YAML file of fields."""
+    Raises MissingFileError, or InputError, which names the file, if it is not a YAML file of fields."""
     text = read_text(path)
     try:
         written = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: no YAML that can be read ({type(error).__name__}: {error})") from error
+        raise InputError(f"{path}: not valid YAML ({type(error).__name__}: {error})") from error
     if not isinstance(written, dict):
-        raise InputError(f"{path}: a recipe has a field and its value on each line; this is {type(written).__name__}")
+        raise InputError(f"{path}: expected `field: value` on each line, got {type(written).__name__}")
     other = next((name for name in written if not isinstance(name, str)), None)
     if other is not None:
         raise InputError(f"{path}: the name of a field is a text, not {other!r}")
@@ -157,7 +157,7 @@ def read_fields(path: str | Path) -> dict[str, Any]:
 
 
 def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
-    """The settings of the course's live run, recipes/tiny.yaml, without checkpoints; `changes` override any of
+    """The settings of the course's live run, recipes/tiny.yaml, without checkpoints; `changes` override any field of
     `trl.GRPOConfig`."""
     known = {field.name for field in fields(GRPOConfig)}
     settings = {name: value for name, value in read_fields(RECIPES / "tiny.yaml").items() if name in known}
@@ -168,10 +168,10 @@ def grpo_config(output: str | Path, **changes: Any) -> GRPOConfig:
 
 
 def run_recipe(recipe: Recipe, *, resume: bool = False) -> VideoGRPOTrainer:
-    """Train as a recipe says, and save the model (or its adapter), the processor and log.json into its output_dir.
+    """Train by a recipe, and save the model (or its adapter), the processor and log.json into its output_dir.
 
     Args:
-        recipe: of `read_recipe`.
+        recipe: from `read_recipe`.
         resume: continue from the last whole checkpoint; start from the beginning if there is none.
     """
     set_seed(recipe.config.seed)  # for the random weights of a new adapter
@@ -183,7 +183,7 @@ def run_recipe(recipe: Recipe, *, resume: bool = False) -> VideoGRPOTrainer:
 
 
 def model_and_groups(recipe: Recipe, state: PartialState) -> tuple[VideoModel, list[Group]]:
-    """The model of a recipe, and the samples of its data whose videos can be read, encoded ahead of the training."""
+    """The model of a recipe, and the groups of its data whose videos can be read, already encoded."""
     run = recipe.run
     with GuardedReader(run.decode_seconds, run.reader) as reader:
         video_model = open_model(recipe, state).with_cache(
@@ -198,10 +198,10 @@ def model_and_groups(recipe: Recipe, state: PartialState) -> tuple[VideoModel, l
 
 
 def open_model(recipe: Recipe, state: PartialState) -> VideoModel:
-    """The model that a recipe names, with its changes of how it is asked. Raises InputError if it names none."""
+    """The model that a recipe names, with the recipe's settings. Raises InputError if it names none."""
     run, model, config = recipe
     if not model.model_name_or_path:
-        raise InputError("the recipe names no model: model_name_or_path is missing")
+        raise InputError("the recipe names no model; set model_name_or_path")
     return VideoModel.load(
         model.model_name_or_path,
         revision=None if model.model_revision == "main" else model.model_revision,
@@ -220,13 +220,13 @@ def open_model(recipe: Recipe, state: PartialState) -> VideoModel:
 def recipe_groups(run: RunArguments) -> list[Group]:
     """The groups of a recipe's data, with the paths of their videos.
 
-    A video that is not there keeps the path at which it was looked for: `on_bad_video` says what to do about it.
+    A missing video keeps the path where it was expected; `on_bad_video` says what to do with it later.
     """
     return open_dataset(run.train_data, run.videos, on_bad_video="skip").groups()[: run.limit]
 
 
 def everywhere_readable(groups: list[Group], cache: VisionCache, on_bad_video: str, state: PartialState) -> list[Group]:
-    """`readable_groups`, shared out among the processes; all of them get the same groups in the same order."""
+    """`readable_groups`, divided among the processes; all of them return the same groups in the same order."""
     mine = readable_groups(
         groups, cache, on_bad_video=on_bad_video, rank=state.process_index, world_size=state.num_processes
     )
@@ -237,7 +237,7 @@ def everywhere_readable(groups: list[Group], cache: VisionCache, on_bad_video: s
 
 
 def add_adapter(video_model: VideoModel, config: ModelConfig) -> None:
-    """Put a LoRA adapter around the model as a recipe's fields say; one that has an adapter continues it."""
+    """Add the LoRA adapter that a recipe asks for; a model that already has an adapter keeps it."""
     if not config.use_peft or isinstance(video_model.model, PeftModel):
         return
     video_model.add_lora(

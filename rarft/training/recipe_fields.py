@@ -1,7 +1,7 @@
-"""Which fields a recipe may set. Each is used, or is an error here that names it, before a model is loaded.
+"""The fields that a recipe may set. A field that cannot be used is an error with its name, before a model is loaded.
 
-Most fields of `trl.GRPOConfig` go to TRL and transformers as they are. Those that would have no effect
-are in `REFUSED`: `VideoGRPOTrainer` does that part itself, or a recipe does not need it.
+Most fields of `trl.GRPOConfig` go to TRL and transformers unchanged. `REFUSED` has those that would have no effect,
+because `VideoGRPOTrainer` does that part itself or a recipe does not need it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _EVALUATION = "a recipe only trains; measure the result with `rarft evaluate`"
 
 
 def _by_field(groups: Mapping[Any, str]) -> dict[str, Any]:
-    """The names in each text, with the key that they share: one dictionary of all of them."""
+    """Invert a mapping from keys to space-separated names: name → key."""
     return {name: key for key, names in groups.items() for name in names.split()}
 
 
@@ -61,22 +61,22 @@ REFUSED: dict[str, str] = _by_field(
         "the task has no tools": "max_tool_calling_iterations",
         "`rarft train` trains": "do_train",
         "the rewards read the columns": "remove_unused_columns",
-        "a resumed run would ask the rows of the epoch's beginning again": "ignore_data_skip",
+        "a resumed run would repeat the rows at the beginning of the epoch": "ignore_data_skip",
         "use `rarft train … --resume` instead": "resume_from_checkpoint",
         "GRPO's loss has no labels": "label_smoothing_factor",
         "TRL's loss counts the tokens of all processes itself": "average_tokens_across_devices",
-        "the log has num_tokens": "include_num_input_tokens_seen",
+        "the log already has num_tokens": "include_num_input_tokens_seen",
         "no code of a model repository is run": "trust_remote_code",
         "the models here are not mixtures of experts": "router_aux_loss_coef",
         "a training pass keeps no cache": "use_cache",
         "the trainer logs texts only": "log_multimodal",
-        "TRL looks for the embeddings in another place than these models have them": "cast_lm_head_to_fp32",
+        "TRL does not find the embeddings of these models": "cast_lm_head_to_fp32",
         "GaLore, APOLLO and LOMO are not supported": "optim_target_modules",
-        "rows are made by a function, which only a forked worker has": "dataloader_multiprocessing_context",
+        "rows are made by a function, which only forked workers inherit": "dataloader_multiprocessing_context",
     }
 )
 
-# TRL and transformers compare these texts where they use them, and some not before the first step.
+# TRL and transformers check these values only where they use them, some not before the first step.
 _LOG_LEVELS = ("detail", "debug", "info", "warning", "error", "critical", "passive")
 CHOICES: dict[str, tuple[str, ...]] = {
     "loss_type": ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"),
@@ -107,11 +107,11 @@ RANGES: dict[str, tuple[float, float]] = _by_field(
     }
 )
 
-# Of transformers' GenerationConfig: what fields of a recipe say, and what the sampling loop of a group fixes.
+# Fields of transformers' GenerationConfig that a recipe sets by its own fields, or that the sampling loop fixes.
 OWN_SAMPLING = {"temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_new_tokens", "max_length"}
 OWN_SAMPLING |= {"do_sample", "num_beams", "num_return_sequences", "cache_implementation"}
 
-# What peft calls the fields of an adapter.
+# Fields of a recipe → the names in peft.
 LORA = {"lora_r": "r", "lora_target_modules": "target_modules", "lora_modules_to_save": "modules_to_save"}
 LORA |= {name: name for name in ("lora_alpha", "lora_dropout", "use_rslora", "use_dora")}
 
@@ -122,9 +122,9 @@ def refusal_of(name: str) -> str | None:
 
 
 def check_fields(given: Collection[str], run: RunArguments, model_config: ModelConfig, config: GRPOConfig) -> None:
-    """Raises InputError, which names the field, for one that would have no effect and for one that cannot work.
+    """Raises InputError, which names the field, for a field that would have no effect or cannot work.
 
-    given: the names that the recipe and the command line set.
+    `given`: the names that the recipe and the command line set.
     """
     for settings in (model_config, config):
         for field in fields(settings):
@@ -134,7 +134,7 @@ def check_fields(given: Collection[str], run: RunArguments, model_config: ModelC
                 raise InputError(f"{field.name}: {reason}")
     check_values({**vars(run), **vars(model_config), **vars(config)})
     if config.max_steps != -1 and not 0 < config.max_steps <= _MOST:
-        raise InputError(f"max_steps is {config.max_steps}; give the number of steps, or leave it to num_train_epochs")
+        raise InputError(f"max_steps is {config.max_steps}; set a number of steps, or num_train_epochs instead")
     if config.save_strategy == "best":
         raise InputError(f"save_strategy: {_EVALUATION}")
     if config.reward_weights is not None and len(config.reward_weights) != len(run.rewards):
@@ -146,8 +146,8 @@ def check_fields(given: Collection[str], run: RunArguments, model_config: ModelC
 
 
 def check_types(values: Mapping[str, Any], classes: Collection[type]) -> None:
-    """Check the fields of a recipe's file before the parser sees them: it converts texts only, while YAML has types of
-    its own. Raises InputError, which names the field."""
+    """Check the types of the fields in a recipe's file, because the parser checks only strings, while YAML has other
+    types. Raises InputError, which names the field."""
     hints = {name: hint for kind in classes for name, hint in get_type_hints(kind).items()}
     for name, value in values.items():
         kinds = _kinds(hints.get(name, Any))  # the parser names an unknown field
@@ -160,7 +160,7 @@ def check_types(values: Mapping[str, Any], classes: Collection[type]) -> None:
 
 
 def _kinds(hint: Any) -> set[Any]:
-    """The types that a type hint allows, without what lists and dictionaries hold."""
+    """The types that a type hint allows, without the element types of lists and dictionaries."""
     if get_origin(hint) in (list, dict):
         return {get_origin(hint)}
     if get_origin(hint) is Literal:
@@ -174,7 +174,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         if value not in CHOICES.get(name, (value,)):
             raise InputError(f"{name} is {value!r}; choose one of {', '.join(CHOICES[name])}")
         if name.endswith("_kwargs") and not isinstance(value, dict | None):
-            raise InputError(f"{name} is {value!r}; names with values were expected")
+            raise InputError(f"{name} is {value!r}; a mapping of names to values was expected")
         if name == "reward_weights" and not all(map(is_finite_number, value or [])):
             raise InputError(f"{name} is {value}; a finite number for each reward was expected")
         least, most = RANGES.get(name, (-_MOST, _MOST))
@@ -193,8 +193,8 @@ def _check_generation(names: set[str]) -> None:
 
 
 def _check_optimizer(config: GRPOConfig) -> None:
-    """Make the optimizer and its schedule once for a dummy weight. A missing package or a wrong argument is an error
-    here, before a model is loaded."""
+    """Build the optimizer and its schedule for a dummy weight, so that a missing package or a wrong argument is an
+    error before a model is loaded."""
     try:
         kind, options = Trainer.get_optimizer_cls_and_kwargs(config)
         optimizer = kind([torch.nn.Parameter(torch.zeros(1))], **options)
@@ -215,11 +215,11 @@ def _check_loggers(config: GRPOConfig) -> None:
 
 
 def _check_adapter(given: Collection[str], config: ModelConfig) -> None:
-    """LoRA fields need a new adapter, or have to be those of the adapter that training continues."""
+    """Raises InputError for LoRA fields without use_peft, or unlike the adapter that training continues."""
     folder = Path(config.model_name_or_path or "")
     chosen = {name: getattr(config, name) for name in LORA if name in given}
     if chosen and not config.use_peft:
-        raise InputError(f"{', '.join(chosen)}: without use_peft: true no adapter is made; set it, or leave these out")
+        raise InputError(f"{', '.join(chosen)}: without use_peft: true there is no adapter; set it, or omit these")
     if config.use_peft and (folder / "adapter_config.json").exists():
         wanted = {LORA[name]: value for name, value in chosen.items()}
         check_same_adapter(LoraConfig.from_pretrained(str(folder)), str(folder), wanted)

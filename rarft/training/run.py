@@ -1,4 +1,4 @@
-"""A run of RA-RFT: GRPO with the four rewards on relevant and hard-irrelevant queries, from a base that grounds."""
+"""A run of RA-RFT: GRPO with the four rewards on relevant and hard-irrelevant queries."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def build_trainer(
     eval_dataset: Dataset | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> VideoGRPOTrainer:
-    """A trainer for a model.
+    """Build a trainer for a model.
 
     Args:
-        groups: one per video. An epoch asks the relevant query of each, and one of its irrelevant queries, drawn anew
-            for every epoch.
-        rewards: as TRL's `reward_funcs`; all four, robust, by default.
-        irrelevant_share: of the prompts; see `rarft.training.dataset.refusal_dataset`.
-        eval_dataset: the rows of evaluations during training (`config.eval_strategy`), such as a `refusal_dataset`.
+        groups: one per video. Each epoch uses the relevant query of each group and one of its irrelevant queries, drawn
+            anew.
+        rewards: as TRL's `reward_funcs`; the four rewards of the variant "robust" by default.
+        irrelevant_share: see `rarft.training.dataset.refusal_dataset`.
+        eval_dataset: the rows for evaluations during training (`config.eval_strategy`), such as a `refusal_dataset`.
     """
     epochs = epochs_of(config, 2 * len(groups))
     dataset = refusal_dataset(
@@ -56,7 +56,7 @@ def build_trainer(
 
 
 def epochs_of(config: GRPOConfig, rows: int) -> int:
-    """How many epochs of `rows` rows a run begins, by its `max_steps` or its `num_train_epochs`."""
+    """The number of epochs of `rows` rows that a run starts, from its `max_steps` or `num_train_epochs`."""
     if config.max_steps <= 0:
         return math.ceil(config.num_train_epochs)
     passes = config.max_steps * config.gradient_accumulation_steps
@@ -73,10 +73,10 @@ def train_rarft(
     resume: bool = False,
     **options: Any,
 ) -> VideoGRPOTrainer:
-    """Train a model in place and return the trainer, whose `state.log_history` holds the curves.
+    """Train a model in place and return the trainer, whose `state.log_history` has the curves.
 
-    Where it is an adapter on a model that was changed after it was loaded, that model is saved into the folder
-    base/ of `config.output_dir` first: checkpoints name it.
+    If the model has an adapter and its base has changed since it was loaded, the base is first saved into the subfolder
+    base/ of `config.output_dir`, because the checkpoints refer to it.
 
     Args:
         resume: continue from the last whole checkpoint in `config.output_dir`; start from the beginning if there is
@@ -95,8 +95,7 @@ def train_rarft(
 
 
 def save_run(trainer: VideoGRPOTrainer) -> None:
-    """Save what `train_rarft` trained (a model, or its adapter), processor, settings and log.json into the trainer's
-    output_dir."""
+    """Save the trained model (or its adapter), processor, settings and log.json into the trainer's output_dir."""
     folder = trainer.args.output_dir
     trainer.save_model(folder)
     if trainer.is_world_process_zero():
@@ -107,8 +106,7 @@ def save_run(trainer: VideoGRPOTrainer) -> None:
 def train_and_save(
     video_model: VideoModel, groups: Sequence[Group], config: GRPOConfig, **options: Any
 ) -> VideoGRPOTrainer:
-    """`train_rarft` and `save_run`. The settings are written before the first step: a run that is killed has them,
-    too."""
+    """`train_rarft`, then `save_run`. The settings are written before the first step, so a killed run has them, too."""
     if config.process_index == 0:
         video_model.write_settings(config.output_dir)
     trainer = train_rarft(video_model, groups, config, **options)

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on (video, prompt, completion): how the base model is trained, and the baseline for RL."""
+"""Supervised fine-tuning on (video, query, completion): it trains the base model and is the baseline for RL."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from rarft.system.upstream.of_transformers import check_trainer
 
 @dataclass(frozen=True)
 class Example:
-    """One thing to learn: what to complete after which prompt about which clip.
+    """One training example: a clip, a query about it, and the completion to learn.
 
-    masked: parts of the completion, as (begin, end) in characters, without a loss.
+    masked: parts of the completion without a loss, as (begin, end) in characters.
     """
 
     clip: VisionFeatures
@@ -33,10 +33,10 @@ class Example:
 
 
 class ExampleDataset(Dataset):
-    """Examples made when they are asked for: item i of pass p is `make(i, p)`, so that passes can differ."""
+    """Examples made on access: item i of pass p is `make(i, p)`, so passes can differ."""
 
     def __init__(self, make: Callable[[int, int], Example], lengths: Sequence[int], repeat: int = 1):
-        """lengths: of each item, in any unit; batches are built of items of like length."""
+        """`lengths` are those of the items, in any unit: a batch has items of similar length. `repeat`: passes."""
         self.make, self.lengths, self.repeat = make, list(lengths), repeat
 
     def __len__(self) -> int:
@@ -47,7 +47,7 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], video_model: VideoModel) -> dict:
-    """A padded batch. Its `labels` are the completion, but for what is masked, and the end-of-turn token."""
+    """A padded batch. Its `labels` are the unmasked parts of the completion and the end-of-turn token."""
     tokenizer = video_model.processor.tokenizer
     prompts = video_model.prompt_texts([example.query for example in examples])
     endings = [as_text(tokenizer, example.completion) + tokenizer.eos_token for example in examples]
@@ -66,7 +66,7 @@ def collate(examples: list[Example], video_model: VideoModel) -> dict:
 
 
 class VideoSFTTrainer(Trainer):
-    """`transformers.Trainer` with batches of clips of like length, and the loss over the completion's tokens only."""
+    """`transformers.Trainer` with batches of clips of similar length and a loss on the completion tokens only."""
 
     def __init__(self, video_model: VideoModel, args: TrainingArguments, dataset: ExampleDataset):
         check_trainer()
@@ -85,10 +85,10 @@ class VideoSFTTrainer(Trainer):
         return LikeLengthSampler(dataset.lengths * dataset.repeat, self.args.train_batch_size, generator)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The mean cross-entropy over all learned tokens of a batch."""
+        """The mean cross-entropy over all labelled tokens of a batch."""
         labels = inputs.pop("labels")
         first = int((labels != -100).any(0).nonzero()[0])
-        width = labels.shape[1] - first  # completions end together: what comes before needs no logits
+        width = labels.shape[1] - first  # completions end together, so the tokens before need no logits
         outputs = model(**inputs, logits_to_keep=width + 1)
         loss = torch.nn.functional.cross_entropy(
             outputs.logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100
@@ -106,9 +106,9 @@ def sft_arguments(
     bf16: bool = False,
     save_steps: int | None = None,
 ) -> TrainingArguments:
-    """AdamW, short warm-up, cosine to a twentieth: what all supervised training of the tiny model shares.
+    """Arguments for all supervised training of the tiny model: AdamW, a short warm-up, cosine decay to a twentieth.
 
-    save_steps: write a checkpoint after every N steps, and keep the last two; None writes none."""
+    `save_steps`: write a checkpoint every N steps and keep the last two; None writes no checkpoints."""
     return TrainingArguments(
         output_dir=str(output),
         max_steps=steps,
@@ -126,7 +126,7 @@ def sft_arguments(
         save_total_limit=2,
         seed=seed,
         bf16=bf16,
-        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers asks for it where bf16 on a CPU is meant
+        use_cpu=bf16 and not torch.cuda.is_available(),  # transformers requires it for bf16 on a CPU
         report_to="none",
         remove_unused_columns=False,
     )
@@ -135,14 +135,14 @@ def sft_arguments(
 def train_sft(
     video_model: VideoModel, demonstrations: Sequence[tuple[Sample, str]], arguments: TrainingArguments
 ) -> list[dict]:
-    """Fine-tune a model in place on samples and the completions that they should get. Returns the log.
+    """Fine-tune a model in place on samples and their target completions. Returns the log.
 
-    As many epochs as `arguments.max_steps` asks for. Raises InputError for a sample without a duration.
+    Samples are repeated to fill `arguments.max_steps`. Raises InputError for a sample without a duration.
     """
     samples = [sample for sample, _ in demonstrations]
     unknown = next((sample for sample in samples if not sample.duration), None)
     if unknown is not None:
-        raise InputError(f"{unknown.video}: the sample has no duration, by which batches are built")
+        raise InputError(f"{unknown.video}: the sample has no duration, which is needed to build batches")
     features = video_model.features([sample.crop for sample in samples])
 
     def make(index: int, _: int) -> Example:
@@ -158,7 +158,7 @@ def train_sft(
 
 
 class LikeLengthSampler(torch.utils.data.Sampler):
-    """Random batches whose items have like lengths: no compute is spent on padding."""
+    """Random batches whose items have similar lengths, to save compute on padding."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, generator: torch.Generator):
         self.lengths, self.batch_size, self.generator = torch.tensor(lengths), batch_size, generator

@@ -1,8 +1,8 @@
-"""RA-RFT on the world, from top to bottom: videos, a model to start from, reinforcement, a saved model.
+"""RA-RFT on the world from start to end: videos, a starting model, reinforcement learning, a saved model.
 
-`rarft train cold-start` and `rarft train rarft` run these functions, and chapter 09 runs the same steps one by one.
-benchmarks/experiment_arms.py changes one of them at a time. A recipe (`rarft.training.recipe`) names its own data and
-model; from `rarft.training.run.train_and_save` on, both are the same.
+`rarft train cold-start` and `rarft train rarft` run these functions, chapter 09 runs the same steps one by one, and
+benchmarks/experiment_arms.py varies one step at a time. A recipe (`rarft.training.recipe`) has its own data and model,
+and then calls the same `rarft.training.run.train_and_save`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from rarft.training.sft import sft_arguments, train_sft
 from rarft.world.completions import demonstrations
 from rarft.world.dataset import make_world
 
-CLIPS = 600  # whose queries are asked in reinforcement
-# Clips whose queries are demonstrated, and how long the base trains on them. After fewer it knows when to refuse, but
-# most of its reasons are copied wrongly out of its own comparison: the short cold start of benchmarks/experiment.py.
+CLIPS = 600  # for reinforcement learning
+# Clips for the demonstrations, and how long the base trains on them. A shorter cold start (the one of
+# benchmarks/experiment_arms.py) refuses the right queries, but miscopies most of its reasons from its own comparison.
 COLD_START_CLIPS = 160
 COLD_START = {"steps": 300, "batch": 16, "rate": 1e-3}
 
@@ -38,14 +38,14 @@ def train_on_world(
     seed: int = 0,
     resume: bool = False,
 ) -> VideoGRPOTrainer:
-    """World → start → RA-RFT → saved model: recipes/tiny.yaml on the world.
+    """World → starting model → RA-RFT → saved model, by recipes/tiny.yaml.
 
     Args:
         data: folder of world videos, made if missing.
         out: folder for the model, processor, settings, log.json and checkpoints.
-        model: where to start; by default a cold start from the base, which is made once, in `out`/cold_start.
+        model: the starting model; by default a cold start from the base, trained once and kept in `out`/cold_start.
         variant: of the rewards.
-        steps: the recipe's own number by default.
+        steps: the recipe's number by default.
         resume: continue from the last whole checkpoint in `out`.
     """
     if model is None:
@@ -79,11 +79,12 @@ def cold_start(
 ) -> list[dict]:
     """Fine-tune a model in place on a few demonstrations before reinforcement learning, and save it. Returns the log.
 
-    Reinforcement can only strengthen what is sampled, and a grounder samples no explanation. Source: the cold start of
-    DeepSeek-R1 (arXiv 2501.12948, section 2.3.1); the paper of RA-RFT needs none, for a 7B model follows the prompt.
+    Reinforcement learning can only strengthen what the model samples, and a pure grounding model samples no
+    explanations. Source: the cold start of DeepSeek-R1 (arXiv 2501.12948, section 2.3.1). The RA-RFT paper needs none,
+    because a 7B model follows the prompt.
 
     Args:
-        demonstrations: samples and the completions that they should get.
+        demonstrations: samples and their target completions.
         output: folder for the model and log.json.
         steps: the number in COLD_START by default.
     """

@@ -1,1 +1,1 @@
-"""`rarft demo`: a page on this machine that asks models about a clip and shows their answers side by side."""
+"""`rarft demo`: a local web page that asks models about a clip and shows their answers side by side."""

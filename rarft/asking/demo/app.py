@@ -1,4 +1,4 @@
-"""The demo's server: a page, the clips that can be asked about, uploads, and questions."""
+"""The web server of the demo: the page, its clips, uploads and questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rarft.video import Clip, GuardedReader, frame_uri
 HERE = Path(__file__).parent
 PAGES = {"/": "page.html", "/page.js": "page.js", "/page.css": "page.css"}
 LARGEST_UPLOAD = 200_000_000  # bytes
-FRAMES, FRAME_PIXELS = 12, 96  # of a strip: how many, and the longer side of each
+FRAMES, FRAME_PIXELS = 12, 96  # of a frame strip: their number, and the longer side of each in pixels
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -39,19 +39,19 @@ Text = Annotated[str, BeforeValidator(_clean)]
 
 
 class AskRequest(BaseModel, extra="forbid"):
-    """What the page asks."""
+    """A question from the page."""
 
     clip: Text
     query: Text = Field(min_length=1, max_length=500)
 
 
 def make_app(models: Sequence[Model], videos: dict[str, Video], reader: GuardedReader, hosts: Sequence[str]) -> FastAPI:
-    """The application.
+    """Make the web application.
 
     Args:
-        videos: the clips to begin with, by name; uploads join them.
-        hosts: names under which the page may be opened; any other is refused, so that no web page elsewhere can send
-            its visitors' browsers here.
+        videos: the initial clips by name; uploads are added to it.
+        hosts: the host names that requests may use. Others are rejected, so that web pages elsewhere cannot send
+            requests through their visitors' browsers.
     """
     app = FastAPI(title="rarft demo", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
@@ -86,7 +86,7 @@ def make_app(models: Sequence[Model], videos: dict[str, Video], reader: GuardedR
     @app.post("/upload")
     async def upload(request: Request, title: str = "your video") -> dict[str, str]:
         name = uuid.uuid4().hex
-        path = Path(uploads.name) / f"{name}.mp4"  # whatever it is: the reader looks inside
+        path = Path(uploads.name) / f"{name}.mp4"  # of any format: the reader detects it
         size = 0
         with open(path, "wb") as file:
             async for part in request.stream():

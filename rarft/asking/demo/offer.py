@@ -20,7 +20,7 @@ MOST_CLIPS = 200
 
 @dataclass
 class Video:
-    """A clip that can be asked about. queries: suggestions, each with whether the clip contains it."""
+    """A clip with suggested queries, each with whether it is relevant to the clip."""
 
     crop: Crop
     title: str
@@ -28,7 +28,7 @@ class Video:
 
 
 def videos_of(data: Path | None, folder: Path | None) -> dict[str, Video]:
-    """Clips by name: of a data set (`rarft.asking.dataset.open_dataset`), or those in data/samples of the repository.
+    """Clips by name, from a data set (`rarft.asking.dataset.open_dataset`) or, by default, from data/samples.
 
     Raises InputError or MissingFileError for data that cannot be read.
     """
@@ -49,18 +49,19 @@ def _title(crop: Crop, queries: list[Sample]) -> str:
 
 
 class Model:
-    """A model with the name that the page gives it. Asked by one thread at a time."""
+    """A model with its name on the page. Only one thread at a time can ask it."""
 
     def __init__(self, name: str, asker: LocalAsker):
         self.name, self.asker = name, asker
         self._lock = threading.Lock()
 
     def ask(self, crop: Crop, query: str) -> dict[str, Any]:
-        """What the model says, in plain JSON types: those of `rarft.asking.Answer.to_json`, and
+        """The answer in plain JSON types: the keys of `rarft.asking.Answer.to_json`, and
 
-        refusal_probability: its own, or None where its completion has no answer.
-        segment_if_asked: [start, end] that it names when it may not refuse, or None.
-        note: words that it cannot read, or None.
+        model: its name.
+        refusal_probability: the refusal score; None if the completion has no answer.
+        segment_if_asked: the [start, end] of the answer, or of a forced one if the model refused, or None.
+        note: a warning about words that the model has no tokens for, or None.
 
         Raises VideoError for a file that cannot be read.
         """

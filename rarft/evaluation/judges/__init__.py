@@ -1,8 +1,8 @@
-"""Judges of refusals. A judge looks at predictions and gives figures by name to each; `judged` adds them.
+"""Judges of refusals. A judge is a function from predictions to figures by name for each; `judged` adds the figures.
 
-A data set may bring judges that know its truth (`rarft.asking.dataset.Judges`). `llm` asks a chat model, and
-`categories` learns from a data set's references. To add one, write a function of your own and pass it to `judged`, or
-name it as `rarft evaluate --judge-function module:function`."""
+A data set may have judges that use its exact truth (`rarft.asking.dataset.Judges`). `llm` asks a chat model, and
+`categories` learns from a data set's references. To add a judge, write a function and pass it to `judged`, or name it
+with `rarft evaluate --judge-function module:function`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["CategoryJudge", "Figures", "Judge", "Judges", "judged"]
 
 
 def judged(predictions: Sequence[Prediction], judge: Judge) -> list[Prediction]:
-    """The predictions with a judge's figures added to those that they have.
+    """The predictions with a judge's figures added.
 
-    Raises InputError if the judge gives another number of them.
+    Raises InputError if the judge does not return one set of figures per prediction.
     """
     figures = judge(predictions)
     if len(figures) != len(predictions):

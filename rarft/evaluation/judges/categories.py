@@ -1,8 +1,8 @@
-"""The offline judge of mismatch categories: which of the eleven does a refusal name, in whatever words it says so?
+"""The offline judge of mismatch categories: which of the eleven does a refusal name, in any wording?
 
-In the world's grammar this is read exactly (`rarft.world.judge.claimed_categories`). For other data a classifier learns
-from refusals whose categories are known: the references of the very data set that is evaluated. It never sees what a
-model said, nor a video.
+For the world, a grammar gives the exact categories (`rarft.world.judge.claimed_categories`). For other data, a
+classifier learns from the references of the evaluated data set, whose categories are known. It is not trained on any
+model's answers or on videos.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEWEST = 20  # references with categories to learn from
 
 
 class CategoryClassifier:
-    """Categories of refusals: sentence embeddings, one logistic regression per category. Call it with a `Response`."""
+    """One logistic regression per category on sentence embeddings of refusals. Call it with a `Response`."""
 
     def __init__(
         self,
@@ -35,13 +35,13 @@ class CategoryClassifier:
         names: MultiLabelBinarizer,
         references: tuple[np.ndarray, np.ndarray],
     ):
-        """A model that is fitted already, and the embeddings (n, d) and targets (n, categories) of its references."""
+        """Takes a fitted model, and the embeddings (n, d) and targets (n, categories) of its references; see `fit`."""
         self.encoder, self._model, self._names, self._references = encoder, model, names, references
 
     @classmethod
     def fit(cls, references: Sequence[Sample], encoder: SentenceEncoder) -> CategoryClassifier:
-        """Learn from the irrelevant samples that have an answer and categories. Raises InputError if they are
-        too few."""
+        """Learn from the irrelevant samples that have an answer and categories. Raises InputError if there are too
+        few."""
         known = [s for s in references if not s.relevant and s.categories and s.answer.strip()]
         if len(known) < FEWEST:
             raise InputError(f"{len(known)} refusals with known categories; at least {FEWEST} are needed to learn from")
@@ -57,8 +57,8 @@ class CategoryClassifier:
         return self._read(self._model.predict_proba(self.encoder([response.answer or ""])))[0]
 
     def agreement(self) -> float:
-        """Mean Jaccard index with the known categories of the references, each judged by a classifier that has not
-        seen it (five folds): how far this judge is to be trusted on this data set."""
+        """The mean Jaccard index with the known categories of the references, by five-fold cross-validation. It says
+        how reliable this judge is on this data set."""
         folds = KFold(5, shuffle=True, random_state=0)
         embeddings, targets = self._references
         shares = cross_val_predict(_untrained(), embeddings, targets, cv=folds, method="predict_proba")
@@ -66,7 +66,7 @@ class CategoryClassifier:
         return float(np.mean([rt_iou(set(t), said) for t, said in zip(truth, self._read(shares), strict=True)]))
 
     def _read(self, shares: np.ndarray) -> list[set[str]]:
-        """Every category that is more likely than not; where there is no such category, the likeliest one."""
+        """Every category with a probability of at least 0.5, and always the most likely one."""
         chosen = shares >= 0.5
         chosen[np.arange(len(shares)), shares.argmax(1)] = True
         return [set(self._names.classes_[row]) for row in chosen]
@@ -77,7 +77,7 @@ def _untrained() -> OneVsRestClassifier:
 
 
 def learned_judges(references: Sequence[Sample]) -> Judges:
-    """The judge of categories that the references of a data set teach; none if they are too few."""
+    """The judge of categories trained on the references of a data set; no judge if there are too few references."""
     try:
         judge = CategoryClassifier.fit(references, default_encoder())
     except InputError as reason:

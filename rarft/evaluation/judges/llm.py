@@ -1,8 +1,7 @@
 """The LLM judge: how well does a refusal explain the mismatch, from 0 to 5, and which categories does it name?
 
-Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). Whether a query was refused is not asked: the reader of
-answers (`rarft.reading.answer`) says so without a judge. Where the truth is known exactly, as in the world, use the
-judges of the data set instead."""
+Source: RA-RFT, the section on evaluation (LLM score, RT-IoU). The judge does not decide whether a query was refused;
+`rarft.reading.answer` does. If the truth is known exactly, as in the world, use the judges of the data set instead."""
 
 from __future__ import annotations
 
@@ -41,19 +40,18 @@ CATEGORY_SCHEMA = {
 class LLMJudge:
     """Gives `llm_score` (0 to 5, one decimal), `rt_iou_llm` and `official_rt_iou_llm` to each irrelevant sample.
 
-    As in the released evaluator, the judge reads thought and answer together, and is asked for the score and for the
-    categories in two questions. Where the model did not refuse, both figures are 0, and nothing is asked; a score for
-    which there is no true explanation is left out. Refusals that get no usable verdict are left without one, and
-    counted."""
+    As in the released evaluator, the judge reads thought and answer together, and gets one question for the score and
+    one for the categories. If the model did not refuse, the figures are 0 and nothing is asked. A refusal without a
+    reference explanation gets no score. Refusals without a usable verdict get no figures, and are counted."""
 
     def __init__(self, llm: LLM, *, concurrency: int = 8, offline: CategoryJudge | None = None):
-        """offline: names categories without a language model; how far it agrees is reported as `offline_agreement`."""
+        """`offline` is a judge of categories; its agreement with the LLM is reported as `offline_agreement`."""
         self.llm, self.concurrency, self.offline = llm, concurrency, offline
         self.about: dict = {}
 
     def __call__(self, predictions: Sequence[Prediction]) -> list[Figures]:
-        """The figures of each prediction. `about` then holds what a report needs to be read: the judge's name, its
-        prompts, and counts of verdicts, failures and tokens."""
+        """The figures of each prediction. Also sets `about` for the report: the judge's name, its prompts, and counts
+        of refusals, failures and tokens."""
         refusals = [i for i, p in enumerate(predictions) if not p.sample.relevant and p.response.refused]
         explained = [i for i in refusals if predictions[i].sample.answer.strip()]
         scored = self._ask(SCORE_PROMPT, [_comparison(predictions[i]) for i in explained], SCORE_SCHEMA)

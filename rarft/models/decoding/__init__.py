@@ -1,1 +1,1 @@
-"""From a prompt about a video to completions, each thing computed once."""
+"""From prompts about videos to completions, without computing anything twice."""

@@ -1,8 +1,8 @@
-"""Sampling that computes each beginning of an answer once, however many completions share it.
+"""Sampling that computes the common beginning of several completions once.
 
-The completions of a prompt begin alike: a model that is sure of what it sees writes the same timeline eight times. As
-long as two have the same tokens, their next token comes from the same distribution, so one row of the batch serves
-both; when they part, the row's keys and values are copied. Completions that have ended leave the batch.
+Completions of a prompt often begin with the same tokens, for example with the same timeline. While two completions are
+equal, their next token comes from the same distribution, so they share one row of the batch. When they diverge, the
+row's keys and values are copied. Completions that have ended leave the batch.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def sample_distinct(
     generation_config: GenerationConfig,
     **model_kwargs,
 ) -> torch.Tensor:
-    """The loop of `model.generate`, to be passed to it as `custom_generate`; its cache is a `SharedPrefixCache` with
-    one completion for each prompt.
+    """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with one completion
+    for each prompt.
 
-    Behaves as transformers' `GenerationMixin._sample`: equal seeds give equal samples, up to the rounding of sums in
-    batches of another size.
+    Behaves as transformers' `GenerationMixin._sample`: equal seeds give equal samples, up to rounding, which depends on
+    the batch size.
     """
     config, ids, cache = generation_config, input_ids, model_kwargs[cache_argument(model)]
     prompts = cache.layers[0].seats.prompts
@@ -34,7 +34,7 @@ def sample_distinct(
     row_of = torch.tensor(prompts, device=ids.device).repeat_interleave(group)  # of each completion, in the batch
     tokens = ids[::group, -1:]
     positions, mask = model_kwargs["position_ids"][..., ::group, -1:], model_kwargs.get("attention_mask")
-    if mask is None:  # transformers drops it where no prompt is padded
+    if mask is None:  # transformers drops it if no prompt is padded
         mask = torch.ones_like(ids)
     mask = mask[::group]
     unfinished = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
@@ -50,7 +50,7 @@ def sample_distinct(
         going = unfinished.nonzero()[:, 0]
         distinct, rows = torch.stack([row_of[going], token[going, 0]], 1).unique(dim=0, return_inverse=True)
         parents, tokens = distinct[:, 0], distinct[:, 1:]
-        row_of = torch.zeros_like(row_of)  # those that have ended read any row; their token is not used
+        row_of = torch.zeros_like(row_of)  # ended completions read any row; their token is not used
         row_of[going] = rows
         if parents.tolist() != list(range(len(mask))):
             cache.select(parents.tolist())

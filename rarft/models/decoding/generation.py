@@ -1,6 +1,6 @@
 """Prompts about videos → completions. Each video is encoded once and each prompt prefilled once, for any number of
-completions: with a group of G completions that is a G-th of the plain way's vision and prompt compute. What the
-completions of a prompt have in common is computed once, too (`rarft.models.decoding.distinct`).
+completions: G completions take 1/G of the vision and prompt compute of plain generation. Common beginnings of the
+completions are computed once, too (`rarft.models.decoding.distinct`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def complete(
     temperature: float,
     max_new_tokens: int,
 ) -> list[str]:
-    """The completions of prompts of `rarft.models.prompt_text`, one video each; see `VideoModel.generate`."""
+    """Complete prompts (`rarft.models.prompt_text`) with one video each; see `VideoModel.generate`."""
     model, processor = video_model.model, video_model.processor
     inputs = to_device(tokenize_with_features(processor, list(prompts), features), model.device)
     config = GenerationConfig.from_model_config(model.config)
@@ -55,11 +55,11 @@ def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
 
 
 def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
-    """(B, 1): what to add to a token's place to get its M-RoPE position, from the end of the prompt on.
+    """(B, 1): what to add to the index of a token after the prompt to get its M-RoPE position.
 
-    Counted from the last token of the prompt, as a forward pass over prompt and completion counts. transformers' own
-    offset (`rope_deltas`) counts from the largest position; in Qwen2.5-VL that is the end of a long video, beyond the
-    text after it, and log-probabilities of generation and training would differ.
+    Counted from the last token of the prompt, as in a forward pass over prompt and completion. transformers' own offset
+    (`rope_deltas`) counts from the largest position. In Qwen2.5-VL that can be the end of a long video, beyond the text
+    after it; log-probabilities of generation and training would then differ.
     """
     positions = prompt_positions(model, inputs)
     return (positions[:, :, -1].amax(0) + 1 - inputs["attention_mask"].sum(1))[:, None]
@@ -69,11 +69,11 @@ def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
 def generate_from_shared_prefix(
     model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int
 ) -> torch.Tensor:
-    """`model.generate` for several completions of each prompt, each prompt read once, its keys and values kept once.
-    On a GPU the forward pass of a token is a CUDA graph; elsewhere equal beginnings of completions are computed once.
+    """`model.generate` for several completions of each prompt, whose keys and values are computed and kept once.
+    On a GPU the forward pass of a token is a CUDA graph; elsewhere common beginnings of completions are computed once.
 
     Args:
-        inputs: of (B, L) left-padded prompts, as `tokenize_with_features` makes them.
+        inputs: (B, L) left-padded prompts, as `tokenize_with_features` returns them.
 
     Returns token ids (B * num_generations, L + new), prompts included.
     """

@@ -1,10 +1,10 @@
-"""Sampling on a GPU without Python between two kernels: the forward pass of one token, recorded once as a CUDA graph.
+"""Sampling on a GPU with a CUDA graph: the forward pass of one token is recorded once and replayed for every token.
 
-A GPU reads the weights of a 7B model in a few milliseconds, once for the next token of every completion. Python takes
-several times as long to name the thousand kernels that do it (benchmarks/step_at_size.py). A graph names them once, and
-is replayed.
+A GPU reads the weights of a 7B model in a few milliseconds to compute the next token of every completion. Python takes
+several times as long to launch the thousand kernels of that pass (benchmarks/step_at_size.py). Replaying a graph
+launches them all at once.
 
-Tensors of a graph stay where they are, so the cache has its full length from the start (`shared_cache.Place`).
+The tensors of a graph keep their addresses, so the cache has its full length from the start (`shared_cache.Place`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rarft.models.decoding.shared_cache import SharedPrefixCache
 from rarft.models.families import is_whole
 from rarft.system.upstream.of_transformers import cache_argument
 
-LOOK_EVERY = 8  # tokens: whether all completions have ended is asked so seldom, for the answer has to be waited for
+LOOK_EVERY = 8  # tokens between two checks whether all completions have ended; each check waits for the GPU
 
 
 def can_record(model: PreTrainedModel | PeftModel) -> bool:
-    """Whether a model is on one GPU, and whole: a graph cannot gather weights."""
+    """Whether all weights of a model are on one GPU: a graph cannot gather them."""
     return (
         model.device.type == "cuda" and is_whole(model) and len(set(getattr(model, "hf_device_map", {}).values())) < 2
     )
@@ -36,10 +36,9 @@ def sample_with_graph(
     generation_config: GenerationConfig,
     **model_kwargs,
 ) -> torch.Tensor:
-    """The loop of `model.generate`, to be passed to it as `custom_generate`; its cache is a `SharedPrefixCache` with a
-    place.
+    """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with a place.
 
-    Behaves as transformers' `GenerationMixin._sample`, but completions that have all ended may get some more padding.
+    Behaves as transformers' `GenerationMixin._sample`, except that the result may have more padding at the end.
     """
     config, ids = generation_config, input_ids
     graph = DecodingGraph(model, model_kwargs[cache_argument(model)], model_kwargs["position_ids"][..., -1:])
@@ -60,7 +59,7 @@ class DecodingGraph:
     def __init__(self, model: PreTrainedModel, cache: SharedPrefixCache, position_ids: torch.Tensor):
         """
         Args:
-            cache: with a place.
+            cache: has a `Place`.
             position_ids: (..., N, 1), of the first token.
         """
         if cache.place is None:
@@ -83,7 +82,7 @@ class DecodingGraph:
         return self.logits
 
     def step(self) -> None:
-        """Compute `logits`, and move on by one place."""
+        """Compute `logits`, and move on to the next token."""
         self.place.written.index_fill_(0, self.place.next, True)
         self.logits = self.model(**self.inputs).logits[:, -1]
         self.place.next.add_(1)
@@ -92,7 +91,7 @@ class DecodingGraph:
     def _record(self) -> None:
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # once for real: libraries allocate their workspaces at the first call
+        with torch.cuda.stream(side):  # a first run, not recorded: libraries allocate their workspaces in it
             self.step()
         torch.cuda.current_stream().wait_stream(side)
         self._rewind()

@@ -1,7 +1,7 @@
-"""How sure is a model that a query is irrelevant? Its own probability of refusing, read where its answer begins.
+"""The refusal score: the probability that a model's answer is a refusal, computed where the answer begins.
 
-A threshold on this refusal score trades coverage for risk (`rarft.metrics.risk_coverage`). Its AUROC says how well a
-model separates relevant from irrelevant queries, however often it refuses.
+A threshold on the refusal score trades coverage for risk (`rarft.metrics.risk_coverage`). Its AUROC measures how well a
+model separates relevant from irrelevant queries, regardless of how often it refuses.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEGMENT_TOKENS = 24  # enough for the two numbers of a segment
 
 
 def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    """Ids of the tokens with which a segment can begin: a digit, or the white space before one."""
+    """Ids of the tokens that can begin a segment: a digit, or white space before one."""
     words = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
     special = set(tokenizer.all_special_ids)
     starts = [i for i, word in enumerate(words) if i not in special and (not word.strip() or word.strip()[0].isdigit())]
@@ -38,9 +38,9 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
 def refusal_scores(
     video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], completions: Sequence[str]
 ) -> np.ndarray:
-    """Probability (n,) that each completion, given its own reasoning, continues with a refusal after `<answer>`.
+    """The probability (n,) that each completion, given its own reasoning, continues with a refusal after `<answer>`.
 
-    One forward pass over all of them. NaN for a completion that has no `<answer>`.
+    Takes one forward pass over all completions. NaN for a completion without `<answer>`.
     """
     scores = np.full(len(completions), np.nan)
     rows = [i for i, text in enumerate(completions) if ANSWER in text]
@@ -58,9 +58,9 @@ def refusal_scores(
 
 
 def forced_segment(video_model: VideoModel, features: VisionFeatures, query: str, completion: str) -> Sequence[Span]:
-    """The segment that a model names after its own reasoning if its answer has to begin with a number.
+    """The segment that a model gives after its own reasoning if its answer is forced to begin with a number.
 
-    Empty where the completion has no `<answer>`, or where no segment follows it.
+    Empty if the completion has no `<answer>`, or if the forced answer has no segment.
     """
     if ANSWER not in completion:
         return ()

@@ -1,7 +1,7 @@
-"""The cache of keys and values of a group: the prompt's lie in memory once, however many completions follow it.
+"""A key-value cache that stores the keys and values of a prompt once, for any number of completions.
 
-The idea: Hydragen, Juravsky et al. 2024. `rarft.models.decoding.generation` makes the cache, and
-`rarft.models.decoding.shared_prefix.shared_prefix_attention` meets it in each layer.
+The idea: Hydragen, Juravsky et al. 2024. `rarft.models.decoding.generation` creates the cache, and
+`rarft.models.decoding.shared_prefix.shared_prefix_attention` reads it in each layer.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from rarft.system.upstream.of_transformers import DynamicLayer
 
 @dataclass(frozen=True)
 class Shared:
-    """Keys or values of N completions of B prompts: the prompts', and their own (N, heads, T, D).
+    """Keys, or values, of B prompts and of their N completions.
 
-    prefix: (B, heads, P, D); in a cache with a place (tokens, heads, D), those of all prompts one after another.
+    prefix: of the prompts, (B, heads, P, D); with a place (tokens, heads, D), all prompts one after another.
+    own: of the completions, (N, heads, T, D).
+    seats: see `Seats`. place: see `Place`; None without a CUDA graph.
     """
 
     prefix: torch.Tensor
@@ -31,9 +33,9 @@ class Shared:
 
 
 class Seats:
-    """Which prompt each of N completions continues, and its number among those of that prompt.
+    """Which prompt each of N completions continues, and its number among the completions of that prompt.
 
-    prompt, number: (N,). largest: completions of the prompt that has most.
+    prompt, number: (N,). prompts: `prompt` as a list. largest: the largest number of completions of one prompt.
     """
 
     def __init__(self, prompts: Sequence[int], device: torch.device):
@@ -58,8 +60,8 @@ class SharedPrefixCache(Cache):
     def __init__(self, prefill: DynamicCache, num_generations: int, max_new_tokens: int, *, place: Place | None = None):
         """
         Args:
-            prefill: of the prompts (B, L); their last token is left out, each completion begins with it.
-            place: for a CUDA graph, in which nothing may grow; see `rarft.models.decoding.graph`.
+            prefill: of the prompts (B, L). Their last token is left out: each completion begins with it.
+            place: for a CUDA graph, whose tensors cannot grow; see `rarft.models.decoding.graph`.
         """
         prompts = [prompt for prompt in range(len(prefill.layers[0].keys)) for _ in range(num_generations)]
         layers = [
@@ -69,15 +71,15 @@ class SharedPrefixCache(Cache):
         self.place = place
 
     def select(self, completions: Sequence[int]) -> None:
-        """Go on with these completions, by their numbers. One that stands there twice is two from now on, one that does
-        not is forgotten. Not for a cache with a place."""
+        """Keep the completions with these numbers. A number that occurs twice duplicates its completion. Not for a
+        cache with a place."""
         for layer in self.layers:
             layer.select(completions)
 
 
 class SharedPrefixLayer(DynamicLayer):
-    """One layer of a `SharedPrefixCache`. Own keys are written in place: concatenation would copy them for each
-    token."""
+    """One layer of a `SharedPrefixCache`. The completions' keys and values are written in place; concatenation would
+    copy them for each token."""
 
     is_croppable = False
 
@@ -102,7 +104,7 @@ class SharedPrefixLayer(DynamicLayer):
         self.seats, self.place = Seats(prompts, keys.device), place
         if place is not None:
             self.prefix_keys, self.prefix_values = place.unpad(self.prefix_keys), place.unpad(self.prefix_values)
-            self.keys.zero_()  # what is not written yet is read too; it weighs nothing, but has to be a number
+            self.keys.zero_()  # unwritten keys and values are read too: masked out, but they must not be NaN
             self.values.zero_()
         self.filled = 0
         self.is_initialized = True
@@ -131,27 +133,28 @@ class SharedPrefixLayer(DynamicLayer):
         self.keys, self.values = self._rows(self.keys, rows), self._rows(self.values, rows)
 
     def _rows(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """What has been written so far is copied, what has not is not."""
+        """The given rows; only what has been written so far is copied."""
         selected = tensor.new_empty(len(rows), *tensor.shape[1:])
         selected[:, :, : self.filled] = tensor[rows, :, : self.filled]
         return selected
 
     def get_seq_length(self) -> int:
-        """Tokens of a prompt and its completion so far."""
+        """The number of tokens of a prompt and its completion so far."""
         return self.prompt - 1 + self.filled
 
 
 class Place:
-    """Where the token that is being computed stands, in tensors, for a CUDA graph cannot count in Python.
+    """The index of the current token, kept in tensors because a CUDA graph cannot count in Python.
 
-    next: (1,), its number among its completion's. written: (T,), which of their places hold a token.
-    lengths: tokens of each prompt, without padding and without its last one. starts: (B + 1,), their sums.
+    next: (1,), the index of the current token in its completion. written: (T,), which indices hold a token already.
+    real: (B, L - 1), False for padding. lengths: tokens of each prompt, without padding and without the last token.
+    starts: (B + 1,), the cumulative sums of `lengths`.
     """
 
     def __init__(self, prompt_mask: torch.Tensor, max_new_tokens: int):
         """
         Args:
-            prompt_mask: (B, L), 0 where a prompt is padded.
+            prompt_mask: (B, L), 0 for padding.
         """
         device = prompt_mask.device
         self.next = torch.zeros(1, dtype=torch.long, device=device)
@@ -166,7 +169,7 @@ class Place:
         return tensor.transpose(1, 2)[self.real]
 
     def rewind(self) -> None:
-        """Back to the first token."""
+        """Go back to the first token."""
         self.next.zero_()
         self.written.zero_()
 
@@ -174,23 +177,23 @@ class Place:
 def attend_to_shared(
     query: torch.Tensor, key: Shared, value: Shared, mask: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
-    """One new token (N, heads, 1, D) of each completion → (N, 1, heads, D); the queries of a group meet their prefix
-    together."""
+    """Attention of one new token (N, heads, 1, D) per completion → (N, 1, heads, D). The queries of a group are
+    multiplied with their prefix in one product."""
     if key.place is not None:
         return _attend_in_parts(query, key, value, scaling)
     (batch, key_heads, prefix, size), rows, seats = key.prefix.shape, len(query), key.seats
-    shared_by = query.shape[1] // key_heads  # query heads a key head
+    shared_by = query.shape[1] // key_heads  # query heads per key head
     own_queries = query.reshape(rows, key_heads, shared_by, size) * scaling
 
     def meet(own: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
-        """(N, key heads, heads a key head, X) @ (B, key heads, X, Y), each completion's with its prompt's."""
+        """(N, key heads, heads per key head, X) @ (B, key heads, X, Y), each completion with its own prompt."""
         together = own.new_zeros(batch, key_heads, seats.largest, *own.shape[2:])
         together[seats.prompt, :, seats.number] = own
         product = together.flatten(2, 3) @ prompts
         return product.unflatten(2, (seats.largest, shared_by))[seats.prompt, :, seats.number]
 
     to_prefix = meet(own_queries, key.prefix.mT)
-    if mask is not None:  # of padding before the prompt; a completion's own tokens are all real
+    if mask is not None:  # masks the padding before the prompt; a completion has no padding
         to_prefix = to_prefix.masked_fill(~mask[:, :, :, :prefix], torch.finfo(query.dtype).min)
     scores = torch.cat([to_prefix, own_queries @ key.own.mT], -1)
     weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
@@ -200,15 +203,15 @@ def attend_to_shared(
 
 
 def _attend_in_parts(query: torch.Tensor, key: Shared, value: Shared, scaling: float) -> torch.Tensor:
-    """The same as two softmaxes, put together by the logarithms of their sums: so the prefix, nearly all there is, is
-    left to a kernel that never writes its scores down."""
+    """The same, computed as two softmaxes that are merged by the logarithms of their sums. A fused kernel, which does
+    not store its scores, can then handle the prefix, by far the longer part."""
     (rows, heads, _, size), key_heads = query.shape, key.own.shape[1]
     queries = query.reshape(rows, key_heads, -1, size)  # a key head serves several query heads
     to_own = ((queries * scaling) @ key.own.mT).float().masked_fill(~key.place.written, -torch.inf)
     own_sum = to_own.logsumexp(-1)
     from_own = (to_own - own_sum[..., None]).exp().to(value.own.dtype) @ value.own
 
-    together = queries.transpose(1, 2).reshape(-1, key_heads, size)  # (N * query heads a key head, key heads, D)
+    together = queries.transpose(1, 2).reshape(-1, key_heads, size)  # (N * query heads per key head, key heads, D)
     prompts = (key.prefix, value.prefix, key.place.lengths, key.place.starts)
     from_prefix, prefix_sum = attend_to_lengths(together, *prompts, scaling)
     from_prefix = from_prefix.view(rows, -1, key_heads, size).transpose(1, 2)

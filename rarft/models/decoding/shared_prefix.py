@@ -1,15 +1,14 @@
-"""What the completions of a prompt have in common, computed and kept once: attention over a shared prefix.
+"""Attention over a shared prefix: what the completions of a prompt have in common is computed and stored once.
 
-A group of G completions shares one prompt, and with a video the prompt is nearly all there is: 1,792 tokens of video
-before 200 of an answer, at the paper's settings. Two places use that, both by one attention function that stands in for
-transformers' "sdpa":
+A group of G completions shares one prompt, and a video makes the prompt long: 1,792 video tokens for an answer of 200,
+at the paper's settings. Two places use this, both through one attention function that replaces transformers' "sdpa":
 
-- `rarft.models.decoding.shared_cache`, in generation: the prompt's keys and values lie in memory once for G
-  completions. (The idea: Hydragen, Juravsky et al. 2024.)
+- `rarft.models.decoding.shared_cache`, in generation: the prompt's keys and values are stored once for G completions.
+  (The idea: Hydragen, Juravsky et al. 2024.)
 - `pack`, in the training pass: one row holds the prompts and, after them, their completions; each attends to its
-  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) Completions of a prompt that are the same to the
-  last token are computed once. It is one forward pass over an ordinary row, so gradient checkpointing, LoRA, FSDP and
-  DeepSpeed see nothing new.
+  prompt and to itself. (The idea: Prefix Grouper, Liu et al. 2025.) Identical completions of a prompt are computed
+  once. The pass is a forward pass over an ordinary row, so gradient checkpointing, LoRA, FSDP and DeepSpeed work
+  unchanged.
 
 The last token of the prompt counts as the first of each completion: its output predicts the completion's first token.
 """
@@ -31,9 +30,9 @@ NAME = "sdpa_shared_prefix"
 
 
 def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
-    """Let the language model attend over shared prefixes; nothing else changes.
+    """Make the language model attend over shared prefixes; nothing else changes.
 
-    Returns False, with nothing changed, where the model does not use transformers' "sdpa" attention.
+    Returns False, and changes nothing, if the model does not use transformers' "sdpa" attention.
     """
     inner = without_lora(model)
     config = inner.config.get_text_config()
@@ -45,11 +44,11 @@ def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
 def shared_prefix_attention(
     module, query, key, value, attention_mask, scaling=None, dropout=0.0, shared_prefix=None, **kwargs
 ):
-    """transformers' attention interface: (B, heads, L, D) queries → (B, L, heads, D), no weights.
+    """transformers' attention interface: (B, heads, L, D) queries → (B, L, heads, D), without attention weights.
 
     Args:
-        key, value: of a `SharedPrefixCache`, they are `Shared`; else tensors (B, key heads, L, D).
-        shared_prefix: the `Packed` of rows that `pack` made; none for ordinary rows.
+        key, value: `Shared` if they come from a `SharedPrefixCache`, else tensors (B, key heads, L, D).
+        shared_prefix: the `Packed` layout of a row from `pack`; None for ordinary rows.
     """
     if isinstance(key, Shared):
         return attend_to_shared(query, key, value, attention_mask, scaling), None
@@ -64,10 +63,10 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 @dataclass(frozen=True)
 class Packed:
-    """A row of B prefixes (P tokens each), then K segments (S tokens each), and which of their tokens see which.
+    """The layout of a row: B prefixes of P tokens each, then K segments of S tokens each, and their attention masks.
 
-    rows: (N,), which segment is the completion that came in as number n.
-    counts: the segments of each prefix; those of a prefix stand next to each other.
+    rows: (N,), the segment of the n-th completion given to `pack`.
+    counts: the number of segments of each prefix; segments of one prefix are adjacent.
     prefix_mask: (B, 1, P, P). segment_mask: (B, 1, S, P + S), of every segment of a prefix.
     """
 
@@ -78,21 +77,21 @@ class Packed:
 
     @property
     def prefix(self) -> int:
-        """Tokens of a prefix, P."""
+        """P, the number of tokens of a prefix."""
         return self.prefix_mask.shape[-1]
 
     @property
     def segment(self) -> int:
-        """Tokens of a segment, S."""
+        """S, the number of tokens of a segment."""
         return self.segment_mask.shape[-2]
 
     @property
     def prefixes(self) -> int:
-        """Tokens of all prefixes together."""
+        """B * P, the number of tokens of all prefixes."""
         return len(self.counts) * self.prefix
 
     def unpack(self, values: torch.Tensor) -> torch.Tensor:
-        """Of each packed token's successor (1, B * P + K * S - 1) → of each completion's tokens (N, S - 1)."""
+        """Values for each packed token's successor (1, B * P + K * S - 1) → for completion tokens (N, S - 1)."""
         last = values.new_zeros(1)
         segments = torch.cat([values[0, self.prefixes :], last]).view(-1, self.segment)
         return segments[self.rows, :-1]
@@ -105,15 +104,15 @@ def pack(
     labels: torch.Tensor,
     completion: int,
 ) -> tuple[torch.Tensor, torch.Tensor, Packed]:
-    """Bring prompts and their distinct completions into one row.
+    """Pack prompts and their distinct completions into one row.
 
     Args:
-        groups: numbers of the rows that share a prompt; they need not be of one size.
+        groups: the indices of the rows that share a prompt; groups may differ in size.
         input_ids, attention_mask, labels: (N, L + completion) of left-padded prompts and right-padded completions.
-        completion: tokens of the completion part.
+        completion: the number of tokens of the completion part.
 
-    Returns input ids and labels (1, B * P + K * S) of B prompts and K distinct completions, P = L - 1,
-    S = completion + 1, and what their attention has to know.
+    Returns input ids and labels (1, B * P + K * S) of B prompts and K distinct completions, with P = L - 1 and
+    S = completion + 1, and the layout for the attention.
     """
     device, prefix = input_ids.device, input_ids.shape[1] - completion - 1
     firsts = torch.tensor([group[0] for group in groups], device=device)
@@ -133,18 +132,18 @@ def pack(
 
 
 def _masks(real: torch.Tensor, segment: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the tokens of a prefix see, and those of its segments; real: (B, P), False for padding."""
+    """The attention masks of prefixes and of their segments; real: (B, P), False for padding."""
     prompts, prefix = real.shape
     causal, own = (torch.ones(n, n, dtype=torch.bool, device=real.device).tril() for n in (prefix, segment))
-    itself = torch.eye(prefix, dtype=torch.bool, device=real.device)  # padding that sees nothing would give no number
+    itself = torch.eye(prefix, dtype=torch.bool, device=real.device)  # padding without any key would give NaN
     real = real[:, None, None]
     before = real.expand(-1, -1, segment, -1)
     return real & causal | itself, torch.cat([before, own.expand(prompts, 1, -1, -1)], -1)
 
 
 def pack_positions(positions: torch.Tensor, layout: Packed) -> torch.Tensor:
-    """Positions of prompts (..., B, L) → of the packed row (..., 1, B * P + K * S): each segment continues from its
-    prompt."""
+    """Positions of prompts (..., B, L) → of the packed row (..., 1, B * P + K * S). Each segment continues its prompt's
+    positions."""
     counts = torch.tensor(layout.counts, device=positions.device)
     own = positions[..., -1:].repeat_interleave(counts, -2) + torch.arange(layout.segment, device=positions.device)
     return torch.cat([positions[..., :-1].flatten(-2), own.flatten(-2)], -1).unsqueeze(-2)
@@ -152,7 +151,7 @@ def pack_positions(positions: torch.Tensor, layout: Packed) -> torch.Tensor:
 
 def _attend_packed(module, query, key, value, layout: Packed, **options) -> torch.Tensor:
     def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        """(1, heads, B * P + K * S, D) → prefixes (B, heads, P, D), and of each its segments (count, heads, S, D)."""
+        """(1, heads, B * P + K * S, D) → prefixes (B, heads, P, D), and the segments of each (count, heads, S, D)."""
         prefixes, segments = tensor[0].split([layout.prefixes, tensor.shape[2] - layout.prefixes], 1)
         prefixes = prefixes.unflatten(1, (-1, layout.prefix)).transpose(0, 1)
         return prefixes, segments.unflatten(1, (-1, layout.segment)).transpose(0, 1).split(layout.counts)

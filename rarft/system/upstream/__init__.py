@@ -1,8 +1,8 @@
-"""The fence around upstream: every name of transformers, TRL, torch and openai that they do not promise to keep.
+"""All undocumented names of transformers, TRL, torch and openai that this library uses: other versions may move them.
 
 The rest of the library imports such names from `upstream.of_transformers`, `upstream.of_trl` and so on, never from
-upstream itself (a test looks). `check_upstream` checks what overrides rely on when a trainer is built. So an upgrade
-that moves one of these things fails with the name of the override to change.
+those packages directly (a test checks this). `check_upstream` checks what overrides rely on when a model is loaded or a
+trainer is built, so an upgrade that moves a name fails with the override to change.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rarft.system.errors import UpstreamChangedError
 
 
 def check_upstream(package: str, owner: object, names: Mapping[str, Collection[str] | None], override: str) -> None:
-    """Raises UpstreamChangedError if a class, module or object of upstream lacks a name, or a method a parameter.
+    """Raises UpstreamChangedError if a class, module or object of a package lacks a name, or a method a parameter.
 
     Args:
-        names: for each method or function the parameters that we name; None for an attribute.
-        override: what of ours relies on them, and has to be changed when one of them moves.
+        names: method or function → the parameters that we pass by name; attribute → None.
+        override: the code of ours that relies on the names and must change with them.
     """
     for name, parameters in names.items():
         found: Any = getattr(owner, name, None)

@@ -1,7 +1,7 @@
-"""The HTTP library that the installed openai is built on: httpx up to its version 2, httpx2 from 3 on.
+"""The HTTP library of the installed openai: httpx up to openai 2, httpx2 from openai 3 on.
 
-A transport of ours has to be one of its classes, and openai documents no name for it: it is what
-`openai.DefaultHttpxClient` derives from. Instead: the library that its release notes name."""
+Our transport has to derive from one of its classes, but openai does not document which library it uses. It is found as
+the base of `openai.DefaultHttpxClient`. Instead: the library in openai's release notes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A function of torch that is still called a prototype: what it is for, and what to do when it moves.
+"""A function of torch that is still a prototype.
 
 - `torch.nn.attention.varlen.varlen_attn` (torch 2.10 and later, on a GPU, 16-bit numbers) attends to sequences of
-  different lengths without padding, in `models.shared_cache`. Instead: `_one_by_one`, used where it is missing.
+  different lengths without padding, for `rarft.models.decoding.shared_cache`. Instead: `_one_by_one`, the fallback.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def attend_to_lengths(
     starts: torch.Tensor,
     scaling: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention of equally many queries to each of B sequences, and the logarithm of each query's sum of weights.
+    """Attention to B sequences, with Q queries for each, and the log-sum-exp of each query's scores.
 
     Args:
-        queries: (B * Q, heads, D), those of a sequence next to each other.
+        queries: (B * Q, heads, D); the queries of a sequence are adjacent.
         keys, values: (tokens, heads, D), the sequences one after another.
         lengths: of the B sequences. starts: (B + 1,) int32, where each begins, and the end of the last.
 
@@ -50,7 +50,7 @@ def attend_to_lengths(
 
 
 def can_attend(queries: torch.Tensor) -> bool:
-    """Whether `varlen_attn` takes such tensors."""
+    """Whether `varlen_attn` supports the device and the dtype of these tensors."""
     return queries.is_cuda and queries.dtype in (torch.bfloat16, torch.float16)
 
 

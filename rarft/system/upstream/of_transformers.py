@@ -1,4 +1,4 @@
-"""Names of transformers outside its documented interface. A comment or docstring says what to use if a name moves."""
+"""Undocumented names of transformers. "Instead" in a comment or docstring says what to use if a name moves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicLayer as DynamicLayer
 from transformers.hf_argparser import HfArg as HfArg
 from transformers.integrations import INTEGRATION_TO_CALLBACK, deepspeed, get_available_reporting_integrations
 
-# What attention over shared prefixes falls back to. Instead: the functions that are registered as "sdpa".
+# The fallback of attention over shared prefixes. Instead: the functions that are registered as "sdpa".
 from transformers.integrations.sdpa_attention import sdpa_attention_forward as sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask as sdpa_mask
 
@@ -26,7 +26,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
 )
 from transformers.utils import logging
 
-# Says that frames are sampled already. Instead: the processor's own metadata class.
+# Describes frames that are already sampled. Instead: the processor's own metadata class.
 from transformers.video_utils import VideoMetadata as VideoMetadata
 
 from rarft.system.upstream import check_upstream
@@ -40,26 +40,25 @@ def attention_of(config: PreTrainedConfig) -> str:
 
 
 def no_loss_tables() -> None:
-    """Trainers that are made from now on draw no table of losses under a notebook's cell; their log has the losses.
+    """Stop trainers that are built later from drawing a table of losses in notebooks. The losses stay in their log.
 
     Instead: what draws the table."""
     trainer.DEFAULT_PROGRESS_CALLBACK = TrainerCallback
 
 
 def loggers() -> tuple[set[str], set[str]]:
-    """The names that `report_to` takes, and those of them whose package is installed.
+    """The names that `report_to` accepts, and those whose package is installed.
 
-    Instead: what the Trainer looks its names up in."""
+    Instead: the tables in which the Trainer looks names up."""
     return set(INTEGRATION_TO_CALLBACK), set(get_available_reporting_integrations())
 
 
 @contextmanager
 def whole_weights() -> Iterator[None]:
-    """Load weights whole where DeepSpeed ZeRO-3 is on, which it is as soon as a training configuration is read.
+    """Load whole weights under DeepSpeed ZeRO-3, which is on as soon as a training configuration is read.
 
-    transformers would give each process its share only, which nothing can compute with before the trainer has taken the
-    model over: neither the vision tower, which encodes the videos first, nor the rewards' sentence encoder.
-    Instead: what `is_deepspeed_zero3_enabled` reads.
+    transformers would load only a shard into each process. The vision tower and the rewards' sentence encoder could
+    then not run before the trainer takes over the model. Instead: what `is_deepspeed_zero3_enabled` reads.
     """
     sharing = deepspeed._hf_deepspeed_config_weak_ref
     deepspeed._hf_deepspeed_config_weak_ref = None
@@ -71,7 +70,7 @@ def whole_weights() -> Iterator[None]:
 
 @contextmanager
 def no_loading_bar() -> Iterator[None]:
-    """Load a small model without a progress bar, which would be gone before it could be read."""
+    """Load a small model without a progress bar, which would only flash up."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -82,7 +81,7 @@ def no_loading_bar() -> Iterator[None]:
 
 
 def cache_argument(model: PreTrainedModel) -> str:
-    """What `forward` and `generate` of a model call their key-value cache: "cache" from transformers 5.24 on."""
+    """The name of the key-value cache argument of `forward` and `generate`: "cache" from transformers 5.24 on."""
     return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
@@ -92,7 +91,7 @@ def load_without_training(trainer: Trainer, checkpoint: Path) -> None:
 
 
 def check_trainer() -> None:
-    """Check what `rarft.training.sft.VideoSFTTrainer` overrides, and what resuming calls. Raises UpstreamChangedError.
+    """Check what `VideoSFTTrainer` overrides and what resuming calls. Raises UpstreamChangedError.
 
     Instead of `_get_train_sampler`: what makes the training sampler."""
     overridden = {"_get_train_sampler": ("train_dataset",), "compute_loss": ("model", "inputs", "num_items_in_batch")}
@@ -102,12 +101,10 @@ def check_trainer() -> None:
 
 
 def check_video_model(model: PreTrainedModel, processor: ProcessorMixin, *, mrope: bool) -> None:
-    """Check what a video model offers for precomputed features. Raises UpstreamChangedError.
+    """Check that a video model supports precomputed features. Raises UpstreamChangedError.
 
     Instead: the argument of `forward` for features, what the processor expands a video token with, and what `forward`
-    computes positions with.
-
-    mrope: its positions depend on the videos, and generation has to compute them as `forward` does.
+    computes positions with. With `mrope`, positions depend on the videos; generation computes them as `forward` does.
     """
     package, inner, override = "transformers", type(model.model), "rarft.models.families"
     check_upstream(package, type(model), {"forward": ("mm_encoder_outputs",)}, "rarft.models.features.video_inputs")

@@ -1,4 +1,4 @@
-"""Names of TRL outside its documented interface. A comment or docstring says what to use if a name moves."""
+"""Undocumented names of TRL. "Instead" in a comment or docstring says what to use if a name moves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trl.trainer.utils import split_tensor_dict as split_tensor_dict
 from rarft.system.upstream import check_upstream
 
 TRAINER = "rarft.training.grpo.VideoGRPOTrainer"
-# Methods that the trainer overrides or calls, with the parameters that it names, and attributes that it reads.
+# Methods that the trainer overrides or calls, with the parameters that it uses, and attributes that it reads.
 OVERRIDDEN = {
     "_tokenize_prompts": ("prompts",),
     "_generate_single_turn": ("prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"),
@@ -48,10 +48,10 @@ ATTRIBUTES = (
 
 @contextmanager
 def reference_copy(model: PreTrainedModel) -> Iterator[None]:
-    """Have a trainer that is built in this block measure KL against `model` as it is now.
+    """Make a trainer that is built in this block measure KL against a copy of `model` as it is now.
 
-    TRL loads the checkpoint again by the model's name, and that is another model after a change in memory. A model with
-    an adapter needs no copy: TRL keeps a frozen copy of the adapter. Instead: what makes `ref_model`.
+    TRL would load the reference again by the model's name and so miss changes in memory. A model with an adapter needs
+    no copy: TRL keeps a frozen copy of the adapter. Instead: what makes `ref_model`.
     """
     load = grpo_trainer.create_model_from_path
     grpo_trainer.create_model_from_path = lambda *_, **__: copy.deepcopy(model).requires_grad_(False).eval()
