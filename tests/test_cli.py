@@ -86,6 +86,7 @@ def test_an_option_that_would_be_dropped_is_refused(arguments, named, capsys):
 
 def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
     asked = []
+    monkeypatch.setattr(recipe, "read_recipe", lambda fields: fields)
     monkeypatch.setattr(recipe, "run_recipe", lambda fields, resume: asked.append((fields, resume)))
     with pytest.raises(SystemExit):
         cli.main(

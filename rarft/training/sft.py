@@ -129,6 +129,7 @@ def sft_arguments(
         use_cpu=bf16 and not torch.cuda.is_available(),  # transformers requires it for bf16 on a CPU
         report_to="none",
         remove_unused_columns=False,
+        dataloader_pin_memory=torch.cuda.is_available(),  # PyTorch warns where there is nothing to copy to
     )
 
 
