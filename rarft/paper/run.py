@@ -285,11 +285,12 @@ def _measuring(plan: Plan, name: str, model: str, **more: Path) -> Phase:
         "batch": plan.batch,
         "reader": plan.reader,
         "style": plan.styles()["inference"],
-        "max-new-tokens": plan.max_new_tokens,
+        "max_new_tokens": plan.max_new_tokens,
         **more,
         "out": plan.out / name,
     }
-    command = [*_python("rarft"), "evaluate", "--model", model, *as_arguments(asking)]
+    command = [*_python("rarft"), "evaluate", "--model", model]
+    command += as_arguments({name.replace("_", "-"): value for name, value in asking.items()})
     return Phase(name, plan.out / name / "report.json", command, partial(_evaluate, model, **asking))
 
 
@@ -304,10 +305,10 @@ def _evaluate(
     batch: int,
     features: Path,
     style: str,
+    max_new_tokens: int,
     against: Path | None = None,
-    **length: int,
 ) -> None:
-    changes = {"style": style, "max_new_tokens": length["max-new-tokens"]}
+    changes = {"style": style, "max_new_tokens": max_new_tokens}
     test_set = open_dataset(data, videos)
     with GuardedReader(reader=reader) as guarded:
         asker = open_asker(model, guarded, processes=processes, batch_size=batch, features=features, changes=changes)
