@@ -144,7 +144,7 @@ def test_an_error_of_the_library_keeps_its_traceback(monkeypatch):
             "--limit, --probes: not with",
         ),
         (["infer", "--questions", "missing.jsonl", "--out", "x"], "missing.jsonl: no such file"),
-        (["infer", "--questions", "q.jsonl", "--out", "x", "--start", "3"], "--start and --end go with --video"),
+        (["infer", "--questions", "q.jsonl", "--out", "x", "--start", "0"], "--start: only with --video"),
         (["infer", "--model", "./nowhere", "--video", "v.mp4", "--query", "a"], "nowhere: no such model folder"),
         (["infer", "--model", "no/model", "--video", "v.mp4", "--query", "a"], "no/model: no model that can be loaded"),
         (["train", "rarft", "--config", "missing.yaml"], "missing.yaml: no such file"),
@@ -253,3 +253,26 @@ def test_an_error_of_the_program_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(doctor, "run", lambda _: {}["memory"])
     with pytest.raises(KeyError):
         cli.main(["doctor"])
+
+
+@pytest.mark.parametrize(
+    "given, named",
+    [
+        ("--video v.mp4 --query q --out a.jsonl", "--out"),
+        ("--video v.mp4 --query q --retry --batch 3", "--retry, --batch"),
+        ("--questions q.jsonl --out a.jsonl --query q --json", "--query, --json"),
+        ("--questions q.jsonl --out a.jsonl --start 3", "--start"),
+        ("--video {clip} --query q --settings data/base", "--settings"),
+        ("--video {clip} --query q --server http://localhost:1/v1 --device cpu --dtype float32", "--device, --dtype"),
+    ],
+)
+def test_options_of_infer_that_would_not_be_used_are_refused(given, named, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["infer", *given.format(clip=ROOT / "data" / "samples" / "clips" / "00000.mp4").split()])
+    assert ended.value.code == 1 and f"{named}: " in capsys.readouterr().err
+
+
+def test_the_server_of_a_judge_needs_its_name(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "--data", "data/samples", "--judge-url", "http://localhost:1/v1", "--out", "x"])
+    assert "--judge-url: name the model" in capsys.readouterr().err

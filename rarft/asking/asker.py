@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
@@ -77,9 +79,7 @@ class LocalAsker:
         scored: bool = True,
     ):
         self.video_model, self.batch_size, self.scored = video_model, batch_size, scored
-        self.about = about or about_model(
-            video_model.model.name_or_path, video_model.settings, video_model.cache.reader
-        )
+        self.about = about or about_model(video_model.name, video_model.settings, video_model.cache.reader)
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. Each video of a batch is read once."""
@@ -146,11 +146,15 @@ class WorkersAsker:
             pools = [stack.enter_context(worker_pool(1)) for _ in range(min(self.processes, len(parts)))]
             threads = max(1, (os.cpu_count() or 1) // self.processes)
             loaded = [p.submit(self._load, threads, device=self._device(n)) for n, p in enumerate(pools)]
-            jobs = [pools[n % len(pools)].submit(_ask_here, crops[part], queries[part]) for n, part in enumerate(parts)]
             for ready in loaded:
                 ready.result()
-            for job in jobs:
-                yield from job.result()
+            waiting: deque[Future[list[Answer]]] = deque()  # few: what waits here is lost if this process is killed
+            for number, part in enumerate(parts):
+                waiting.append(pools[number % len(pools)].submit(_ask_here, crops[part], queries[part]))
+                if len(waiting) == 2 * len(pools):
+                    yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
 
     def with_change(self, change: Change) -> Self:
         """See `Asker`. The change must be a module-level function, so that another process can import it."""

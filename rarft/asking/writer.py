@@ -54,6 +54,9 @@ PREDICTION = RowFormat(
 )
 
 
+REWRITE_EVERY = 64  # replaced rows: each time the whole file is written
+
+
 def answer_in(row: Row) -> Answer:
     """The answer in a row of either format."""
     return Answer(row.get("completion", ""), row.get("refusal_probability"), row.get("error"), row.get("note"))
@@ -85,25 +88,33 @@ def ask_all(
         open_to_append(path).close()  # fail on an unwritable file before anything is asked
     asked = asker.ask([Crop.of(questions[i]) for i in todo], [questions[i]["query"] for i in todo])
     bar = progress(total=len(questions), initial=len(questions) - len(todo), desc=desc)
-    with closing(asked), bar:
-        for place, answer in zip(todo, asked, strict=True):
-            if stop and answer.error is not None:
-                hint = "the answers so far are kept; --on-bad-video skip leaves out queries without an answer"
-                raise VideoError(f"{answer.error}; {hint}")
-            _put(path, rows, place, form.row(questions[place], answer), form)
-            bar.update()
+    kept, replaced = len(rows), 0  # rows in the file; those that have a new answer, which it has not yet
+    try:
+        with closing(asked), bar:
+            for place, answer in zip(todo, asked, strict=True):
+                if stop and answer.error is not None:
+                    raise VideoError(answer.error)
+                rows[place : place + 1] = [form.row(questions[place], answer)]
+                if path and place >= kept:
+                    if replaced:
+                        replaced = _rewrite(path, rows[:-1], form)
+                    with open_to_append(path) as file:
+                        file.write(form.line(rows[place]))
+                else:
+                    replaced += 1
+                    if path and replaced == REWRITE_EVERY:
+                        replaced = _rewrite(path, rows, form)
+                bar.update()
+    finally:
+        if path and replaced:
+            _rewrite(path, rows, form)
     return rows, todo
 
 
-def _put(path: Path | None, rows: list[Row], place: int, row: Row, form: RowFormat) -> None:
-    """Append a row and its line in the file, or replace a row and rewrite the file."""
-    new = place == len(rows)
-    rows[place : place + 1] = [row]
-    if path and new:
-        with open_to_append(path) as file:
-            file.write(form.line(row))
-    elif path:
-        write_text(path, "".join(map(form.line, rows)))
+def _rewrite(path: Path, rows: Sequence[Row], form: RowFormat) -> int:
+    """Write the file anew. Returns 0: as many rows are not in it."""
+    write_text(path, "".join(map(form.line, rows)))
+    return 0
 
 
 def read_rows(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 from pathlib import Path
 
 from rarft.cli.options import (
@@ -14,10 +13,11 @@ from rarft.cli.options import (
     asker_of,
     chat_model,
     output_folder,
+    refuse,
 )
 from rarft.models.settings import ON_BAD_VIDEO
 from rarft.reading.completion import READINGS
-from rarft.system.errors import InputError
+from rarft.system.errors import InputError, VideoError
 from rarft.system.files import BASE
 from rarft.system.plugins import load_callable
 
@@ -69,8 +69,6 @@ def add_arguments(command: ArgumentParser) -> None:
 
 ASKING = ("model", "server", "settings", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels")
 ASKING += ("max_new_tokens", "style", "device", "dtype", "reader", "against", "probes", "on_bad_video")
-LOADING = ("processes", "features", "device", "dtype")  # only for a model in this process
-DEFAULTS = (None, False, "auto", "pyav")
 
 
 def run(options: Namespace) -> int:
@@ -78,13 +76,13 @@ def run(options: Namespace) -> int:
     if options.data is None and options.predictions is None:
         raise InputError("give --data, or --predictions to score existing answers")
     if options.predictions:
-        _refuse(options, ASKING, "not with --predictions, whose answers exist already")
+        refuse(options, ASKING, "not with --predictions, whose answers exist already")
         if options.reading == "strict":
             raise InputError("--reading strict: --predictions always get the official reading")
     elif options.server:
-        _refuse(options, LOADING, "not with --server, which has already loaded the model")
-    elif options.settings:
-        raise InputError("--settings goes with --server; a model in this process has its own")
+        refuse(options, ("processes", "features"), "not with --server, which has already loaded the model")
+    if options.judge is None and options.judge_url != SHARED["--url"]["default"]:
+        raise InputError("--judge-url: name the model of the server with --judge")
     from rarft.asking.dataset import open_dataset
     from rarft.evaluation.reporting import Scoring
     from rarft.evaluation.run import evaluate_file, evaluate_predictions
@@ -106,12 +104,12 @@ def run(options: Namespace) -> int:
         with GuardedReader(reader=options.reader) as reader:
             asker = asker_of(options, reader, processes=options.processes or 1, features=options.features)
             chosen |= {"against": options.against, "probes": options.probes}
-            print(evaluate_file(asker, test_set, options.out, scoring, **chosen))
+            try:
+                print(evaluate_file(asker, test_set, options.out, scoring, **chosen))
+            except VideoError as error:
+                if options.on_bad_video == "skip":
+                    raise
+                more = "the answers so far are kept; --on-bad-video skip leaves out queries without an answer"
+                raise VideoError(f"{error}; {more}") from error
     print(f"page: {options.out / 'report.html'}")
     return 0
-
-
-def _refuse(options: Namespace, names: Sequence[str], reason: str) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) not in DEFAULTS]
-    if given:
-        raise InputError(f"{', '.join(given)}: {reason}")

@@ -14,6 +14,7 @@ from rarft.cli.options import (
     asker_of,
     not_negative,
     output_file,
+    refuse,
 )
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
@@ -32,7 +33,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--questions", type=Path, help="instead: JSON Lines with video and query (and start, end) in each")
     add("--out", type=output_file, help="with --questions: JSON Lines of answers; an interrupted run resumes")
     add("--retry", action="store_true", help="with --questions: ask again where --out has an error")
-    add_shared(command, "--batch", default=16, help="with --questions: how many at a time")
+    add_shared(command, "--batch", help="with --questions: how many at a time; 16 by default")
     add_shared(command, *MODEL_OPTIONS)
     add_server_options(command)
     add("--json", action="store_true", help="print one JSON object")
@@ -43,8 +44,12 @@ def run(options: Namespace) -> int:
     many = options.questions is not None
     if many == (options.video is not None) or (many and options.out is None) or (not many and not options.query):
         raise InputError("give --video and --query, or --questions and --out")
-    if many and (options.start is not None or options.end is not None):
-        raise InputError("--start and --end go with --video; in --questions each line has its own start and end")
+    if many:
+        refuse(options, ("start", "end"), "only with --video; in --questions each line has its own start and end")
+        refuse(options, ("query", "json"), "only with --video; --questions has queries, and --out the answers as JSON")
+    else:
+        refuse(options, ("out", "retry", "batch"), "only with --questions")
+    options.batch = options.batch or 16
     from rarft.asking import infer_all, read_questions
     from rarft.asking.questions import checked_question
     from rarft.schema import Crop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,6 +131,16 @@ def add_server_options(command: ArgumentParser) -> None:
     add("--settings", help="with --server: the model folder or preset whose settings are used; --model by default")
 
 
+DEFAULTS = ("None", "False", "auto", "pyav")  # of options that are refused together with others; 0 is not False
+
+
+def refuse(options: Namespace, names: Sequence[str], reason: str) -> None:
+    """Raises InputError that names the given ones of these options."""
+    given = [f"--{name.replace('_', '-')}" for name in names if str(getattr(options, name)) not in DEFAULTS]
+    if given:
+        raise InputError(f"{', '.join(given)}: {reason}")
+
+
 def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
     """The asker that the options name: a model in this process, in several processes, or behind a server.
 
@@ -142,6 +152,7 @@ def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, *
 
     changes = {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
     if options.server:
+        refuse(options, ("device", "dtype"), "not with --server, which has already loaded the model")
         from rarft.asking.server import ServerAsker
 
         if options.settings and settings_of(options.settings) is None:
@@ -149,6 +160,7 @@ def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, *
         settings = settings_to_ask(options.settings or options.model, changes)
         sending = {"api_key": api_key(), "batch_size": options.batch, "reader": reader}
         return ServerAsker(options.model, options.server, settings, **sending)
+    refuse(options, ("settings",), "only with --server; a model in this process has its own")
     loading |= {"batch_size": options.batch, "device": options.device, "dtype": options.dtype, "changes": changes}
     return open_asker(options.model, reader, processes=processes, **loading)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from rarft.cli.options import add_shared, at_least, output_folder
+from rarft.cli.options import add_shared, at_least, output_folder, refuse
 from rarft.system.errors import InputError
 from rarft.system.files import BASE
 from rarft.system.plugins import load_callable
@@ -45,23 +45,17 @@ def add_arguments(command: ArgumentParser) -> None:
 def run(options: Namespace) -> int:
     """Run the chosen training. An option that it would not use is an error."""
     if options.recipe == "base":
-        _refuse(options, ("config", "model", "variant", "steps", "resume"), "`train base` has no such option")
+        refuse(options, ("config", "model", "variant", "steps", "resume"), "`train base` has no such option")
     if options.recipe == "cold-start":
-        _refuse(options, ("config", "variant", "resume"), "`train cold-start` has no such option")
+        refuse(options, ("config", "variant", "resume"), "`train cold-start` has no such option")
     if options.config:
-        _refuse(options, ("data",), "a recipe's data is --train_data")
+        refuse(options, ("data",), "a recipe's data is --train_data")
         _train_by_recipe(options)
     elif options.out is None:
         raise InputError("--out FOLDER is missing")
     else:
         _train_on_world(options, options.data or Path("build/world"), options.seed or 0)
     return 0
-
-
-def _refuse(options: Namespace, names: tuple[str, ...], reason: str) -> None:
-    given = [f"--{name}" for name in names if getattr(options, name)]
-    if given:
-        raise InputError(f"{', '.join(given)}: {reason}")
 
 
 def _train_by_recipe(options: Namespace) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rarft.asking.answer import Prediction
 from rarft.asking.asker import Asker, Change, LocalAsker
 from rarft.evaluation.predictions import predict
 from rarft.evaluation.scoring import scores, summary
@@ -60,9 +61,19 @@ def swapped(samples: Sequence[Sample]) -> list[Sample]:
     return [replace(sample, **following[sample.crop]._asdict()) for sample in samples]
 
 
-def probe(model: VideoModel | Asker, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+def probe(
+    model: VideoModel | Asker,
+    samples: Sequence[Sample],
+    *,
+    known: Sequence[Prediction] | None = None,
+    on_bad_video: str = "stop",
+) -> dict[str, dict[str, float]]:
     """The figures of a model on the same samples after each change of their videos, always scored against the original
     labels, and those of a classifier that reads only the queries.
+
+    Args:
+        known: predictions for the unchanged videos, if there are any; then they are not asked again.
+        on_bad_video: see `rarft.evaluation.predict`; "skip" leaves queries without an answer out of a row.
 
     Returns rows by the name of the change. A figure that cannot be computed is missing, e.g. without relevant samples.
     """
@@ -70,7 +81,13 @@ def probe(model: VideoModel | Asker, samples: Sequence[Sample]) -> dict[str, dic
     others, rows = swapped(samples), {}
     for name, change in CHANGES.items():
         given = others if name == "another video" else samples
-        row = summary(scores(predict(asker.with_change(change) if change else asker, given, desc=name)))
+        if name == "as it is" and known is not None:
+            predictions = list(known)
+        else:
+            changed = asker.with_change(change) if change else asker
+            predictions = predict(changed, given, on_bad_video=on_bad_video, desc=name)
+        answered = [p for p in predictions if p.error is None]
+        row = summary(scores(answered)) if answered else {}
         rows[name] = {figure: row[figure] for figure in FIGURES if figure in row}
     queries, irrelevant = [s.query for s in samples], [not s.relevant for s in samples]
     leak = leak_score(queries, irrelevant, [s.video for s in samples])

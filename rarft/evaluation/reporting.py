@@ -61,7 +61,8 @@ class Scoring:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Queries left out of all figures: `queries` out of `of`. videos: each unreadable video with its error."""
+    """Queries left out of all figures: `queries` out of `of`. videos: each video with a query that has no
+    answer, and one error: it cannot be read, or a server failed."""
 
     queries: int = 0
     of: int = 0

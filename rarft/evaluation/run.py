@@ -37,7 +37,7 @@ def evaluate_file(
 
     Args:
         against: predictions.jsonl of another model on the same samples, which adds a row and a paired comparison.
-        probes: also ask with changed videos (`rarft.evaluation.probes`); takes five more answers per sample.
+        probes: also ask with changed videos (`rarft.evaluation.probes`); takes four more answers per sample.
         on_bad_video: what to do with a video that cannot be read. "stop", the default, ends the evaluation, since
             figures on fewer samples cannot be compared; the answers so far are kept. "skip" leaves its samples out of
             all figures and names the video in the table and the reports.
@@ -52,15 +52,16 @@ def evaluate_file(
     if probes:
         swapped(test_set.samples)  # fails if there is only one video
     others = {str(against): _predictions_of_all(against, test_set.samples)} if against else {}
+    model = asker.about["model"]
     remember_asked(out, asker.about)
 
     predictions = predict(asker, test_set.samples, output=out / "predictions.jsonl", on_bad_video=on_bad_video)
-    systems, left_out = answered_by_all({asker.about["model"]: predictions, **others})
-    answered = [p.sample for p in systems[asker.about["model"]]]
-    looks = probe(asker, answered) if probes else None
+    systems, left_out = answered_by_all({model: predictions, **others})
+    answered = systems[model]
+    looks = probe(asker, [p.sample for p in answered], known=answered, on_bad_video=on_bad_video) if probes else None
 
     judges = own_judges or learned_judges(test_set.references)
-    about = {"model": asker.about["model"], "data": str(test_set.path)}
+    about = {"model": model, "data": str(test_set.path)}
     return write_report(systems, out, about=about, judges=judges, scoring=scoring, probes=looks, left_out=left_out)
 
 
@@ -107,7 +108,7 @@ def answered_by_all(
     failed = {i: p for i, row in enumerate(rows) for p in row if p.error is not None}
     videos = {p.sample.video: p.error for p in failed.values()}
     if len(failed) == len(rows):
-        raise InputError(f"none of {len(videos)} videos can be read: {next(iter(videos.values()))}")
+        raise InputError(f"none of {len(rows)} queries has an answer: {next(iter(videos.values()))}")
     kept = {name: [p for i, p in enumerate(given) if i not in failed] for name, given in systems.items()}
     return kept, LeftOut(len(failed), len(rows), videos)
 

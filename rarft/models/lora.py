@@ -130,11 +130,13 @@ def own_weights(model: PreTrainedModel | PeftModel) -> Iterator[tuple[str, torch
             yield _WRAPPED.sub("", name), tensor
 
 
-def fingerprint(model: PreTrainedModel | PeftModel) -> str:
-    """A hash of the model's own weights, without an adapter's. It covers about 64 values of each tensor and the sum of
-    its bit patterns: integer sums do not depend on the order in which a device adds."""
+def fingerprint(model: PreTrainedModel | PeftModel, *, adapters: bool = False) -> str:
+    """A hash of the model's own weights, and with `adapters` of an adapter's, too.
+
+    It covers about 64 values of each tensor and the sum of its bit patterns: integer sums do not depend on the order in
+    which a device adds."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(own_weights(model)):
+    for name, tensor in sorted(model.state_dict().items() if adapters else own_weights(model)):
         values = tensor.detach().contiguous().flatten()
         bits = values.view(INTEGERS[values.element_size()]).sum(dtype=torch.int64)
         digest.update(f"{name} {int(bits)}".encode())

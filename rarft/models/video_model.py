@@ -98,10 +98,22 @@ class VideoModel:
         return video_model
 
     def with_cache(self, **options: Any) -> VideoModel:
-        """The same model with a new cache of features; `options` are those of `VisionCache`."""
+        """The same model with another cache of features.
+
+        options: those of `VisionCache`, and fields of the settings about videos, such as `fps`, to be changed."""
         other = copy.copy(self)
+        sampling = {name: options.pop(name) for name in self.settings.video if name in options}
+        other.settings = replace(self.settings, **sampling)
         other.cache = VisionCache(other, **options)
         return other
+
+    @property
+    def name(self) -> str:
+        """What the model was loaded as, and a hash of its weights if it has an adapter or was trained since."""
+        loaded = self.model.name_or_path
+        if not isinstance(self.model, PeftModel) and fingerprint(self.model) == self.loaded_fingerprint:
+            return loaded
+        return f"{loaded}, weights {fingerprint(self.model, adapters=True)[:12]}"
 
     # -- asking ----------------------------------------------------------------------------------------------------
 

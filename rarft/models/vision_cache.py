@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -44,7 +44,6 @@ class VisionCache:
         in_memory: int | None = None,
         batch_size: int = 32,
         reader: Callable[..., Clip] = read_video,
-        **video: Any,
     ):
         """Raises InputError if the vision tower is trainable: its features would go stale after a step.
 
@@ -54,8 +53,6 @@ class VisionCache:
                 Without a folder, a dropped clip has to be encoded again.
             batch_size: clips that go through the tower at a time.
             reader: `read_video`, or a `rarft.video.GuardedReader` for files that may hang a decoder.
-            video: `fps`, `max_pixels`, `min_frame_pixels`, `factor`, `max_seconds` of `rarft.video.read_video`; the
-                model's own settings by default.
         """
         if any(p.requires_grad for module in vision_modules(video_model.model) for p in module.parameters()):
             raise InputError("the vision tower is trainable; freeze it first with rarft.models.freeze_vision(model)")
@@ -64,7 +61,7 @@ class VisionCache:
             raise InputError(
                 "features on disk need read_video or a GuardedReader: another reader may change the frames"
             )
-        self.video = {**video_model.settings.video, **video}
+        self.video = video_model.settings.video
         self.folder = Path(folder) if folder else None
         self.in_memory, self.batch_size = in_memory, batch_size
         self.encoded = 0

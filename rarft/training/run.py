@@ -84,8 +84,7 @@ def train_rarft(
         options: see `build_trainer`.
     """
     trainer = build_trainer(video_model, groups, config, **options)
-    if is_whole(video_model.model) and trainer.is_world_process_zero():
-        video_model.save_changed_base(Path(config.output_dir) / "base")
+    _save_changed_base(trainer)
     if resume:
         resume_training(trainer)
     else:
@@ -94,9 +93,16 @@ def train_rarft(
     return trainer
 
 
+def _save_changed_base(trainer: VideoGRPOTrainer) -> None:
+    video_model = trainer.video_model
+    if is_whole(video_model.model) and trainer.is_world_process_zero():
+        video_model.save_changed_base(Path(trainer.args.output_dir) / "base")
+
+
 def save_run(trainer: VideoGRPOTrainer) -> None:
     """Save the trained model (or its adapter), processor, settings and log.json into the trainer's output_dir."""
     folder = trainer.args.output_dir
+    _save_changed_base(trainer)
     trainer.save_model(folder)
     if trainer.is_world_process_zero():
         trainer.video_model.processor.save_pretrained(folder)

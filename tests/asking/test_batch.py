@@ -201,3 +201,25 @@ def test_a_part_in_the_words_of_a_data_set_is_not_ignored(tmp_path, name):
     (tmp_path / "q.jsonl").write_text(json.dumps({"video": "v.mp4", "query": "q", name: 3}) + "\n")
     with pytest.raises(InputError, match=f"line 1: the field '{name}' is not read here; write 'start' and 'end'"):
         read_questions(tmp_path / "q.jsonl")
+
+
+def test_an_asker_says_which_weights_and_which_sampling_it_asks(base):
+    """Without this, a second evaluation in the same folder would report the answers of the first model."""
+    plain, slow = LocalAsker(base), LocalAsker(base.with_cache(fps=1.0))
+    assert plain.about["model"] == base.model.name_or_path and plain.about["fps"] == 2.0
+    changed = slow.with_change(lambda clip: clip)
+    assert slow.about["fps"] == slow.video_model.cache.video["fps"] == changed.video_model.cache.video["fps"] == 1.0
+    base.model.get_input_embeddings().weight.data[7] += 1
+    trained = LocalAsker(base).about["model"]
+    assert trained.startswith(f"{plain.about['model']}, weights ") and trained == LocalAsker(base).about["model"]
+    base.add_lora(rank=1)
+    assert LocalAsker(base).about["model"] not in (trained, plain.about["model"])
+
+
+def test_retried_rows_are_written_together(tmp_path, monkeypatch):
+    questions = [{"video": f"{n}.mp4", "query": "q"} for n in range(20)]
+    infer_all(Saying(Answer(error="cut")), questions[:15], tmp_path / "a.jsonl")
+    written = []
+    monkeypatch.setattr("rarft.asking.writer._rewrite", lambda path, rows, form: written.append(list(rows)) or 0)
+    infer_all(Saying(Answer("<answer>1 to 2</answer>")), questions, tmp_path / "a.jsonl", retry=True)
+    assert [len(rows) for rows in written] == [15] and not any("error" in row for row in written[0])

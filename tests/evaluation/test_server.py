@@ -53,7 +53,7 @@ def test_a_server_is_evaluated_and_asked_the_rest_after_it_failed(serve, tmp_pat
 def test_probes_are_sent_to_the_server(serve, tmp_path, capsys):
     server = serve(lambda messages: REFUSAL)
     asked = ["--server", server.url, "--model", "mine", "--limit", 4, "--probes", "--out", tmp_path]
-    assert evaluate(capsys, *asked)[0] == 0 and len(server.asked) == 6 * 4
+    assert evaluate(capsys, *asked)[0] == 0 and len(server.asked) == 5 * 4
     frames = [messages[-1]["content"][0]["video_url"]["url"] for messages in server.asked]
     assert len(set(frames[:4])) == 2 and not set(frames[:4]) & set(frames[8:12]), "blank videos are others"
     assert list(json.loads((tmp_path / "report.json").read_text())["probes"])[:2] == ["as it is", "blank"]
@@ -68,4 +68,4 @@ def test_options_of_a_local_model_do_not_go_with_a_server(option, tmp_path, caps
 
 def test_settings_go_with_a_server(tmp_path, capsys):
     status, said = evaluate(capsys, "--settings", BASE, "--out", tmp_path / "out")
-    assert status == 1 and "--settings goes with --server" in said
+    assert status == 1 and "--settings: only with --server" in said
