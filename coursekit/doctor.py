@@ -16,6 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from coursekit.paths import NOTEBOOKS, ROOT
+from rarft.system.cores import SMALL, cores, plan_for
 from rarft.system.files import BASE
 
 
@@ -71,11 +72,17 @@ def _problem(need: Requirement, extra: str) -> str | None:
     return None if fits else f"{need.name} {installed} is not {need.specifier}"
 
 
-def cores() -> Finding:
-    """The cores of the CPU."""
-    count = os.cpu_count() or 1
-    slow = "with one core the live run takes twice as long"
-    return Finding("CPU", True if count >= 2 else None, f"{count} cores", slow)
+def cpu() -> Finding:
+    """The cores, and how models use them."""
+    count = cores()
+    given = os.environ.get("OMP_NUM_THREADS")
+    source = f"OMP_NUM_THREADS is {given}" if given else f"{os.cpu_count()} on this machine"
+    small, large = plan_for(0), plan_for(SMALL + 1)
+    found = (
+        f"{count} cores ({source}); a model of at most {SMALL / 1e6:.0f} million parameters runs in "
+        f"{small.processes} processes of {small.threads} thread, a larger one in 1 process of {large.threads} threads"
+    )
+    return Finding("CPU", True if count >= 2 else None, found, "with one core the live run takes twice as long")
 
 
 def memory() -> Finding:
@@ -142,7 +149,7 @@ NEEDS: tuple[Callable[[], Finding], ...] = (
     python,
     packages,
     course_packages,
-    cores,
+    cpu,
     memory,
     disk,
     gpu,

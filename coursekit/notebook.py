@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coursekit import checks
 from coursekit.paths import BUILD, ROOT
+from rarft.system.cores import cores
 from rarft.system.errors import InputError
 from rarft.system.files import write_json
 
@@ -18,8 +19,8 @@ SCALES = ("full", "smoke")
 SAMPLE_CLIPS = 12
 
 
-def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
-    """Set a chapter up: check the scale, pin threads, and print what it runs on.
+def start(chapter: str, scale: str = "full") -> str:
+    """Set a chapter up: check the scale, set the number of threads, and print what it runs on.
 
     Returns the scale. Raises InputError for an unknown one.
     """
@@ -38,10 +39,9 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
 
         logging.disable_progress_bar()
         no_loss_tables()
-    threads = threads or min(4, os.cpu_count() or 1)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)  # the models of the course are small, see rarft.system.cores
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
-    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {threads} threads")
+    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {cores()} cores")
     measured = measured_chapter(chapter)
     if measured:
         figures = f"{measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB"

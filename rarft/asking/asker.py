@@ -1,4 +1,4 @@
-"""Askers of models in this process (`LocalAsker`), in several, or behind a server (`rarft.asking.server`).
+"""Askers of models on this machine (`LocalAsker`) or behind a server (`rarft.asking.server`).
 
 An asker takes any number of queries at once, batches them itself, and yields the answers in order.
 """
@@ -6,11 +6,7 @@ An asker takes any number of queries at once, batches them itself, and yields th
 from __future__ import annotations
 
 import copy
-import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,9 +19,9 @@ from rarft.asking.answer import Answer
 from rarft.models import VideoModel
 from rarft.models.load import settings_of
 from rarft.models.settings import Settings
+from rarft.models.workers import processes_of
 from rarft.schema import Crop
-from rarft.system.processes import worker_pool
-from rarft.video import Clip, GuardedReader, read_video
+from rarft.video import Clip, read_video
 from rarft.video.readers import PYAV
 
 Change = Callable[[Clip], Clip]
@@ -61,12 +57,12 @@ class ChangingReader:
 
 
 class LocalAsker:
-    """A model in this process, decoded greedily.
+    """A model on this machine, decoded greedily, in as many processes as it uses (`VideoModel.processes`).
 
     Args:
         video_model: the model. Its cache of features limits how many videos stay in memory.
         about: see `Asker`; by default, the name and the settings of the model.
-        batch_size: queries that go through the model together.
+        batch_size: queries that go through the model of a process together.
         scored: whether answers have a refusal score, which takes one more forward pass.
     """
 
@@ -83,8 +79,9 @@ class LocalAsker:
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. Each video of a batch is read once."""
-        for begin in range(0, len(crops), self.batch_size):
-            part = slice(begin, begin + self.batch_size)
+        size = self.batch_size * processes_of(self.video_model)
+        for begin in range(0, len(crops), size):
+            part = slice(begin, begin + size)
             yield from self._batch(crops[part], queries[part])
 
     def _batch(self, crops: Sequence[Crop], queries: Sequence[str]) -> Iterator[Answer]:
@@ -112,82 +109,6 @@ class LocalAsker:
         return other
 
 
-class WorkersAsker:
-    """A copy of a model in each of several processes, distributed over the GPUs.
-
-    Args:
-        name: of the model, see `VideoModel.load`.
-        processes: the number of processes.
-        reader: the library that decodes; each process has its own `GuardedReader`.
-        batch_size: queries that a process gets at a time.
-        device: of all processes; "auto" distributes them over the GPUs.
-        loading: the other arguments of `load_asker`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        processes: int,
-        reader: str = PYAV,
-        *,
-        batch_size: int = 64,
-        device: str = "auto",
-        **loading: Any,
-    ):
-        self.processes, self.batch_size, self.device = processes, batch_size, device
-        self.about = {**about_model(name, settings_to_ask(name, loading.get("changes"))), "reader": reader}
-        self._load = partial(_load_here, name, reader, batch_size=batch_size, **loading)
-
-    def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
-        """See `Asker`. The processes start with the first answer and end after the last."""
-        size = max(1, min(self.batch_size, -(-len(crops) // self.processes)))
-        parts = [slice(begin, begin + size) for begin in range(0, len(crops), size)]
-        with ExitStack() as stack:
-            pools = [stack.enter_context(worker_pool(1)) for _ in range(min(self.processes, len(parts)))]
-            threads = max(1, (os.cpu_count() or 1) // self.processes)
-            loaded = [p.submit(self._load, threads, device=self._device(n)) for n, p in enumerate(pools)]
-            for ready in loaded:
-                ready.result()
-            waiting: deque[Future[list[Answer]]] = deque()  # few: what waits here is lost if this process is killed
-            for number, part in enumerate(parts):
-                waiting.append(pools[number % len(pools)].submit(_ask_here, crops[part], queries[part]))
-                if len(waiting) == 2 * len(pools):
-                    yield from waiting.popleft().result()
-            while waiting:
-                yield from waiting.popleft().result()
-
-    def with_change(self, change: Change) -> Self:
-        """See `Asker`. The change must be a module-level function, so that another process can import it."""
-        other = copy.copy(self)
-        other._load = partial(self._load, change=change)
-        return other
-
-    def _device(self, number: int) -> str:
-        gpus = torch.cuda.device_count()
-        return f"cuda:{number % gpus}" if gpus and self.device == "auto" else self.device
-
-
-_here: LocalAsker  # set in the worker processes of WorkersAsker
-
-
-def _load_here(name: str, reader: str, threads: int, change: Change | None = None, **loading: Any) -> None:
-    global _here
-    torch.set_num_threads(threads)
-    asker = load_asker(name, GuardedReader(reader=reader), **loading)  # the reader ends with this process
-    _here = asker.with_change(change) if change else asker
-
-
-def _ask_here(crops: Sequence[Crop], queries: Sequence[str]) -> list[Answer]:
-    return list(_here.ask(crops, queries))
-
-
-def open_asker(name: str, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
-    """An asker with a model in this process, or in each of several; `loading` are arguments of `load_asker`."""
-    if processes > 1:
-        return WorkersAsker(name, processes, reader.library, **loading)
-    return load_asker(name, reader, **loading)
-
-
 def load_asker(
     name: str,
     reader: Callable[..., Clip],
@@ -196,6 +117,8 @@ def load_asker(
     scored: bool = True,
     features: Path | None = None,
     in_memory: int = 256,
+    processes: int | None = None,
+    device: str = "auto",
     **options: Any,
 ) -> LocalAsker:
     """Load a model into an asker.
@@ -204,13 +127,30 @@ def load_asker(
         features: a folder for encoded videos, to be reused by evaluations or trainings with the same vision tower.
         in_memory: how many encoded videos are kept in memory; never fewer than a batch. Queries about one video are
             usually adjacent.
+        processes: how many processes share the work, distributed over the GPUs if the device is "auto"; by default see
+            `rarft.system.cores.plan_for`.
         options: see `VideoModel.load`.
     """
-    video_model = VideoModel.load(name, **options).with_cache(
-        folder=features, in_memory=max(in_memory, batch_size), batch_size=min(32, batch_size), reader=reader
+    video_model = VideoModel.load(name, device=device, **options)
+    video_model.processes = processes
+    if video_model.model.device.type != "cpu":
+        video_model.load_copy = lambda number: partial(
+            VideoModel.load, name, device=device_of(number, device), **options
+        )
+    video_model = video_model.with_cache(
+        folder=features,
+        in_memory=max(in_memory, batch_size * processes_of(video_model)),
+        batch_size=min(32, batch_size),
+        reader=reader,
     )
     about = about_model(name, settings_to_ask(name, options.get("changes")), reader)
     return LocalAsker(video_model, about=about, batch_size=batch_size, scored=scored)
+
+
+def device_of(number: int, device: str = "auto") -> str:
+    """The device of a process: "auto" distributes the processes over the GPUs."""
+    gpus = torch.cuda.device_count()
+    return f"cuda:{number % gpus}" if gpus and device == "auto" else device
 
 
 def settings_to_ask(name: str, changes: Mapping[str, Any] | None = None) -> Settings:

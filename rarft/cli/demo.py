@@ -27,7 +27,7 @@ def add_arguments(command: ArgumentParser) -> None:
         help="the address to listen on; any other than the default opens the page to a network",
     )
     add("--port", type=at_least(0, 65535), default=8765, help="the port to listen on; 0 takes a free one")
-    add_shared(command, "--reader", "--device")
+    add_shared(command, "--reader", "--device", "--threads")
 
 
 def run(options: Namespace) -> int:

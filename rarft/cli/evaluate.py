@@ -49,7 +49,8 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add_shared(command, "--limit")
-    add_shared(command, "--processes", help="1 by default")
+    processes = "processes that share the work, on one GPU each where there are several; one for each core by default "
+    add_shared(command, "--processes", help=processes + "if the model is small and on the CPU, else 1")
     add_shared(command, "--batch", help="questions at a time; 64 by default")
     add("--features", type=output_folder, help="folder that keeps encoded videos for runs with the same vision tower")
     add_shared(command, *MODEL_OPTIONS)
@@ -102,7 +103,7 @@ def run(options: Namespace) -> int:
         chosen = {"on_bad_video": options.on_bad_video or "stop"}
         test_set = open_dataset(options.data, options.videos, options.limit, **chosen)
         with GuardedReader(reader=options.reader) as reader:
-            asker = asker_of(options, reader, processes=options.processes or 1, features=options.features)
+            asker = asker_of(options, reader, processes=options.processes, features=options.features)
             chosen |= {"against": options.against, "probes": options.probes}
             try:
                 print(evaluate_file(asker, test_set, options.out, scoring, **chosen))

@@ -97,6 +97,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--seed": {"type": at_least(0), "default": 0, "help": "seed of all random choices"},
     "--limit": {"type": at_least(1), "help": "only the first N queries; all by default", "metavar": "N"},
     "--processes": {"type": at_least(1), "help": "all cores by default"},
+    "--threads": {"type": at_least(1), "help": "cores to use; all by default, see `rarft doctor`"},
     "--batch": {"type": at_least(1), "help": "questions at a time"},
     "--variant": {"choices": ("official", "paper", "robust"), "help": "rewards; by default the recipe's"},
     "--fps": {"type": above_zero, "help": "frames per second; the model's own by default"},
@@ -111,7 +112,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--dtype": {"default": "auto", "help": "bfloat16, float32, …; auto: the checkpoint's on a GPU, float32 on a CPU"},
     "--url": {"default": "http://localhost:8000/v1", "help": f"OpenAI-compatible server; its key is in {KEY_VARIABLE}"},
 }
-MODEL_OPTIONS = ("--fps", "--max-pixels", "--max-new-tokens", "--style", "--reader", "--device", "--dtype")
+MODEL_OPTIONS = ("--fps", "--max-pixels", "--max-new-tokens", "--style", "--reader", "--device", "--dtype", "--threads")
 
 
 def add_shared(command: ArgumentParser, *names: str, **changes: Any) -> None:
@@ -141,13 +142,13 @@ def refuse(options: Namespace, names: Sequence[str], reason: str) -> None:
         raise InputError(f"{', '.join(given)}: {reason}")
 
 
-def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, **loading: Any) -> Asker:
-    """The asker that the options name: a model in this process, in several processes, or behind a server.
+def asker_of(options: Namespace, reader: GuardedReader, **loading: Any) -> Asker:
+    """The asker that the options name: a model on this machine or behind a server.
 
     Args:
         loading: further arguments of `rarft.asking.load_asker`.
     """
-    from rarft.asking.asker import open_asker, settings_to_ask
+    from rarft.asking.asker import load_asker, settings_to_ask
     from rarft.models.load import settings_of
 
     changes = {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
@@ -160,9 +161,9 @@ def asker_of(options: Namespace, reader: GuardedReader, *, processes: int = 1, *
         settings = settings_to_ask(options.settings or options.model, changes)
         sending = {"api_key": api_key(), "batch_size": options.batch, "reader": reader}
         return ServerAsker(options.model, options.server, settings, **sending)
-    refuse(options, ("settings",), "only with --server; a model in this process has its own")
+    refuse(options, ("settings",), "only with --server; a model on this machine has its own")
     loading |= {"batch_size": options.batch, "device": options.device, "dtype": options.dtype, "changes": changes}
-    return open_asker(options.model, reader, processes=processes, **loading)
+    return load_asker(options.model, reader, **loading)
 
 
 def api_key() -> str:

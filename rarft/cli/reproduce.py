@@ -48,7 +48,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--launch", type=Path, default=RECIPES / "accelerate" / "zero3.yaml", help=several)
     add_shared(command, "--limit", help="only the first N videos of test and training; all by default")
     add_shared(command, "--batch", default=64, help="questions at a time in evaluation")
-    add_shared(command, "--reader")
+    add_shared(command, "--reader", "--threads")
     add("--skip-missing", action="store_true", help="go on without videos that are missing or cannot be read")
     add("--check", action="store_true", help="stop after checking the files and estimating time, memory and disk")
 

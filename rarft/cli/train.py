@@ -39,7 +39,7 @@ def add_arguments(command: ArgumentParser) -> None:
     add("--steps", type=at_least(1), help="rarft: the course's or the recipe's own number by default")
     add_shared(command, "--seed", default=None, help="0, or the recipe's, by default")
     add("--resume", action="store_true", help="continue from the last checkpoint in --out")
-    add("--threads", type=at_least(1), help="CPU threads; all cores by default")
+    add_shared(command, "--threads")
 
 
 def run(options: Namespace) -> int:

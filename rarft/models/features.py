@@ -54,7 +54,7 @@ class VisionFeatures:
 
 
 def tokenize_with_features(
-    processor: ProcessorMixin, texts: list[str], features: Sequence[VisionFeatures]
+    processor: ProcessorMixin, texts: Sequence[str], features: Sequence[VisionFeatures]
 ) -> dict[str, torch.Tensor | dict]:
     """The inputs of a forward pass over texts with one video each, whose features are already computed.
 
@@ -62,17 +62,29 @@ def tokenize_with_features(
         texts: made by `rarft.models.prompt_text`, each with one video token.
         features: one for each text.
     """
+    batch = pad_texts(processor, texts, features)
+    return {**batch, **video_inputs(batch["input_ids"], features, processor.video_token_id)}
+
+
+def pad_texts(
+    processor: ProcessorMixin, texts: Sequence[str], features: Sequence[VisionFeatures]
+) -> dict[str, torch.Tensor]:
+    """Token ids and attention mask (B, L) of texts with one video each, padded on the left."""
     expanded = [
         text.replace(processor.video_token, feature.placeholder, 1)
         for text, feature in zip(texts, features, strict=True)
     ]
     batch = tokenize_texts(processor.tokenizer, expanded)
-    ids = batch["input_ids"]
-    return {
-        "input_ids": ids,
-        "attention_mask": batch["attention_mask"],
-        **video_inputs(ids, features, processor.video_token_id),
-    }
+    return {name: batch[name] for name in ("input_ids", "attention_mask")}
+
+
+def tokenize_prompts(
+    processor: ProcessorMixin, texts: Sequence[str], features: Sequence[VisionFeatures]
+) -> list[list[int]]:
+    """The tokens of texts with one video each, without padding."""
+    batch = pad_texts(processor, texts, features)
+    masks = batch["attention_mask"].bool()
+    return [ids[mask].tolist() for ids, mask in zip(batch["input_ids"], masks, strict=True)]
 
 
 def video_inputs(input_ids: torch.Tensor, features: Sequence[VisionFeatures], video_token: int) -> dict:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,10 @@ from rarft.models.presets import keep_frame_sizes
 from rarft.models.prompt_text import prompt_text, unknown_words
 from rarft.models.settings import FILE, Settings, save_settings
 from rarft.models.vision_cache import VisionCache
+from rarft.models.workers import plan_of
 from rarft.prompts import build_prompt
 from rarft.schema import Crop
+from rarft.system.cores import set_threads
 from rarft.system.files import BASE
 from rarft.video import Clip
 
@@ -42,16 +44,21 @@ class VideoModel:
     settings: how its videos are sampled and its prompts written, and how long its answers may be.
     cache: the features of the videos seen so far.
     loaded_fingerprint: of the weights in the checkpoint that an adapter names; None if the model was not loaded.
+    processes: how many processes share its work; None leaves it to `rarft.system.cores.plan_for`.
+    load_copy: n → a function that loads the model in the n-th helper; None sends it the weights of this process.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: ProcessorMixin, settings: Settings | None = None):
         self.model, self.processor = model, processor
         self.settings = settings or Settings()
         self.loaded_fingerprint: str | None = None
+        self.processes: int | None = None
+        self.load_copy: Callable[[int], Callable[[], VideoModel]] | None = None
         freeze_vision(model)
         if self.settings.factor:
             keep_frame_sizes(processor, self.settings.factor)
         self.cache = VisionCache(self)
+        set_threads(plan_of(self).threads)
 
     @classmethod
     def load(

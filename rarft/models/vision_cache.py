@@ -9,17 +9,18 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rarft.models.families import encode_clips, vision_modules
 from rarft.models.features import VisionFeatures
 from rarft.models.settings import check_on_bad_video
+from rarft.models.workers import processes_of, run_parts, shares
 from rarft.schema import Crop, Group
 from rarft.system.errors import InputError, VideoError
 from rarft.system.files import replacing
@@ -104,33 +105,39 @@ class VisionCache:
         self._memory.clear()
 
     def _encoded(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
-        """Decode, encode and keep. The next batch is decoded while the tower encodes the current one."""
+        """Decode, encode and keep."""
+        for crop, found in self._in_parts(crops) if self._can_share(crops) else self._ahead(crops):
+            if not isinstance(found, VideoError):
+                self.encoded += 1
+                self._store(crop, found)
+                self._remember(crop, found)
+            yield crop, found
+
+    def _can_share(self, crops: list[Crop]) -> bool:
+        """Whether helpers read a part of the videos. They cannot call a reader that this process has made."""
+        return (self.reader is read_video or hasattr(self.reader, "library")) and len(
+            shares(self.video_model, [1] * len(crops))
+        ) > 1
+
+    def _in_parts(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
+        size = self.batch_size * processes_of(self.video_model)
+        for begin in range(0, len(crops), size):
+            batch = crops[begin : begin + size]
+            parts = [[batch[i] for i in part] for part in shares(self.video_model, [1] * len(batch))]
+            given = [(part, self.reader, self.video) for part in parts]
+            for part, found in zip(parts, run_parts(self.video_model, read_and_encode, given), strict=True):
+                yield from zip(part, found, strict=True)
+
+    def _ahead(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
+        """The next batch is decoded while the tower encodes the current one."""
         batches = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
         with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(self._decode, batch) for batch in batches[:1]]
+            ahead = [pool.submit(read, batch, self.reader, self.video) for batch in batches[:1]]
             for number, batch in enumerate(batches):
                 clips = ahead.pop().result()
-                ahead = [pool.submit(self._decode, later) for later in batches[number + 1 : number + 2]]
-                yield from (
-                    (crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, VideoError)
-                )
-                good = [(crop, clip) for crop, clip in zip(batch, clips, strict=True) if isinstance(clip, Clip)]
-                features = encode_clips(self.video_model, [clip for _, clip in good]) if good else []
-                for (crop, _), part in zip(good, features, strict=True):
-                    feature = own_memory(part)
-                    self.encoded += 1
-                    self._store(crop, feature)
-                    self._remember(crop, feature)
-                    yield crop, feature
-
-    def _decode(self, crops: list[Crop]) -> list[Clip | VideoError]:
-        def decode(crop: Crop) -> Clip | VideoError:
-            try:
-                return self.reader(crop.video, start=crop.start, end=crop.end, **self.video)
-            except VideoError as error:
-                return error
-
-        return [decode(crop) for crop in crops]
+                later = batches[number + 1 : number + 2]
+                ahead = [pool.submit(read, following, self.reader, self.video) for following in later]
+                yield from zip(batch, encode_readable(self.video_model, clips), strict=True)
 
     def _is_stored(self, crop: Crop) -> bool:
         stored = self._file(crop)
@@ -168,6 +175,32 @@ class VisionCache:
         if target is not None:
             with replacing(target) as temporary:
                 torch.save(vars(features), temporary)
+
+
+def read(crops: Sequence[Crop], reader: Callable[..., Clip], video: Mapping[str, Any]) -> list[Clip | VideoError]:
+    """Decode videos; an error stands in the place of one that cannot be read. video: settings of the reader."""
+
+    def one(crop: Crop) -> Clip | VideoError:
+        try:
+            return reader(crop.video, start=crop.start, end=crop.end, **video)
+        except VideoError as error:
+            return error
+
+    return [one(crop) for crop in crops]
+
+
+def encode_readable(video_model: VideoModel, clips: Sequence[Clip | VideoError]) -> list[VisionFeatures | VideoError]:
+    """The features of clips; errors stay in their places."""
+    good = [clip for clip in clips if isinstance(clip, Clip)]
+    features = iter(encode_clips(video_model, good) if good else [])
+    return [own_memory(next(features)) if isinstance(clip, Clip) else clip for clip in clips]
+
+
+def read_and_encode(
+    video_model: VideoModel, crops: Sequence[Crop], reader: Callable[..., Clip], video: Mapping[str, Any]
+) -> list[VisionFeatures | VideoError]:
+    """`read`, then `encode_readable`."""
+    return encode_readable(video_model, read(crops, reader, video))
 
 
 def own_memory(features: VisionFeatures) -> VisionFeatures:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from rarft.asking.asker import open_asker
+from rarft.asking.asker import load_asker
 from rarft.asking.dataset import first_videos, open_dataset, read_samples
 from rarft.evaluation.run import evaluate_file
 from rarft.evaluation.scoring import OFFICIAL_RT_IOU
@@ -281,7 +281,7 @@ def _measuring(plan: Plan, name: str, model: str, **more: Path) -> Phase:
         "data": plan.rows("test"),
         "videos": plan.videos("test"),
         "features": plan.out / "features",
-        "processes": max(1, plan.gpus),
+        "processes": plan.gpus or None,
         "batch": plan.batch,
         "reader": plan.reader,
         "style": plan.styles()["inference"],
@@ -290,7 +290,7 @@ def _measuring(plan: Plan, name: str, model: str, **more: Path) -> Phase:
         "out": plan.out / name,
     }
     command = [*_python("rarft"), "evaluate", "--model", model]
-    command += as_arguments({name.replace("_", "-"): value for name, value in asking.items()})
+    command += as_arguments({name.replace("_", "-"): value for name, value in asking.items() if value is not None})
     return Phase(name, plan.out / name / "report.json", command, partial(_evaluate, model, **asking))
 
 
@@ -300,7 +300,7 @@ def _evaluate(
     videos: Path,
     out: Path,
     *,
-    processes: int,
+    processes: int | None,
     reader: str,
     batch: int,
     features: Path,
@@ -311,7 +311,7 @@ def _evaluate(
     changes = {"style": style, "max_new_tokens": max_new_tokens}
     test_set = open_dataset(data, videos)
     with GuardedReader(reader=reader) as guarded:
-        asker = open_asker(model, guarded, processes=processes, batch_size=batch, features=features, changes=changes)
+        asker = load_asker(model, guarded, processes=processes, batch_size=batch, features=features, changes=changes)
         print(evaluate_file(asker, test_set, out, against=against))
     print(f"page: {out / 'report.html'}")
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rarft.schema import without_surrogates
+from rarft.system.cores import plan_for, set_threads
 from rarft.system.errors import InputError
 
 MINILM = "all-MiniLM-L6-v2"
@@ -37,6 +38,7 @@ class SentenceEncoder:
                 self._model = SentenceTransformer(source, device=device)
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: no sentence encoder that can be loaded: {error}") from error
+        set_threads(plan_for(sum(p.numel() for p in self._model.parameters()), device).threads)
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, sentences: list[str]) -> np.ndarray:

@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
+import pickle
+import signal
+import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
+from types import ModuleType
+from typing import Any
 
 from rarft.system.errors import WorkerError
 
-MAIN_GUARD = "a script needs the line `if __name__ == '__main__':` before what it does"
+ENDED = (
+    "a worker process ended: if it was killed because memory ran out, run fewer processes, or less at a time. What was "
+    "written before is kept"
+)
+
+
+class _Process(SpawnProcess):
+    """A spawned process that does not run the main script again, as Python's does: it runs functions of modules only.
+    A script then needs no `if __name__ == "__main__":`."""
+
+    @staticmethod
+    def _Popen(process_obj):
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            return SpawnProcess._Popen(process_obj)
+        finally:
+            sys.modules["__main__"] = main
+
+
+class _Context(SpawnContext):
+    Process = _Process
+
+
+# Processes are spawned, because a forked child of a process with torch threads can hang.
+CONTEXT = _Context()
 
 
 @contextmanager
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes, one for each core by default, that end when this process ends, even by a kill.
+    """A pool of processes, one for each core by default, that end when this process ends, even by a kill. It runs
+    functions of modules only.
 
-    Processes are spawned, because a forked child of a process with torch threads can hang. A worker that outlived a
-    killed run could write into the files of the run that resumes it. An error in the block also ends running jobs.
+    A worker that outlived a killed run could write into the files of the run that resumes it. An error in the block
+    also ends running jobs.
 
     Raises WorkerError when a worker is killed.
     """
     others = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, context, initializer=end_with_parent)
+    pool = ProcessPoolExecutor(processes, CONTEXT, initializer=end_with_parent)
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise WorkerError(
-            "a worker process ended: if it was killed because memory ran out, run fewer processes, or less at a time; "
-            f"{MAIN_GUARD}. What was written before is kept"
-        ) from error
+        raise WorkerError(ENDED) from error
     except BaseException:
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
@@ -53,3 +84,91 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True, name="end with parent").start()
+
+
+class Helper:
+    """A process that runs functions of modules, one after another. It ends with this process."""
+
+    def __init__(self) -> None:
+        self.waiting = False  # a result has not been read
+        self._pipe, theirs = CONTEXT.Pipe()
+        self.process = CONTEXT.Process(target=_serve, args=(theirs,))
+        self.process.start()
+        theirs.close()
+
+    def send(self, function: Callable, *arguments: Any, shared: bool = False) -> None:
+        """Start a function; `result` waits for it. shared: tensors in shared memory stay shared, not copied.
+
+        Raises WorkerError if the process has ended."""
+        dumps = ForkingPickler.dumps if shared else pickle.dumps
+        with self._ending():
+            self._pipe.send_bytes(dumps((function, arguments)))
+        self.waiting = True
+
+    def result(self) -> Any:
+        """What the function returned, or raise what it raised. Raises WorkerError if the process has ended."""
+        with self._ending():
+            error, value = pickle.loads(self._pipe.recv_bytes())
+        self.waiting = False
+        if error:
+            raise value
+        return value
+
+    def close(self) -> None:
+        """End the process, also while it runs a function."""
+        self._pipe.close()
+        self.process.kill()
+        self.process.join()
+
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, ConnectionError) as error:
+            raise WorkerError(ENDED) from error
+
+
+_helpers: list[Helper] = []
+
+
+def helpers(count: int) -> Sequence[Helper]:
+    """The first `count` helpers of this process, which are started once. One that has ended, or whose last result was
+    never read because of an error or an interrupt, is replaced.
+
+    Raises OSError if a process cannot be started."""
+    for number in range(count):
+        if number == len(_helpers):
+            _helpers.append(Helper())
+        elif _helpers[number].waiting or not _helpers[number].process.is_alive():
+            _helpers[number].close()
+            _helpers[number] = Helper()
+    return _helpers[:count]
+
+
+@atexit.register
+def close_helpers() -> None:
+    """End all helpers; the next use starts new ones."""
+    while _helpers:
+        _helpers.pop().close()
+
+
+def _serve(pipe: Any) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # a helper has no helpers
+    end_with_parent()
+    with suppress(ValueError):  # an interrupt is for the process that started this one
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            message = pipe.recv_bytes()
+        except (EOFError, ConnectionError):
+            return
+        try:
+            function, arguments = pickle.loads(message)
+            answer = pickle.dumps((False, function(*arguments)))
+        except BaseException as error:
+            error.add_note("In a worker process:\n" + traceback.format_exc())
+            try:
+                answer = pickle.dumps((True, error))
+            except Exception:  # an error that cannot be pickled
+                answer = pickle.dumps((True, RuntimeError(traceback.format_exc())))
+        pipe.send_bytes(answer)

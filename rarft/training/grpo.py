@@ -9,25 +9,28 @@ both passes, so log-probabilities of training and generation agree (tested).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.distributed.tensor import DTensor
 from transformers import GenerationConfig, PreTrainedModel
 from trl import GRPOConfig, GRPOTrainer
 
-from rarft.models.decoding.generation import generate_from_shared_prefix, prompt_positions
-from rarft.models.decoding.shared_prefix import pack, pack_positions, share_prefixes
+from rarft.models.decoding.generation import prompt_positions, sample
+from rarft.models.decoding.shared_prefix import share_prefixes
 from rarft.models.families import check_trainable, without_lora
-from rarft.models.features import VisionFeatures, to_device, tokenize_with_features, video_inputs
+from rarft.models.features import VisionFeatures, to_device, tokenize_prompts, video_inputs
 from rarft.models.prompt_text import prompt_text
 from rarft.models.video_model import VideoModel
+from rarft.models.workers import can_split, differentiate_parts, shares
 from rarft.schema import Crop
 from rarft.system.errors import InputError
 from rarft.system.upstream.of_trl import (
     FusedCausalLMOutput,
+    add_fused_lm_head,
     check_grpo_trainer,
     check_grpo_trainer_class,
     reference_copy,
@@ -35,6 +38,7 @@ from rarft.system.upstream.of_trl import (
     unwrap_model_for_generation,
 )
 from rarft.training.epochs import EpochSampler
+from rarft.training.prefix_tree import pack
 
 
 class VideoGRPOTrainer(GRPOTrainer):
@@ -97,9 +101,7 @@ class VideoGRPOTrainer(GRPOTrainer):
     def _tokenize_prompts(self, prompts: list) -> tuple[list[list[int]], None, dict]:
         self._features = self.video_model.features([Crop.of(video_part(prompt)) for prompt in prompts])
         texts = [prompt_text(self.processing_class, prompt) for prompt in prompts]
-        inputs = tokenize_with_features(self.processing_class, texts, self._features)
-        mask = inputs["attention_mask"].bool()
-        return [ids[m].tolist() for ids, m in zip(inputs["input_ids"], mask, strict=True)], None, {}
+        return tokenize_prompts(self.processing_class, texts, self._features), None, {}
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         # TRL repeats each prompt for its completions, side by side; only the first of each group is needed.
@@ -108,19 +110,15 @@ class VideoGRPOTrainer(GRPOTrainer):
         firsts = [group[0] for group in groups]
         if groups != [list(range(first, first + repeats)) for first in firsts]:
             firsts, repeats = list(range(len(prompt_ids))), 1
-        features = [self._features[i] for i in firsts]
-        inputs = self.processing_class.tokenizer.pad(
-            {"input_ids": [prompt_ids[i] for i in firsts]}, return_tensors="pt", padding_side="left"
-        )
-        inputs = {**inputs, **video_inputs(inputs["input_ids"], features, self.processing_class.video_token_id)}
         with self._whole_model() as model:
             training = model.training
             model.eval()
-            config = self._sampling_config(model)
-            ids = generate_from_shared_prefix(model, to_device(inputs, self.accelerator.device), config, repeats)
+            one = copy.copy(self.video_model)
+            one.model = model  # as it is gathered here
+            prompts = [prompt_ids[i] for i in firsts]
+            ids = sample(one, prompts, [self._features[i] for i in firsts], self._sampling_config(model), repeats)
             model.train(training)
-        completions = ids[:, inputs["input_ids"].shape[1] :]
-        return [self._until_end(row) for row in completions.cpu()], None
+        return [self._until_end(row) for row in ids], None
 
     @contextmanager
     def _whole_model(self) -> Iterator[PreTrainedModel]:
@@ -147,10 +145,9 @@ class VideoGRPOTrainer(GRPOTrainer):
         suppressed = vision.union(own.get("suppress_tokens") or [], trl.get("suppress_tokens") or [])
         return GenerationConfig(**{**own, **trl, "suppress_tokens": sorted(suppressed)})
 
-    def _until_end(self, ids: torch.Tensor) -> list[int]:
+    def _until_end(self, ids: list[int]) -> list[int]:
         """A completion up to its end-of-turn token, inclusive."""
-        ends = torch.isin(ids, torch.tensor(self.eos_token_ids)).nonzero()
-        return ids[: ends[0, 0] + 1 if len(ends) else len(ids)].tolist()
+        return ids[: next((i + 1 for i, token in enumerate(ids) if token in self.eos_token_ids), len(ids))]
 
     # -- the training pass -------------------------------------------------------------------------------------
 
@@ -189,8 +186,12 @@ class VideoGRPOTrainer(GRPOTrainer):
         return self._get_per_token_logps_and_entropies(model or self.model, ids, mask, width)[0]
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, *args, **kwargs):
-        inner = without_lora(self.accelerator.unwrap_model(model))
-        forward = _VideoForward(model, inner, self._features, self.processing_class.video_token_id, logits_to_keep)
+        one = copy.copy(self.video_model)
+        one.model = model
+        head = {"temperature": self.temperature, "cast_lm_head_to_fp32": self.args.cast_lm_head_to_fp32}
+        is_trained = self.accelerator.unwrap_model(model) is self.video_model.model
+        splits = is_trained and can_split(model, self.accelerator.mixed_precision)
+        forward = _VideoForward(one, self._features, logits_to_keep, head if splits else None)
         rows = torch.arange(len(input_ids))
         return super()._get_per_token_logps_and_entropies(
             forward,
@@ -205,13 +206,17 @@ class VideoGRPOTrainer(GRPOTrainer):
 class _VideoForward:
     """A wrapper that adds the videos of its rows to each call of a model, in whatever chunks and order TRL calls it.
 
-    Each row carries its index in a masked column before its tokens (`with_rows`). Rows are packed into one
-    (`rarft.models.decoding.shared_prefix`), so that a prompt, which is mostly video, and a completion that was sampled
-    several times are computed once."""
+    Each row carries its index in a masked column before its tokens (`with_rows`). Rows with the same prompt are packed
+    (`rarft.training.prefix_tree`), so that the prompt, which is mostly video, and what completions have in common are
+    computed once. With a head, the processes of the model take a part of the prompts each."""
 
-    def __init__(self, model, inner, features: Sequence[VisionFeatures], video_token: int, completion: int):
-        self.model, self.inner, self.features = model, inner, features
-        self.video_token, self.completion = video_token, completion
+    def __init__(self, video_model: VideoModel, features: Sequence[VisionFeatures], completion: int, head: dict | None):
+        """
+        Args:
+            completion: the number of tokens of the completion part.
+            head: the settings of TRL's fused head; None keeps all rows in this process.
+        """
+        self.video_model, self.features, self.completion, self.head = video_model, features, completion, head
 
     @staticmethod
     def with_rows(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -220,31 +225,96 @@ class _VideoForward:
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, labels: torch.Tensor, **options: Any):
         features = [self.features[row] for row in input_ids[:, 0].tolist()]
-        input_ids, attention_mask, labels = input_ids[:, 1:], attention_mask[:, 1:], labels[:, 1:]
-        prompts = input_ids[:, : -self.completion]
-        groups = same_prompts(prompts.tolist(), features)
-        if len(groups) == len(input_ids) or not share_prefixes(self.inner):
-            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-            return self.model(**inputs, **self._video(input_ids, features), labels=labels, **options)
+        row = Rows(input_ids[:, 1:], attention_mask[:, 1:], labels[:, 1:], features, self.completion)
+        groups = same_prompts(row.prompts.tolist(), features)
+        if len(groups) == len(input_ids) or not share_prefixes(without_lora(self.video_model.model)):
+            return row.forward(self.video_model, **options)
+        if self.head is None or not torch.is_grad_enabled():
+            return row.packed_forward(self.video_model, groups, **options)
+        lengths = [row.longest(group) for group in groups]
+        parts = [[groups[i] for i in part] for part in shares(self.video_model, lengths, each=len(groups[0]))]
+        given = [(row.select(sum(part, [])), self.head, options) for part in parts]
+        found = differentiate_parts(self.video_model, log_probabilities, given)
+        order = torch.tensor([index for part in parts for group in part for index in group]).argsort()
+
+        def joined(outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+            wide = [torch.nn.functional.pad(part, (0, self.completion - part.shape[1])) for part in outputs]
+            return torch.cat(wide)[order]
+
+        log_probs, entropy = zip(*found, strict=True)
+        return FusedCausalLMOutput(log_probs=joined(log_probs), entropy=joined(entropy))
+
+
+class Rows(NamedTuple):
+    """Rows of a training pass: left-padded prompts with right-padded completions (N, L), and the video of each.
+
+    completion: the number of tokens of the completion part."""
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    features: Sequence[VisionFeatures]
+    completion: int
+
+    @property
+    def prompts(self) -> torch.Tensor:
+        """The tokens before the completions."""
+        return self.input_ids[:, : -self.completion]
+
+    def longest(self, rows: Sequence[int]) -> int:
+        """The number of tokens of the longest completion of these rows."""
+        return int(self.attention_mask[rows, -self.completion :].sum(1).max())
+
+    def select(self, rows: Sequence[int]) -> Rows:
+        """These rows alone, without columns that only have padding."""
+        prompt = self.attention_mask.shape[1] - self.completion
+        width = max(1, self.longest(rows))
+        real = self.attention_mask[rows, :prompt].any(0).nonzero()
+        columns = slice(int(real[0]) if len(real) else 0, prompt + width)
+        tensors = (tensor[rows, columns] for tensor in (self.input_ids, self.attention_mask, self.labels))
+        return Rows(*tensors, [self.features[i] for i in rows], width)
+
+    def forward(self, video_model: VideoModel, **options: Any):
+        """A forward pass over the rows as they are."""
+        inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
+        return video_model.model(**inputs, **self._video(video_model, self.input_ids, self.features), **options)
+
+    def packed_forward(self, video_model: VideoModel, groups: list[list[int]], **options: Any) -> FusedCausalLMOutput:
+        """A forward pass in which each prompt, and each distinct completion of a prompt, is computed once.
+
+        groups: the rows of each prompt."""
         firsts = [group[0] for group in groups]
-        features = [features[i] for i in firsts]
-        ids, packed_labels, layout = pack(groups, input_ids, attention_mask, labels, self.completion)
-        prompt = {"input_ids": prompts[firsts], "attention_mask": attention_mask[firsts, : -self.completion]}
-        positions = prompt_positions(self.inner, {**prompt, **self._video(prompt["input_ids"], features)})
-        output = self.model(
-            input_ids=ids,
-            attention_mask=layout.segment_mask,  # unused; a mask of two dimensions would be expanded
-            position_ids=pack_positions(positions, layout),
-            shared_prefix=layout,
-            **self._video(ids, features),
-            labels=packed_labels,
+        features = [self.features[i] for i in firsts]
+        packed = pack(groups, self.input_ids, self.attention_mask, self.completion)
+        mask = self.attention_mask[firsts, : -self.completion]
+        prompt = {"input_ids": self.prompts[firsts], "attention_mask": mask}
+        prompt |= self._video(video_model, prompt["input_ids"], features)
+        output = video_model.model(
+            input_ids=packed.input_ids,
+            attention_mask=packed.attention_mask,
+            position_ids=packed.positions(prompt_positions(without_lora(video_model.model), prompt)),
+            **self._video(video_model, packed.input_ids, features),
+            labels=packed.labels,
             **options,
         )
-        entropy = None if output.entropy is None else layout.unpack(output.entropy)
-        return FusedCausalLMOutput(log_probs=layout.unpack(output.log_probs), entropy=entropy, aux_loss=output.aux_loss)
+        entropy = None if output.entropy is None else packed.unpack(output.entropy)
+        return FusedCausalLMOutput(log_probs=packed.unpack(output.log_probs), entropy=entropy, aux_loss=output.aux_loss)
 
-    def _video(self, input_ids: torch.Tensor, features: Sequence[VisionFeatures]) -> dict:
-        return to_device(video_inputs(input_ids, features, self.video_token), input_ids.device)
+    def _video(self, video_model: VideoModel, input_ids: torch.Tensor, features: Sequence[VisionFeatures]) -> dict:
+        inputs = video_inputs(input_ids, features, video_model.processor.video_token_id)
+        return to_device(inputs, input_ids.device)
+
+
+def log_probabilities(
+    video_model: VideoModel, rows: Rows, head: dict[str, Any], options: dict[str, Any]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies (N, completion) of a part of the rows, in this process or a helper."""
+    inner = without_lora(video_model.model)
+    if "forward" not in inner.__dict__:  # in a helper, whose copy has no head of TRL's yet
+        add_fused_lm_head(inner, outputs=("log_probs", "entropy"), **head)
+    share_prefixes(inner)
+    output = rows.packed_forward(video_model, same_prompts(rows.prompts.tolist(), rows.features), **options)
+    return output.log_probs, output.entropy
 
 
 def same_prompts(prompts: list[list[int]], features: Sequence[VisionFeatures]) -> list[list[int]]:

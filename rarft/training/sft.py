@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,10 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
 from rarft.models.families import check_trainable
-from rarft.models.features import VisionFeatures, tokenize_with_features
+from rarft.models.features import VisionFeatures, pad_texts, to_device, video_inputs
 from rarft.models.prompt_text import as_text
 from rarft.models.video_model import VideoModel
+from rarft.models.workers import can_split, differentiate_parts, shares
 from rarft.schema import Sample
 from rarft.system.errors import InputError
 from rarft.system.upstream.of_transformers import check_trainer
@@ -47,12 +49,14 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], video_model: VideoModel) -> dict:
-    """A padded batch. Its `labels` are the unmasked parts of the completion and the end-of-turn token."""
+    """A padded batch of token ids, mask and labels, with the features of the videos. The labels are the unmasked parts
+    of the completion and the end-of-turn token."""
     tokenizer = video_model.processor.tokenizer
     prompts = video_model.prompt_texts([example.query for example in examples])
     endings = [as_text(tokenizer, example.completion) + tokenizer.eos_token for example in examples]
     texts = [prompt + ending for prompt, ending in zip(prompts, endings, strict=True)]
-    batch = tokenize_with_features(video_model.processor, texts, [example.clip for example in examples])
+    features = [example.clip for example in examples]
+    batch = pad_texts(video_model.processor, texts, features)
     labels = torch.full_like(batch["input_ids"], -100)
     for row, example in enumerate(examples):
         tokens = tokenizer(
@@ -62,7 +66,21 @@ def collate(examples: list[Example], video_model: VideoModel) -> dict:
         learned.append(True)  # the end of the turn
         ids = batch["input_ids"][row, -len(learned) :]
         labels[row, -len(learned) :] = torch.where(torch.tensor(learned), ids, -100)
-    return {**batch, "labels": labels}
+    return {**batch, "labels": labels, "features": features}
+
+
+def summed_loss(video_model: VideoModel, batch: dict, bf16: bool) -> tuple[torch.Tensor]:
+    """The sum of the cross-entropy of all labelled tokens of a batch from `collate`."""
+    labels, ids = batch["labels"], batch["input_ids"]
+    width = labels.shape[1] - int((labels != -100).any(0).nonzero()[0])  # tokens before the first label need no logits
+    inputs = {"input_ids": ids, "attention_mask": batch["attention_mask"]}
+    inputs |= to_device(video_inputs(ids, batch["features"], video_model.processor.video_token_id), ids.device)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
+        logits = video_model.model(**inputs, logits_to_keep=width + 1).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100, reduction="sum"
+    )
+    return (losses,)
 
 
 class VideoSFTTrainer(Trainer):
@@ -71,6 +89,7 @@ class VideoSFTTrainer(Trainer):
     def __init__(self, video_model: VideoModel, args: TrainingArguments, dataset: ExampleDataset):
         check_trainer()
         check_trainable(video_model.model)
+        self.video_model = video_model
         super().__init__(
             model=video_model.model,
             args=args,
@@ -85,15 +104,24 @@ class VideoSFTTrainer(Trainer):
         return LikeLengthSampler(dataset.lengths * dataset.repeat, self.args.train_batch_size, generator)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The mean cross-entropy over all labelled tokens of a batch."""
-        labels = inputs.pop("labels")
-        first = int((labels != -100).any(0).nonzero()[0])
-        width = labels.shape[1] - first  # completions end together, so the tokens before need no logits
-        outputs = model(**inputs, logits_to_keep=width + 1)
-        loss = torch.nn.functional.cross_entropy(
-            outputs.logits[:, :-1].flatten(0, 1).float(), labels[:, -width:].flatten(), ignore_index=-100
-        )
-        return (loss, outputs) if return_outputs else loss
+        """The mean cross-entropy over all labelled tokens of a batch. The processes of the model take a part of the
+        rows each."""
+        one = copy.copy(self.video_model)
+        one.model = model
+        lengths = inputs["attention_mask"].sum(1).tolist()
+        splits = self.accelerator.unwrap_model(model) is self.video_model.model and can_split(model)
+        parts = shares(one, lengths) if splits and torch.is_grad_enabled() else [list(range(len(lengths)))]
+        given = [(rows_of(inputs, part), self.args.bf16) for part in parts]
+        losses = [loss for (loss,) in differentiate_parts(one, summed_loss, given)]
+        loss = torch.stack(losses).sum() / (inputs["labels"] != -100).sum()
+        return (loss, {"loss": loss}) if return_outputs else loss
+
+
+def rows_of(batch: dict, rows: list[int]) -> dict:
+    """Some rows of a batch from `collate`, without columns that only have padding."""
+    first = int(batch["attention_mask"][rows].any(0).nonzero()[0])
+    tensors = {name: value[rows, first:] for name, value in batch.items() if name != "features"}
+    return {**tensors, "features": [batch["features"][row] for row in rows]}
 
 
 def sft_arguments(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple, Self
 
 from rarft.system.errors import VideoError, WorkerError
-from rarft.system.processes import MAIN_GUARD, end_with_parent
+from rarft.system.processes import CONTEXT, end_with_parent
 from rarft.system.progress import progress
 from rarft.video.reader import Clip, read_video
 from rarft.video.readers import PYAV, check_reader
@@ -74,6 +75,10 @@ class GuardedReader:
         with self._turn:
             self._stop()
 
+    def __reduce__(self) -> tuple:
+        """In another process: a reader with a decoding process there, the same one each time."""
+        return _reader_here, (self.seconds, self.library)
+
     def __enter__(self) -> Self:
         return self
 
@@ -81,10 +86,8 @@ class GuardedReader:
         self.close()
 
     def _start(self) -> None:
-        # spawn: a forked child of a process that runs threads of torch can hang
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        process = context.Process(target=_serve, args=(other,), daemon=True)
+        self._pipe, other = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=_serve, args=(other,), daemon=True)
         process.start()
         self.process = process
         other.close()
@@ -94,7 +97,7 @@ class GuardedReader:
                 return
             problem = "did not start within a minute"
         except EOFError:
-            problem = f"ended as it started; {MAIN_GUARD}"
+            problem = "ended as it started; is memory left?"
         self._stop()
         raise WorkerError(f"the decoding process {problem}")
 
@@ -104,6 +107,11 @@ class GuardedReader:
             self.process.join()
             self._pipe.close()
             self.process = self._pipe = None
+
+
+@lru_cache(1)
+def _reader_here(seconds: float, reader: str) -> GuardedReader:
+    return GuardedReader(seconds, reader)
 
 
 def _serve(pipe: Connection) -> None:

@@ -72,11 +72,12 @@ def test_a_library_that_is_not_installed(monkeypatch):
     assert doctor.packages().ok is False and doctor.packages().found == "rarft is not installed"
 
 
-def test_one_core_is_slow(monkeypatch):
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 1)
-    assert doctor.cores().ok is None and doctor.cores().found == "1 cores"
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 2)
-    assert doctor.cores().ok is True
+def test_the_cores_and_how_they_are_used(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert doctor.cpu().ok is None and doctor.cpu().found.startswith("1 cores (OMP_NUM_THREADS is 1); ")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert doctor.cpu().ok is True
+    assert "50 million parameters runs in 3 processes of 1 thread, a larger one in 1 process of 3" in doctor.cpu().found
 
 
 def test_little_memory_and_a_full_disk(monkeypatch):

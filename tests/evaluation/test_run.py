@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from coursekit import ROOT
-from rarft.asking import WorkersAsker, load_asker
+from rarft.asking import load_asker
 from rarft.asking.dataset import open_dataset
 from rarft.cli import main
 from rarft.evaluation import (
@@ -37,10 +37,7 @@ def evaluate(data, out, videos=None, limit=None, *, processes=1, changes=None, o
     """What `rarft evaluate` does."""
     test_set = open_dataset(data, videos, limit, on_bad_video=on_bad_video)
     with GuardedReader() as reader:
-        if processes > 1:
-            asker = WorkersAsker(MODEL, processes, changes=changes)
-        else:
-            asker = load_asker(MODEL, reader, changes=changes)
+        asker = load_asker(MODEL, reader, changes=changes, processes=processes)
         return evaluate_file(asker, test_set, out, on_bad_video=on_bad_video, **options)
 
 
@@ -295,13 +292,14 @@ def test_two_processes_answer_as_one_and_go_on_after_a_kill(base, tmp_path, worl
     one = predict(base, samples, output=tmp_path / "one.jsonl")
     lines = (tmp_path / "one.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "two.jsonl").write_text("".join(lines[:2]))
-    workers = WorkersAsker(MODEL, 2, batch_size=2)
-    two = predict(workers, samples, output=tmp_path / "two.jsonl")
+    with GuardedReader() as reader:
+        asker = load_asker(MODEL, reader, batch_size=2, processes=2)
+        two = predict(asker, samples, output=tmp_path / "two.jsonl")
     assert [p.completion for p in two] == [p.completion for p in one]
     assert (tmp_path / "two.jsonl").read_text().splitlines(keepends=True)[:2] == lines[:2]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.jsonl", "two.jsonl"]
     with pytest.raises(ValueError, match="line 1: answers another question: its 'query' is"):
-        predict(workers, samples[1:], output=tmp_path / "two.jsonl")
+        predict(base, samples[1:], output=tmp_path / "two.jsonl")
 
 
 @pytest.fixture

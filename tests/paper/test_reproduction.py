@@ -143,7 +143,7 @@ def test_a_phase_that_fails_names_itself_and_how_to_go_on(data, tmp_path, monkey
         raise VideoError("x.mp4: broken")
 
     monkeypatch.setattr("rarft.paper.run.evaluate_file", fails)
-    monkeypatch.setattr("rarft.paper.run.open_asker", lambda *_, **__: None)
+    monkeypatch.setattr("rarft.paper.run.load_asker", lambda *_, **__: None)
     monkeypatch.setattr("rarft.paper.run.open_dataset", lambda *_: None)
     with pytest.raises(InputError, match="'base' failed; the same command goes on there: x.mp4: broken"):
         run_phases(plan(data, tmp_path))

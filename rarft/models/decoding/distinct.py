@@ -2,7 +2,7 @@
 
 Completions of a prompt often begin with the same tokens, for example with the same timeline. While two completions are
 equal, their next token comes from the same distribution, so they share one row of the batch. When they diverge, the
-row's keys and values are copied. Completions that have ended leave the batch.
+row's keys and values are copied. Completions that have ended leave the batch, and so do prompts without completions.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from rarft.models.decoding.sampling import next_tokens
+from rarft.models.decoding.sampling import Part, next_tokens
 from rarft.system.upstream.of_transformers import cache_argument
+
+FEW = 8  # ended rows stay in the batch until they are an eighth of it
 
 
 def sample_distinct(
@@ -20,10 +22,11 @@ def sample_distinct(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    part: Part | None = None,
     **model_kwargs,
 ) -> torch.Tensor:
     """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with one completion
-    for each prompt.
+    for each prompt. part: of the completions, if other processes compute the others.
 
     Behaves as transformers' `GenerationMixin._sample`: equal seeds give equal samples, up to rounding, which depends on
     the batch size.
@@ -42,7 +45,7 @@ def sample_distinct(
         inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
         logits = model(**inputs, **{cache_argument(model): cache}, use_cache=True).logits[:, -1].float()
         scores = logits_processor(ids, logits[row_of])
-        token = next_tokens(scores, unfinished, config)
+        token = next_tokens(scores, unfinished, config, part)
         ids = torch.cat([ids, token], 1)
         unfinished &= ~stopping_criteria(ids, None)
         if not unfinished.any():
@@ -51,8 +54,13 @@ def sample_distinct(
         distinct, rows = torch.stack([row_of[going], token[going, 0]], 1).unique(dim=0, return_inverse=True)
         parents, tokens = distinct[:, 0], distinct[:, 1:]
         row_of = torch.zeros_like(row_of)  # ended completions read any row; their token is not used
-        row_of[going] = rows
-        if parents.tolist() != list(range(len(mask))):
+        ended = len(mask) - len(parents)
+        if 0 <= ended * FEW <= len(mask) and len(parents.unique()) == len(parents):
+            # No row diverged, and few have ended: they stay, since leaving them out would copy all others.
+            row_of[going] = parents[rows]
+            tokens = tokens.new_zeros(len(mask), 1).index_copy(0, parents, tokens)
+        else:
+            row_of[going] = rows
             cache.select(parents.tolist())
             mask, positions = mask[parents], positions[..., parents, :]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)

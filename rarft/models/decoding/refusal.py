@@ -16,6 +16,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from rarft.models.decoding.generation import generate_from_shared_prefix
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.prompt_text import as_text
+from rarft.models.workers import run_parts, shares
 from rarft.reading.answer import read_answer
 from rarft.schema import Span
 
@@ -34,7 +35,6 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     return torch.tensor(starts)
 
 
-@torch.no_grad()
 def refusal_scores(
     video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], completions: Sequence[str]
 ) -> np.ndarray:
@@ -46,15 +46,26 @@ def refusal_scores(
     rows = [i for i, text in enumerate(completions) if ANSWER in text]
     if not rows:
         return scores
+    lengths = [len(features[row].embeds) + len(completions[row].split()) for row in rows]
+    parts = [[rows[i] for i in part] for part in shares(video_model, lengths)]
+    given = [tuple([values[i] for i in part] for values in (features, queries, completions)) for part in parts]
+    for part, found in zip(parts, run_parts(video_model, _scores_of_part, given), strict=True):
+        scores[part] = found
+    return scores
+
+
+@torch.no_grad()
+def _scores_of_part(
+    video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], completions: Sequence[str]
+) -> np.ndarray:
     model = video_model.model
-    inputs = _up_to_answer(video_model, *([given[i] for i in rows] for given in (features, queries, completions)))
+    inputs = _up_to_answer(video_model, features, queries, completions)
     logits = model(**inputs, logits_to_keep=1).logits[:, -1].float()
     suppressed = model.generation_config.suppress_tokens
     if suppressed:
         logits[:, suppressed] = -torch.inf
     answering = torch.softmax(logits, -1)[:, span_tokens(video_model.processor.tokenizer).to(logits.device)].sum(-1)
-    scores[rows] = 1 - answering.double().clamp(0, 1).cpu().numpy()
-    return scores
+    return 1 - answering.double().clamp(0, 1).cpu().numpy()
 
 
 def forced_segment(video_model: VideoModel, features: VisionFeatures, query: str, completion: str) -> Sequence[Span]:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from transformers import GenerationConfig
 
 
-def next_tokens(scores: torch.Tensor, unfinished: torch.Tensor, config: GenerationConfig) -> torch.Tensor:
+class Part(NamedTuple):
+    """The completions of one process among those of all processes. rows: (N,), their numbers. total: how many."""
+
+    rows: torch.Tensor
+    total: int
+
+
+def next_tokens(
+    scores: torch.Tensor, unfinished: torch.Tensor, config: GenerationConfig, part: Part | None = None
+) -> torch.Tensor:
     """Processed scores (N, vocabulary) → tokens (N, 1), sampled or most likely; padding for ended completions.
 
-    Works as transformers' `GenerationMixin._sample`: equal seeds give equal tokens.
+    Works as transformers' `GenerationMixin._sample`: equal seeds give equal tokens. Also with a part: the random
+    numbers of all completions are drawn, as `torch.multinomial` draws them, and those of the part are used.
     """
-    tokens = torch.multinomial(scores.softmax(-1), 1) if config.do_sample else scores.argmax(-1, keepdim=True)
+    if not config.do_sample:
+        tokens = scores.argmax(-1, keepdim=True)
+    elif part is None:
+        tokens = torch.multinomial(scores.softmax(-1), 1)
+    else:
+        drawn = scores.new_empty(part.total, scores.shape[-1]).exponential_()
+        tokens = (scores.softmax(-1) / drawn[part.rows]).argmax(-1, keepdim=True)
     return tokens if config.pad_token_id is None else tokens.where(unfinished[:, None], config.pad_token_id)

@@ -36,12 +36,14 @@ class Seats:
     """Which prompt each of N completions continues, and its number among the completions of that prompt.
 
     prompt, number: (N,). prompts: `prompt` as a list. largest: the largest number of completions of one prompt.
+    one_each: whether the n-th completion continues the n-th prompt, and there are as many prompts.
     """
 
-    def __init__(self, prompts: Sequence[int], device: torch.device):
+    def __init__(self, prompts: Sequence[int], count: int, device: torch.device):
         """
         Args:
             prompts: the number of each completion's prompt.
+            count: of prompts.
         """
         seen: Counter[int] = Counter()
         numbers = []
@@ -52,6 +54,7 @@ class Seats:
         self.prompt = torch.tensor(self.prompts, device=device)
         self.number = torch.tensor(numbers, device=device)
         self.largest = max(seen.values())
+        self.one_each = self.prompts == list(range(count))
 
 
 class SharedPrefixCache(Cache):
@@ -71,10 +74,14 @@ class SharedPrefixCache(Cache):
         self.place = place
 
     def select(self, completions: Sequence[int]) -> None:
-        """Keep the completions with these numbers. A number that occurs twice duplicates its completion. Not for a
-        cache with a place."""
+        """Keep the completions with these numbers, and the prompts that they continue. A number that occurs twice
+        duplicates its completion. Not for a cache with a place."""
+        before, device = self.layers[0].seats, self.layers[0].keys.device
+        continued = [before.prompts[number] for number in completions]
+        prompts = sorted(set(continued))
+        seats = Seats([prompts.index(prompt) for prompt in continued], len(prompts), device)
         for layer in self.layers:
-            layer.select(completions)
+            layer.select(torch.tensor(completions, device=device), torch.tensor(prompts, device=device), seats)
 
 
 class SharedPrefixLayer(DynamicLayer):
@@ -101,7 +108,7 @@ class SharedPrefixLayer(DynamicLayer):
         self.prefix_keys, self.prefix_values = keys[:, :, :-1], values[:, :, :-1]
         self.keys = keys.new_empty(len(prompts), heads, max_new_tokens, size)
         self.values = values.new_empty(len(prompts), heads, max_new_tokens, values.shape[-1])
-        self.seats, self.place = Seats(prompts, keys.device), place
+        self.seats, self.place = Seats(prompts, len(keys), keys.device), place
         if place is not None:
             self.prefix_keys, self.prefix_values = place.unpad(self.prefix_keys), place.unpad(self.prefix_values)
             self.keys.zero_()  # unwritten keys and values are read too: masked out, but they must not be NaN
@@ -126,11 +133,12 @@ class SharedPrefixLayer(DynamicLayer):
             Shared(self.prefix_values, self.values[:, :, : self.filled], self.seats),
         )
 
-    def select(self, completions: Sequence[int]) -> None:
-        """See `SharedPrefixCache.select`."""
-        self.seats = Seats([self.seats.prompts[number] for number in completions], self.keys.device)
-        rows = torch.tensor(completions, device=self.keys.device)
-        self.keys, self.values = self._rows(self.keys, rows), self._rows(self.values, rows)
+    def select(self, completions: torch.Tensor, prompts: torch.Tensor, seats: Seats) -> None:
+        """See `SharedPrefixCache.select`; seats: of these completions among these prompts."""
+        self.seats = seats
+        self.keys, self.values = self._rows(self.keys, completions), self._rows(self.values, completions)
+        if len(prompts) < len(self.prefix_keys):
+            self.prefix_keys, self.prefix_values = self.prefix_keys[prompts], self.prefix_values[prompts]
 
     def _rows(self, tensor: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """The given rows; only what has been written so far is copied."""
@@ -187,6 +195,8 @@ def attend_to_shared(
 
     def meet(own: torch.Tensor, prompts: torch.Tensor) -> torch.Tensor:
         """(N, key heads, heads per key head, X) @ (B, key heads, X, Y), each completion with its own prompt."""
+        if seats.one_each:
+            return own @ prompts
         together = own.new_zeros(batch, key_heads, seats.largest, *own.shape[2:])
         together[seats.prompt, :, seats.number] = own
         product = together.flatten(2, 3) @ prompts

@@ -16,6 +16,9 @@ from trl.trainer import grpo_trainer
 # What the training pass returns after unpacking. Instead: the output of `model(..., fused_lm_head=True)`.
 from trl.trainer.utils import FusedCausalLMOutput as FusedCausalLMOutput
 
+# The head that computes log-probabilities and entropies. Instead: what `__init__` adds to the model.
+from trl.trainer.utils import add_fused_lm_head as add_fused_lm_head
+
 # Splits a generation batch into its steps. Instead: what `_prepare_inputs` splits with.
 from trl.trainer.utils import split_tensor_dict as split_tensor_dict
 

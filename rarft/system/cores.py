@@ -1,0 +1,58 @@
+"""How many cores to use and how: processes of one thread each for a small model, threads for a large one.
+
+The matrices of a small model are too small for threads. A second thread gains almost nothing in sampling, and threads
+that wait for each other become ten times slower when another program uses the cores (benchmarks/cores.py).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+SMALL = 50_000_000  # parameters of the largest model that runs in several processes
+MOST = 4  # processes, each of which needs about half a gigabyte
+
+
+class Plan(NamedTuple):
+    """How a model uses the cores: processes, the threads of each, and the reason."""
+
+    processes: int
+    threads: int
+    reason: str
+
+
+def cores() -> int:
+    """Cores that this process and its workers may use: OMP_NUM_THREADS if set, else the cores of this machine."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def plan_for(parameters: int, device: str = "cpu", *, processes: int | None = None) -> Plan:
+    """How a model of this many parameters uses the cores.
+
+    Args:
+        device: the type of its device, as torch names it.
+        processes: instead of the number chosen here; the cores are divided among them.
+    """
+    available, small = cores(), device == "cpu" and parameters <= SMALL
+    if processes is not None:
+        return Plan(processes, 1 if small else max(1, available // processes), f"{processes} were asked for")
+    if device != "cpu":
+        return Plan(1, available, f"the model is on a {device} device")
+    if not small:
+        return Plan(1, available, f"more than {SMALL / 1e6:.0f} million parameters")
+    if available == 1:
+        return Plan(1, 1, "one core may be used")
+    return Plan(min(available, MOST), 1, f"at most {SMALL / 1e6:.0f} million parameters")
+
+
+def set_threads(threads: int) -> None:
+    """Set the number of threads of all operations of torch in this process, from now on."""
+    import torch
+
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
