@@ -11,6 +11,7 @@ from pathlib import Path
 
 from coursekit import checks
 from coursekit.paths import BUILD, ROOT
+from rarft.system.cores import cores
 from rarft.system.errors import InputError
 from rarft.system.files import write_json
 
@@ -38,10 +39,11 @@ def start(chapter: str, scale: str = "full", threads: int | None = None) -> str:
 
         logging.disable_progress_bar()
         no_loss_tables()
-    threads = threads or min(4, os.cpu_count() or 1)
+    threads = threads or min(4, cores())
     torch.set_num_threads(threads)
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
-    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {threads} threads")
+    cpu = f"{threads} thread{'s' if threads > 1 else ''}"
+    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {cpu}")
     measured = measured_chapter(chapter)
     if measured:
         figures = f"{measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB"
