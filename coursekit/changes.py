@@ -1,7 +1,8 @@
 """What a chapter depends on, and so whether it has to run again: its notebook, the modules that it imports, directly or
 through others, the data that ships, the chapters whose results it reads, and the scale.
 
-A chapter names those chapters in its notebook's metadata: `"rarft": {"needs": ["09"]}`.
+A chapter names those chapters in its notebook's metadata: `"rarft": {"needs": ["09"]}`. A chapter that spreads its work
+over all cores says so there, too: `"cores": "all"`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
@@ -52,7 +54,16 @@ def chapter_code(notebook: Path) -> str:
 
 def needed_chapters(notebook: Path) -> list[str]:
     """The numbers of the chapters whose results a chapter reads."""
-    return list(nbformat.read(notebook, as_version=4).metadata.get("rarft", {}).get("needs", []))
+    return list(_metadata(notebook).get("needs", []))
+
+
+def uses_all_cores(notebook: Path) -> bool:
+    """Whether a chapter spreads its work over all cores by itself."""
+    return _metadata(notebook).get("cores") == "all"
+
+
+def _metadata(notebook: Path) -> dict[str, Any]:
+    return nbformat.read(notebook, as_version=4).metadata.get("rarft", {})
 
 
 def reason(before: Mapping[str, str] | None, now: Mapping[str, str]) -> str | None:

@@ -41,7 +41,8 @@ def start(chapter: str, scale: str = "full") -> str:
         no_loss_tables()
     torch.set_num_threads(1)  # the models of the course are small, see rarft.system.cores
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "trl"))
-    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {cores()} cores")
+    cpu = f"{cores()} core{'s' if cores() > 1 else ''}"
+    print(f"chapter {chapter} · SCALE={scale} · {versions} · Python {platform.python_version()} · {cpu}")
     measured = measured_chapter(chapter)
     if measured:
         figures = f"{measured['minutes']:.1f} min, {measured['peak_ram_gb']:.1f} GB"

@@ -84,6 +84,21 @@ def test_an_option_that_would_be_dropped_is_refused(arguments, named, capsys):
     assert end.value.code == 1 and named in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["build", "--seconds", "5"], "--seconds: for `course grade`"),
+        (["build", "--out", "x"], "--out"),
+        (["instructor", "--scale", "smoke", "--fresh", "--jobs", "2", "--gigabytes", "3"], "--jobs, --gigabytes: not"),
+        (["grade", "x", "--scale", "smoke", "--fresh", "--jobs", "2"], "--scale, --fresh, --jobs: not"),
+        (["grade", "x", "--only", "04"], "--only: not"),
+    ],
+)
+def test_an_option_of_another_action_of_the_course_is_refused(arguments, named, capsys):
+    status, _, said = run_here(capsys, "course", *arguments)
+    assert status == 1 and named in said
+
+
 def test_options_beside_a_recipe_replace_its_fields(monkeypatch):
     asked = []
     monkeypatch.setattr(recipe, "read_recipe", lambda fields: fields)

@@ -59,6 +59,8 @@ def _index(chapters: list[str], report: Mapping[str, Any], others: Mapping[str, 
     links.append("[the notebooks to work in](notebooks.zip), without solutions")
     around = ["glossary", "troubleshooting", *(f"teaching/{name}" for name in TEACHING)]
     machine = f"Built at SCALE={report['scale']} on {report['machine']}."
+    if report.get("jobs", 1) > 1:
+        machine += f" Up to {report['jobs']} chapters ran at the same time."
     return "\n".join(
         [
             "# Learning to Refuse",

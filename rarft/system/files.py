@@ -99,10 +99,15 @@ def open_to_append(path: str | Path) -> TextIO:
 _NUMBERS = re.compile(r"\[\n\s+(?:[-+.\dEe]+|null)(?:,\n\s+(?:[-+.\dEe]+|null))*\n\s+\]")
 
 
-def write_json(path: str | Path, data: Any) -> Path:
-    """Write indented JSON atomically; a list of numbers takes one line."""
+def json_text(data: Any) -> str:
+    """Indented JSON; a list of numbers takes one line."""
     text = json.dumps(data, indent=2, ensure_ascii=False)
-    return write_text(path, _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n")
+    return _NUMBERS.sub(lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+
+
+def write_json(path: str | Path, data: Any) -> Path:
+    """Write `json_text` atomically."""
+    return write_text(path, json_text(data))
 
 
 def nan_as_null(data: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from rarft.hivtg.official import rows_of
 from rarft.schema import Difficulty, Group, Sample
 from rarft.system.errors import InputError
-from rarft.system.files import Field, json_lines, read_json, write_json, write_text
+from rarft.system.files import Field, json_lines, json_text, read_json, write_text
 from rarft.system.processes import worker_pool
 from rarft.system.progress import progress
 from rarft.world.edits import Edit, edit_query, sample_query
@@ -160,7 +160,8 @@ def make_world(
     weather: str = "rough",
     processes: int | None = None,
 ) -> list[WorldClip]:
-    """Write `clips` videos of a split and their truth, then read them back. What exists already is kept.
+    """Write `clips` videos of a split and their truth, then read them back. What exists already is kept: where all of
+    it exists, nothing is written, so that several processes can read a folder.
 
     Args:
         weather: one of `rarft.world.weather.WEATHERS`. Stories and queries are the same in each.
@@ -181,11 +182,18 @@ def make_world(
     for index in range(clips):
         path, (story, query, edits) = _clip_path(folder, index), draw_clip(seed, split, index)
         world.append(WorldClip(path, story, group_of(str(path), story, query, edits) if query else None))
-    write_text(folder / "stories.jsonl", "".join(json.dumps(story_to_json(clip.story)) + "\n" for clip in world))
+    _write_changed(folder / "stories.jsonl", "".join(json.dumps(story_to_json(clip.story)) + "\n" for clip in world))
     if split != "align":
         rows = rows_of([clip.group for clip in world])
-        write_json(folder / "hi_vtg.json", [{**row, "video": f"clips/{Path(row['video']).name}"} for row in rows])
+        rows = [{**row, "video": f"clips/{Path(row['video']).name}"} for row in rows]
+        _write_changed(folder / "hi_vtg.json", json_text(rows))
     return world
+
+
+def _write_changed(path: Path, text: str) -> None:
+    """Write a text file, unless it has that text already."""
+    if not path.exists() or path.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(path, text)
 
 
 def _clip_path(folder: Path, index: int) -> Path:
@@ -199,7 +207,7 @@ def _record_settings(folder: Path, settings: dict[str, Any]) -> None:
     changed = [f"{name} {before.get(name)!r}" for name in settings if before.get(name) != settings[name]]
     if changed:
         raise InputError(f"{folder}: holds clips made with {', '.join(changed)}; delete the folder or choose another")
-    write_json(path, settings)
+    _write_changed(path, json_text(settings))
 
 
 def clip_weather(name: str, seed: int, split: str, index: int) -> Weather:

@@ -10,8 +10,9 @@ import yaml
 from packaging.requirements import Requirement
 
 from coursekit import ROOT, check_equal
-from coursekit.build import chapters, run_chapter
+from coursekit.build import chapters
 from coursekit.checks import CheckFailedError
+from coursekit.execute import run_chapter
 from coursekit.plots import described
 from coursekit.site.sources import GLOSSARY
 from coursekit.solutions import BEGIN, exercise_of, solutions, solved_notebook, write_instructor_edition

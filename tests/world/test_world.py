@@ -133,6 +133,14 @@ def test_wrong_explanations_and_corrections_are_judged_wrong():
     assert claims("no such segment : red not ring")[0][0] == ""
 
 
+def test_where_all_clips_exist_nothing_is_written(tmp_path):
+    """Several processes may read a folder at the same time."""
+    made = make_world(tmp_path, "test", 2, processes=1)
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")}
+    assert make_world(tmp_path, "test", 2) == made
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")} == before
+
+
 def test_a_folder_can_be_grown_and_is_hi_vtg(tmp_path):
     few = make_world(tmp_path, "test", 2, processes=1)
     stamp = few[0].path.stat().st_mtime_ns
