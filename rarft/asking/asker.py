@@ -63,7 +63,6 @@ class LocalAsker:
         video_model: the model. Its cache of features limits how many videos stay in memory.
         about: see `Asker`; by default, the name and the settings of the model.
         batch_size: queries that go through the model of a process together.
-        scored: whether answers have a refusal score, which takes one more forward pass.
     """
 
     def __init__(
@@ -72,14 +71,15 @@ class LocalAsker:
         *,
         about: Mapping[str, Any] | None = None,
         batch_size: int = 64,
-        scored: bool = True,
     ):
-        self.video_model, self.batch_size, self.scored = video_model, batch_size, scored
+        self.video_model, self.batch_size = video_model, batch_size
         self.about = about or about_model(video_model.name, video_model.settings, video_model.cache.reader)
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. Each video of a batch is read once."""
-        size = self.batch_size * processes_of(self.video_model)
+        # Two batches for each process, so that a batch can have videos of similar lengths.
+        size, in_memory = 2 * self.batch_size * processes_of(self.video_model), self.video_model.cache.in_memory
+        size = size if in_memory is None else max(self.batch_size, min(size, in_memory))
         for begin in range(0, len(crops), size):
             part = slice(begin, begin + size)
             yield from self._batch(crops[part], queries[part])
@@ -89,8 +89,7 @@ class LocalAsker:
         errors = video_model.cache.fill(crops)
         good = [i for i, crop in enumerate(crops) if crop not in errors]
         features, asked = video_model.features([crops[i] for i in good]), [queries[i] for i in good]
-        texts = video_model.generate(features, asked) if good else []
-        scores = video_model.refusal_scores(features, asked, texts) if self.scored else np.full(len(texts), np.nan)
+        texts, scores = video_model.answer(features, asked, batch_size=self.batch_size) if good else ([], np.empty(0))
         answers = iter(zip(texts, scores, strict=True))
         for crop, query in zip(crops, queries, strict=True):
             if crop in errors:
@@ -114,7 +113,6 @@ def load_asker(
     reader: Callable[..., Clip],
     *,
     batch_size: int = 64,
-    scored: bool = True,
     features: Path | None = None,
     in_memory: int = 256,
     processes: int | None = None,
@@ -139,12 +137,12 @@ def load_asker(
         )
     video_model = video_model.with_cache(
         folder=features,
-        in_memory=max(in_memory, batch_size * processes_of(video_model)),
+        in_memory=max(in_memory, 2 * batch_size * processes_of(video_model)),
         batch_size=min(32, batch_size),
         reader=reader,
     )
     about = about_model(name, settings_to_ask(name, options.get("changes")), reader)
-    return LocalAsker(video_model, about=about, batch_size=batch_size, scored=scored)
+    return LocalAsker(video_model, about=about, batch_size=batch_size)
 
 
 def device_of(number: int, device: str = "auto") -> str:

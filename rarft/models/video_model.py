@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.models.decoding.generation import complete
-from rarft.models.decoding.refusal import refusal_scores
+from rarft.models.decoding.refusal import answer, refusal_scores
 from rarft.models.families import encode_clips, freeze_vision, without_lora
 from rarft.models.features import VisionFeatures
 from rarft.models.load import load_weights, settings_of
@@ -178,8 +178,16 @@ class VideoModel:
             self.prompt_texts(queries),
             num_generations=num_generations,
             temperature=temperature,
-            max_new_tokens=max_new_tokens or self.settings.max_new_tokens,
-        )
+            max_new_tokens=max_new_tokens,
+        )[0]
+
+    def answer(
+        self, videos: Videos, queries: Sequence[str], *, batch_size: int | None = None
+    ) -> tuple[list[str], np.ndarray]:
+        """The most likely completion of each query, and its refusal score: `generate` and `refusal_scores` together.
+
+        batch_size: queries that go through the model of a process together; all by default."""
+        return answer(self, self._features_of(videos), queries, batch_size=batch_size)
 
     def refusal_scores(self, videos: Videos, queries: Sequence[str], completions: Sequence[str]) -> np.ndarray:
         """The probability of a refusal for each completion (n,); see `rarft.models.decoding.refusal`."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import io
 import itertools
 import logging
+import math
 import pickle
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.multiprocessing  # registers how tensors in shared memory are sent
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rarft.models.video_model import VideoModel
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 LEAST = 16  # rows that are worth a second process
 
 Function = Callable[..., Any]  # a function of a module, whose first argument is the VideoModel
@@ -71,11 +73,26 @@ def shares(video_model: VideoModel, lengths: Sequence[float], *, each: int = 1) 
         each: how many answers a row stands for.
     """
     count = min(processes_of(video_model), len(lengths)) if len(lengths) * each >= LEAST else 1
-    parts: list[list[int]] = [[] for _ in range(max(1, count))]
-    for place, row in enumerate(sorted(range(len(lengths)), key=lambda row: -lengths[row])):
+    return [sorted(part) for part in _dealt(sorted(range(len(lengths)), key=lambda row: -lengths[row]), count)]
+
+
+def batches(video_model: VideoModel, lengths: Sequence[float], size: int) -> list[list[list[int]]]:
+    """Which batches of at most `size` rows each process takes. The rows of a batch have similar lengths, and all
+    processes have about as many rows."""
+    longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    count = min(processes_of(video_model), len(lengths)) if len(lengths) >= LEAST else 1
+    rounds = max(1, math.ceil(len(lengths) / (size * max(1, count))))
+    size = math.ceil(len(lengths) / (rounds * max(1, count))) or 1
+    return _dealt([longest_first[begin : begin + size] for begin in range(0, len(lengths), size)], count)
+
+
+def _dealt(items: list[T], count: int) -> list[list[T]]:
+    """Items dealt out to `count` parts in turns, forwards and backwards."""
+    parts: list[list[T]] = [[] for _ in range(max(1, count))]
+    for place, item in enumerate(items):
         turn, number = divmod(place, len(parts))
-        parts[number if turn % 2 == 0 else -1 - number].append(row)
-    return [sorted(part) for part in parts]
+        parts[number if turn % 2 == 0 else -1 - number].append(item)
+    return parts
 
 
 def run_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple]) -> list[Any]:

@@ -116,9 +116,10 @@ class VideoGRPOTrainer(GRPOTrainer):
             one = copy.copy(self.video_model)
             one.model = model  # as it is gathered here
             prompts = [prompt_ids[i] for i in firsts]
-            ids = sample(one, prompts, [self._features[i] for i in firsts], self._sampling_config(model), repeats)
+            features = [self._features[i] for i in firsts]
+            sampled = sample(one, prompts, features, self._sampling_config(model), repeats)
             model.train(training)
-        return [self._until_end(row) for row in ids], None
+        return [self._until_end(row) for row in sampled.ids], None
 
     @contextmanager
     def _whole_model(self) -> Iterator[PreTrainedModel]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from rarft.system.errors import VideoError
@@ -84,11 +85,11 @@ class VideoFile:
 
     def decode(self, numbers: Sequence[int] | np.ndarray) -> Iterator[np.ndarray]:
         """The same for distinct numbers."""
-        size = None
+        size, reformatter = None, VideoReformatter()  # one for all frames: it prepares its tables once
         for frame in self.frames(numbers):
             size = size or (frame.width, frame.height)
             with self._errors_named():
-                rgb = frame.to_ndarray(format="rgb24", width=size[0], height=size[1], interpolation="BICUBIC")
+                rgb = reformatter.reformat(frame, *size, "rgb24", interpolation="BICUBIC").to_ndarray()
             yield orientation_of(frame).upright(rgb)
 
     def frames(self, numbers: Sequence[int] | np.ndarray) -> Iterator[av.VideoFrame]:

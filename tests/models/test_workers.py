@@ -1,12 +1,14 @@
 """Several processes give what one gives: answers, features, scores and gradients."""
 
 import copy
+import itertools
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ import torch
 from coursekit import ROOT
 from rarft.asking import LocalAsker
 from rarft.models import VideoModel, workers
-from rarft.models.workers import can_split, differentiate_parts, processes_of, run_parts, shares
+from rarft.models.workers import batches, can_split, differentiate_parts, processes_of, run_parts, shares
 from rarft.system import processes
 from rarft.system.errors import VideoError, WorkerError
 from rarft.system.processes import CONTEXT, Helper, close_helpers, helpers, worker_pool
@@ -103,6 +105,47 @@ def test_rows_are_dealt_out_by_length(base):
     assert shares(base, lengths[:5]) == [[0, 1, 2, 3, 4]], "too few rows for a second process"
     assert len(shares(base, lengths[:5], each=8)) == 3
     assert shares(base, []) == [[]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize(("rows", "size"), [(0, 4), (1, 4), (15, 4), (16, 4), (40, 64), (41, 7), (512, 64)])
+def test_batches_have_rows_of_similar_lengths(base, count, rows, size):
+    base.processes = count
+    lengths = np.random.default_rng(0).integers(1, 100, rows).tolist()
+    parts = batches(base, lengths, size)
+    assert sorted(row for part in parts for batch in part for row in batch) == list(range(rows))
+    assert len(parts) == (count if rows >= 16 else 1)
+    assert all(len(batch) <= size for part in parts for batch in part)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1, "as many batches for each"
+    ranges = sorted((min(lengths[i] for i in b), max(lengths[i] for i in b)) for part in parts for b in part)
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(ranges))
+
+
+def test_an_answer_has_the_refusal_score_of_its_completion(base, asked):
+    """While sampling, and by a pass over the whole completion: the second says what the first has to give."""
+    crops, queries = asked
+    features = base.features(crops)
+    for count, size, length in ((1, None, None), (2, 3, None), (1, 7, 200), (1, None, 150)):
+        model = with_processes(base, count)
+        model.settings = replace(model.settings, max_new_tokens=length or model.settings.max_new_tokens)
+        texts, scores = model.answer(features, queries, batch_size=size)
+        assert texts == model.generate(features, queries)
+        expected = model.refusal_scores(features, queries, texts)
+        assert (np.isnan(scores) == np.isnan(expected)).all()
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+    assert np.isnan(scores).any() and not np.isnan(scores).all(), "some answers do not fit into 150 tokens"
+
+
+def test_an_answer_cut_after_its_tag_has_a_score(base, asked):
+    crops, queries = asked
+    features = base.features(crops[:1])
+    [text] = base.generate(features, queries[:1])
+    begun = text[: text.index("<answer>") + len("<answer>")]
+    length = len(base.processor.tokenizer(begun, add_special_tokens=False)["input_ids"])
+    base.settings = replace(base.settings, max_new_tokens=length)
+    texts, scores = base.answer(features, queries[:1])
+    assert texts == [begun]
+    np.testing.assert_allclose(scores, base.refusal_scores(features, queries[:1], texts))
 
 
 def test_one_process_where_several_would_not_do_the_same(base):

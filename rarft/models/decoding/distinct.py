@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from rarft.models.decoding.sampling import Part, next_tokens
+from rarft.models.decoding.sampling import Part, Watch, next_tokens
 from rarft.system.upstream.of_transformers import cache_argument
 
 FEW = 8  # ended rows stay in the batch until they are an eighth of it
@@ -23,6 +23,7 @@ def sample_distinct(
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
     part: Part | None = None,
+    watch: Watch | None = None,
     **model_kwargs,
 ) -> torch.Tensor:
     """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with one completion
@@ -44,6 +45,8 @@ def sample_distinct(
     while True:
         inputs = {"input_ids": tokens, "attention_mask": mask, "position_ids": positions}
         logits = model(**inputs, **{cache_argument(model): cache}, use_cache=True).logits[:, -1].float()
+        if watch is not None:
+            watch.look(logits, row_of)
         scores = logits_processor(ids, logits[row_of])
         token = next_tokens(scores, unfinished, config, part)
         ids = torch.cat([ids, token], 1)

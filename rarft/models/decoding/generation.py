@@ -5,25 +5,37 @@ completions are computed once, too (`rarft.models.decoding.distinct`).
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from transformers import DynamicCache, GenerationConfig, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from rarft.models.decoding.distinct import sample_distinct
 from rarft.models.decoding.graph import can_record, sample_with_graph
-from rarft.models.decoding.sampling import Part
+from rarft.models.decoding.sampling import Part, Watch
 from rarft.models.decoding.shared_cache import Place, SharedPrefixCache
 from rarft.models.decoding.shared_prefix import share_prefixes
 from rarft.models.families import family_of, is_whole, without_lora
 from rarft.models.features import VisionFeatures, to_device, tokenize_prompts, video_inputs
-from rarft.models.workers import run_parts, shares
+from rarft.models.workers import batches, run_parts, shares
 from rarft.system.upstream.of_transformers import cache_argument
 
 if TYPE_CHECKING:
     from rarft.models.video_model import VideoModel
+
+
+class Sampled(NamedTuple):
+    """Completions of prompts.
+
+    ids: the tokens of each, with padding after the end. following: the probability of the watched tokens right after
+    the watched text; NaN where the text does not occur or the probability was not computed."""
+
+    ids: list[list[int]]
+    following: list[float]
 
 
 @torch.inference_mode()
@@ -32,17 +44,26 @@ def complete(
     features: Sequence[VisionFeatures],
     prompts: Sequence[str],
     *,
-    num_generations: int,
-    temperature: float,
-    max_new_tokens: int,
-) -> list[str]:
-    """Complete prompts (`rarft.models.prompt_text`) with one video each; see `VideoModel.generate`."""
+    num_generations: int = 1,
+    temperature: float = 0.0,
+    max_new_tokens: int | None = None,
+    **options: Any,
+) -> tuple[list[str], list[float]]:
+    """Complete prompts (`rarft.models.prompt_text`) with one video each; see `VideoModel.generate`.
+
+    Args:
+        options: of `sample`.
+
+    Returns the texts, and `Sampled.following` for each."""
     model, processor = video_model.model, video_model.processor
+    length = max_new_tokens or video_model.settings.max_new_tokens
     config = GenerationConfig.from_model_config(model.config)
     config.update(**model.generation_config.to_diff_dict())
-    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=max_new_tokens)
-    ids = sample(video_model, tokenize_prompts(processor, prompts, features), features, config, num_generations)
-    return [text.strip() for text in processor.batch_decode(ids, skip_special_tokens=True)]
+    config.update(do_sample=temperature > 0, temperature=temperature or 1.0, max_new_tokens=length)
+    ids = tokenize_prompts(processor, prompts, features)
+    sampled = sample(video_model, ids, features, config, num_generations, **options)
+    texts = processor.batch_decode(sampled.ids, skip_special_tokens=True)
+    return [text.strip() for text in texts], sampled.following
 
 
 def sample(
@@ -51,56 +72,103 @@ def sample(
     features: Sequence[VisionFeatures],
     config: GenerationConfig,
     num_generations: int,
-) -> list[list[int]]:
+    *,
+    batch_size: int | None = None,
+    watched: tuple[str, Sequence[int]] | None = None,
+) -> Sampled:
     """Complete prompts with one video each, in as many processes as the model uses. Equal seeds give equal completions
     for any number of processes, up to rounding, which depends on the number of rows of a batch.
 
     Args:
         prompt_ids: the tokens of each prompt, those of its video included, without padding.
+        batch_size: prompts that go through the model of a process together; all by default.
+        watched: a text and tokens, see `Sampled.following`.
 
-    Returns the tokens of `num_generations` completions for each prompt, adjacent, with padding after their end.
+    Returns `num_generations` completions for each prompt, adjacent.
     """
-    splits = not config.do_sample or (share_prefixes(video_model.model) and not can_record(video_model.model))
     lengths = [len(ids) for ids in prompt_ids]
-    parts = shares(video_model, lengths, each=num_generations) if splits else [list(range(len(lengths)))]
-    random = torch.get_rng_state() if config.do_sample and len(parts) > 1 else None
-    shared = (config, num_generations, len(lengths), random)
-    given = [([prompt_ids[i] for i in part], [features[i] for i in part], part, *shared) for part in parts]
-    sampled = run_parts(video_model, _sample_part, given)
-    if random is not None:  # go on with the random numbers after those of the longest completion
-        torch.set_rng_state(max(sampled, key=lambda one: len(one[0][0]))[1])
-    completions: list[list[int]] = [[] for _ in range(len(lengths) * num_generations)]
-    for part, (rows, _) in zip(parts, sampled, strict=True):
-        for place, row in enumerate(rows):
-            completions[part[place // num_generations] * num_generations + place % num_generations] = row
-    return completions
+    if config.do_sample and (can_record(video_model.model) or not share_prefixes(video_model.model)):
+        dealt = [[list(range(len(lengths)))]]  # these loops draw random numbers for all completions together
+    elif batch_size is None:
+        dealt = [[rows] for rows in shares(video_model, lengths, each=num_generations)]
+    else:
+        dealt = batches(video_model, lengths, batch_size)
+    in_parts = config.do_sample and sum(map(len, dealt)) > 1
+    work = _Work(config, num_generations, len(lengths), torch.get_rng_state() if in_parts else None, watched)
+    given = [
+        ([([prompt_ids[i] for i in rows], [features[i] for i in rows], rows) for rows in some], work) for some in dealt
+    ]
+    found = [batch for part in run_parts(video_model, _sample_batches, given) for batch in part]
+    if in_parts:  # go on with the random numbers after those of the longest completion
+        torch.set_rng_state(max(found, key=lambda batch: len(batch[0].ids[0]))[1])
+    ids: list[list[int]] = [[] for _ in range(len(lengths) * num_generations)]
+    following = [math.nan] * len(ids)
+    for rows, (sampled, _) in zip((rows for some in dealt for rows in some), found, strict=True):
+        places = [row * num_generations + number for row in rows for number in range(num_generations)]
+        for place, tokens, probability in zip(places, *sampled, strict=True):
+            ids[place], following[place] = tokens, probability
+    return Sampled(ids, following)
 
 
-def _sample_part(
+class _Work(NamedTuple):
+    """What all batches of a `sample` share. prompts: how many there are in all. random: the state of the random numbers
+    before; None if there is one batch."""
+
+    config: GenerationConfig
+    num_generations: int
+    prompts: int
+    random: torch.Tensor | None
+    watched: tuple[str, Sequence[int]] | None
+
+
+def _sample_batches(
+    video_model: VideoModel, given: Sequence[tuple], work: _Work
+) -> list[tuple[Sampled, torch.Tensor | None]]:
+    """Completions of each batch, and the state of the random numbers after them.
+
+    given: for each batch the tokens of its prompts, the features of their videos, and their numbers among all prompts.
+    """
+    return [_sample_batch(video_model, *batch, work) for batch in given]
+
+
+def _sample_batch(
     video_model: VideoModel,
     prompt_ids: Sequence[list[int]],
     features: Sequence[VisionFeatures],
     prompts: Sequence[int],
-    config: GenerationConfig,
-    num_generations: int,
-    total: int,
-    random: torch.Tensor | None,
-) -> tuple[list[list[int]], torch.Tensor | None]:
-    """Completions of some prompts, and the state of the random numbers after them.
-
-    prompts: their numbers among `total` prompts. random: the state before; None if this process samples all prompts."""
+    work: _Work,
+) -> tuple[Sampled, torch.Tensor | None]:
     model, processor = video_model.model, video_model.processor
     inputs = processor.tokenizer.pad({"input_ids": list(prompt_ids)}, return_tensors="pt", padding_side="left")
     inputs = {**inputs, **video_inputs(inputs["input_ids"], features, processor.video_token_id)}
-    completions = None
-    if random is not None:
-        torch.set_rng_state(random)
-        rows = torch.tensor(prompts)[:, None] * num_generations + torch.arange(num_generations)
-        completions = Part(rows.flatten(), total * num_generations)
-    ids = generate_from_shared_prefix(
-        model, to_device(dict(inputs), model.device), config, num_generations, completions
-    )
-    return ids[:, inputs["input_ids"].shape[1] :].tolist(), torch.get_rng_state() if random is not None else None
+    part = watch = None
+    if work.random is not None:
+        torch.set_rng_state(work.random)
+        rows = torch.tensor(prompts)[:, None] * work.num_generations + torch.arange(work.num_generations)
+        part = Part(rows.flatten(), work.prompts * work.num_generations)
+    if work.watched is not None:
+        watch = Watch(work.watched[1], work.config.suppress_tokens)
+    inputs = to_device(inputs, model.device)
+    tokens = generate_from_shared_prefix(model, inputs, work.config, work.num_generations, part=part, watch=watch)
+    ids = tokens[:, inputs["input_ids"].shape[1] :].tolist()
+    following = [math.nan] * len(ids)
+    if watch is not None and watch.probabilities:
+        probabilities = torch.stack(watch.probabilities, 1).double().tolist()
+        ends = [end_of_text(processor.tokenizer, row, work.watched[0]) for row in ids]
+        following = [
+            values[end] if end is not None and end < len(values) else math.nan
+            for values, end in zip(probabilities, ends, strict=True)
+        ]
+    return Sampled(ids, following), torch.get_rng_state() if part else None
+
+
+def end_of_text(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> int | None:
+    """How many of these tokens it takes until a text occurs; None if it does not."""
+
+    def occurs(count: int) -> bool:
+        return text in tokenizer.decode(ids[:count], skip_special_tokens=True)
+
+    return bisect_left(range(len(ids) + 1), True, key=occurs) if occurs(len(ids)) else None
 
 
 def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
@@ -126,14 +194,21 @@ def position_offsets(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
 
 @torch.no_grad()
 def generate_from_shared_prefix(
-    model: PreTrainedModel, inputs: dict, config: GenerationConfig, num_generations: int, part: Part | None = None
+    model: PreTrainedModel,
+    inputs: dict,
+    config: GenerationConfig,
+    num_generations: int,
+    *,
+    part: Part | None = None,
+    watch: Watch | None = None,
 ) -> torch.Tensor:
     """`model.generate` for several completions of each prompt, whose keys and values are computed and kept once.
     On a GPU the forward pass of a token is a CUDA graph; elsewhere common beginnings of completions are computed once.
 
     Args:
         inputs: (B, L) left-padded prompts, as `tokenize_with_features` returns them.
-        part: which completions these are, if other processes sample the others.
+        part: which completions these are, if other batches have the others.
+        watch: gets the logits of each step, where the loop is one of this library.
 
     Returns token ids (B * num_generations, L + new), prompts included.
     """
@@ -156,10 +231,10 @@ def generate_from_shared_prefix(
     elif can_record(model):
         place = Place(inputs["attention_mask"], config.max_new_tokens)
         cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens, place=place)
-        how["custom_generate"] = sample_with_graph
+        how["custom_generate"] = partial(sample_with_graph, watch=watch)
     elif is_whole(model):
         cache = SharedPrefixCache(prefill, 1, config.max_new_tokens)
-        how["custom_generate"] = partial(sample_distinct, part=part)
+        how["custom_generate"] = partial(sample_distinct, part=part, watch=watch)
     else:
         cache = SharedPrefixCache(prefill, num_generations, config.max_new_tokens)
     passed = ("input_ids", "attention_mask", "mm_token_type_ids")

@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, StoppingCriteriaList
 
-from rarft.models.decoding.sampling import next_tokens
+from rarft.models.decoding.sampling import Watch, next_tokens
 from rarft.models.decoding.shared_cache import SharedPrefixCache
 from rarft.models.families import is_whole
 from rarft.system.upstream.of_transformers import cache_argument
@@ -34,6 +34,7 @@ def sample_with_graph(
     logits_processor: LogitsProcessorList,
     stopping_criteria: StoppingCriteriaList,
     generation_config: GenerationConfig,
+    watch: Watch | None = None,
     **model_kwargs,
 ) -> torch.Tensor:
     """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with a place.
@@ -44,7 +45,10 @@ def sample_with_graph(
     graph = DecodingGraph(model, model_kwargs[cache_argument(model)], model_kwargs["position_ids"][..., -1:])
     unfinished = torch.ones(len(ids), dtype=torch.bool, device=ids.device)
     for done in range(1, config.max_length - ids.shape[1] + 1):
-        scores = logits_processor(ids, graph(ids[:, -1:]).float())
+        logits = graph(ids[:, -1:]).float()
+        if watch is not None:
+            watch.look(logits)
+        scores = logits_processor(ids, logits)
         token = next_tokens(scores, unfinished, config)
         ids = torch.cat([ids, token], 1)
         unfinished &= ~stopping_criteria(ids, None)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from rarft.models.decoding.generation import generate_from_shared_prefix
+from rarft.models.decoding.generation import complete, generate_from_shared_prefix
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.prompt_text import as_text
 from rarft.models.workers import run_parts, shares
@@ -33,6 +33,21 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     special = set(tokenizer.all_special_ids)
     starts = [i for i, word in enumerate(words) if i not in special and (not word.strip() or word.strip()[0].isdigit())]
     return torch.tensor(starts)
+
+
+def answer(
+    video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], *, batch_size: int | None
+) -> tuple[list[str], np.ndarray]:
+    """See `VideoModel.answer`. The sampling loop computes the probabilities that the refusal scores consist of."""
+    tokens = span_tokens(video_model.processor.tokenizer).tolist()
+    options = {"batch_size": batch_size, "watched": (ANSWER, tokens)}
+    texts, answering = complete(video_model, features, video_model.prompt_texts(queries), **options)
+    scores = 1 - np.clip(answering, 0, 1)
+    rest = [i for i, text in enumerate(texts) if np.isnan(scores[i]) and ANSWER in text]
+    if rest:  # the loop is not one of this library, or the answer has no token yet
+        given = ([values[i] for i in rest] for values in (features, queries, texts))
+        scores[rest] = refusal_scores(video_model, *given)
+    return texts, scores
 
 
 def refusal_scores(

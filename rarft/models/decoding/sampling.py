@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from transformers import GenerationConfig
+
+
+class Watch:
+    """Keeps the probability of some next tokens at each step of a sampling loop.
+
+    probabilities: for each step, (N,) of the completions.
+    """
+
+    def __init__(self, tokens: Sequence[int], suppressed: Sequence[int] | None):
+        """suppressed: tokens that are never sampled."""
+        self.tokens, self.suppressed = list(tokens), list(suppressed or ())
+        self.probabilities: list[torch.Tensor] = []
+
+    def look(self, logits: torch.Tensor, rows: torch.Tensor | None = None) -> None:
+        """Keep the probabilities of a step. logits: (R, vocabulary). rows: (N,), the row of each completion."""
+        if self.suppressed:
+            logits = logits.clone()
+            logits[:, self.suppressed] = -torch.inf
+        found = logits.softmax(-1)[:, self.tokens].sum(-1)
+        self.probabilities.append(found if rows is None else found[rows])
 
 
 class Part(NamedTuple):
