@@ -6,6 +6,7 @@ An asker takes any number of queries at once, batches them itself, and yields th
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -55,6 +56,13 @@ class ChangingReader:
         """See `rarft.video.read_video`."""
         return self.change(self.reader(path, **options))
 
+    @property
+    def can_share(self) -> bool:
+        """Whether a helper can read and change videos in the same way: the change has to be importable there."""
+        function = getattr(self.change, "func", self.change)  # of a partial
+        inner = self.reader is read_video or hasattr(self.reader, "library")
+        return inner and getattr(function, "__module__", "__main__") != "__main__" and is_picklable(self.change)
+
 
 class LocalAsker:
     """A model on this machine, decoded greedily, in as many processes as it uses (`VideoModel.processes`).
@@ -63,6 +71,7 @@ class LocalAsker:
         video_model: the model. Its cache of features limits how many videos stay in memory.
         about: see `Asker`; by default, the name and the settings of the model.
         batch_size: queries that go through the model of a process together.
+        scored: whether answers have a refusal score.
     """
 
     def __init__(
@@ -71,8 +80,9 @@ class LocalAsker:
         *,
         about: Mapping[str, Any] | None = None,
         batch_size: int = 64,
+        scored: bool = True,
     ):
-        self.video_model, self.batch_size = video_model, batch_size
+        self.video_model, self.batch_size, self.scored = video_model, batch_size, scored
         self.about = about or about_model(video_model.name, video_model.settings, video_model.cache.reader)
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
@@ -89,7 +99,9 @@ class LocalAsker:
         errors = video_model.cache.fill(crops)
         good = [i for i, crop in enumerate(crops) if crop not in errors]
         features, asked = video_model.features([crops[i] for i in good]), [queries[i] for i in good]
-        texts, scores = video_model.answer(features, asked, batch_size=self.batch_size) if good else ([], np.empty(0))
+        texts, scores = [], np.empty(0)
+        if good:
+            texts, scores = video_model.answer(features, asked, batch_size=self.batch_size, scored=self.scored)
         answers = iter(zip(texts, scores, strict=True))
         for crop, query in zip(crops, queries, strict=True):
             if crop in errors:
@@ -113,6 +125,7 @@ def load_asker(
     reader: Callable[..., Clip],
     *,
     batch_size: int = 64,
+    scored: bool = True,
     features: Path | None = None,
     in_memory: int = 256,
     processes: int | None = None,
@@ -142,7 +155,16 @@ def load_asker(
         reader=reader,
     )
     about = about_model(name, settings_to_ask(name, options.get("changes")), reader)
-    return LocalAsker(video_model, about=about, batch_size=batch_size)
+    return LocalAsker(video_model, about=about, batch_size=batch_size, scored=scored)
+
+
+def is_picklable(value: Any) -> bool:
+    """Whether a value can be sent to another process."""
+    try:
+        pickle.dumps(value)
+    except Exception:  # pickling raises errors of many kinds
+        return False
+    return True
 
 
 def device_of(number: int, device: str = "auto") -> str:

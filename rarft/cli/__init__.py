@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import re
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,6 +14,7 @@ from importlib.metadata import entry_points
 from itertools import pairwise
 
 from rarft.cli import build_hivtg, build_ss, demo, evaluate, infer, lint, rehearse, reproduce, statistics, train, world
+from rarft.system.cores import use_cores
 from rarft.system.errors import RarftError, machine_fault
 from rarft.system.files import only_writer
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.recipe_fields = rest
     if getattr(options, "threads", None):
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+        use_cores(options.threads)
     try:
         with _lock(options):
             sys.exit(options.run(options))

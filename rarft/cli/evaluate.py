@@ -69,7 +69,8 @@ def add_arguments(command: ArgumentParser) -> None:
 
 
 ASKING = ("model", "server", "settings", "videos", "limit", "processes", "batch", "features", "fps", "max_pixels")
-ASKING += ("max_new_tokens", "style", "device", "dtype", "reader", "against", "probes", "on_bad_video")
+ASKING += ("max_new_tokens", "style", "device", "dtype", "threads", "reader", "against", "probes")
+ASKING += ("on_bad_video",)
 
 
 def run(options: Namespace) -> int:

@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
     one = {"video": str(options.video), "query": options.query, **part}
     questions = read_questions(options.questions) if many else [checked_question(one, f"--video {options.video}")]
     with GuardedReader(reader=options.reader) as reader:
-        asker = asker_of(options, reader, in_memory=options.batch)
+        asker = asker_of(options, reader, scored=False, in_memory=options.batch)
         if many:
             print(json.dumps(infer_all(asker, questions, options.out, retry=options.retry)))
             return 0

@@ -153,7 +153,7 @@ def asker_of(options: Namespace, reader: GuardedReader, **loading: Any) -> Asker
 
     changes = {name: getattr(options, name) for name in ("fps", "max_pixels", "max_new_tokens", "style")}
     if options.server:
-        refuse(options, ("device", "dtype"), "not with --server, which has already loaded the model")
+        refuse(options, ("device", "dtype", "threads"), "not with --server, which has already loaded the model")
         from rarft.asking.server import ServerAsker
 
         if options.settings and settings_of(options.settings) is None:

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.models.features import VisionFeatures, video_kwargs
+from rarft.system.cores import plan_for, threads
 from rarft.system.errors import InputError
 from rarft.video import Clip
 
@@ -132,7 +133,13 @@ def family_of(model: PreTrainedModel | PeftModel) -> Family:
 @torch.no_grad()
 def encode_clips(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """Run the vision tower, and its merger or projector, once over each clip."""
-    return family_of(video_model.model).encode(video_model, clips)
+    with threads(threads_of(video_model.model, video_model.processes)):
+        return family_of(video_model.model).encode(video_model, clips)
+
+
+def threads_of(model: PreTrainedModel | PeftModel, processes: int | None = None) -> int:
+    """The threads of each process of a model, see `rarft.system.cores.plan_for`."""
+    return plan_for(sum(p.numel() for p in model.parameters()), model.device.type, processes=processes).threads
 
 
 def vision_tower(model: PreTrainedModel | PeftModel) -> torch.nn.Module:

@@ -24,10 +24,8 @@ from rarft.models.presets import keep_frame_sizes
 from rarft.models.prompt_text import prompt_text, unknown_words
 from rarft.models.settings import FILE, Settings, save_settings
 from rarft.models.vision_cache import VisionCache
-from rarft.models.workers import plan_of
 from rarft.prompts import build_prompt
 from rarft.schema import Crop
-from rarft.system.cores import set_threads
 from rarft.system.files import BASE
 from rarft.video import Clip
 
@@ -45,7 +43,8 @@ class VideoModel:
     cache: the features of the videos seen so far.
     loaded_fingerprint: of the weights in the checkpoint that an adapter names; None if the model was not loaded.
     processes: how many processes share its work; None leaves it to `rarft.system.cores.plan_for`.
-    load_copy: n → a function that loads the model in the n-th helper; None sends it the weights of this process.
+    load_copy: n → a function that loads the model in the n-th helper, for a model that is not trained; None sends the
+    helper the weights of this process.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: ProcessorMixin, settings: Settings | None = None):
@@ -58,7 +57,6 @@ class VideoModel:
         if self.settings.factor:
             keep_frame_sizes(processor, self.settings.factor)
         self.cache = VisionCache(self)
-        set_threads(plan_of(self).threads)
 
     @classmethod
     def load(
@@ -182,12 +180,14 @@ class VideoModel:
         )[0]
 
     def answer(
-        self, videos: Videos, queries: Sequence[str], *, batch_size: int | None = None
+        self, videos: Videos, queries: Sequence[str], *, batch_size: int | None = None, scored: bool = True
     ) -> tuple[list[str], np.ndarray]:
-        """The most likely completion of each query, and its refusal score: `generate` and `refusal_scores` together.
+        """The most likely completion of each query, and its refusal score: `generate` and `refusal_scores` in one pass.
 
-        batch_size: queries that go through the model of a process together; all by default."""
-        return answer(self, self._features_of(videos), queries, batch_size=batch_size)
+        Args:
+            batch_size: queries that go through the model of a process together; all by default.
+            scored: False leaves the scores out; they are NaN."""
+        return answer(self, self._features_of(videos), queries, batch_size=batch_size, scored=scored)
 
     def refusal_scores(self, videos: Videos, queries: Sequence[str], completions: Sequence[str]) -> np.ndarray:
         """The probability of a refusal for each completion (n,); see `rarft.models.decoding.refusal`."""

@@ -114,30 +114,22 @@ class VisionCache:
             yield crop, found
 
     def _can_share(self, crops: list[Crop]) -> bool:
-        """Whether helpers read a part of the videos. They cannot call a reader that this process has made."""
-        return (self.reader is read_video or hasattr(self.reader, "library")) and len(
-            shares(self.video_model, [1] * len(crops))
-        ) > 1
+        """Whether helpers read a part of the videos."""
+        reader = self.reader
+        can_share = reader is read_video or hasattr(reader, "library") or getattr(reader, "can_share", False)
+        return can_share and len(shares(self.video_model, [1] * len(crops))) > 1
 
     def _in_parts(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
-        size = self.batch_size * processes_of(self.video_model)
+        size = 2 * self.batch_size * processes_of(self.video_model)
         for begin in range(0, len(crops), size):
-            batch = crops[begin : begin + size]
-            parts = [[batch[i] for i in part] for part in shares(self.video_model, [1] * len(batch))]
-            given = [(part, self.reader, self.video) for part in parts]
+            some = crops[begin : begin + size]
+            parts = [[some[i] for i in part] for part in shares(self.video_model, [1] * len(some))]
+            given = [(part, self.reader, self.video, self.batch_size) for part in parts]
             for part, found in zip(parts, run_parts(self.video_model, read_and_encode, given), strict=True):
                 yield from zip(part, found, strict=True)
 
     def _ahead(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
-        """The next batch is decoded while the tower encodes the current one."""
-        batches = [crops[i : i + self.batch_size] for i in range(0, len(crops), self.batch_size)]
-        with ThreadPoolExecutor(1) as pool:
-            ahead = [pool.submit(read, batch, self.reader, self.video) for batch in batches[:1]]
-            for number, batch in enumerate(batches):
-                clips = ahead.pop().result()
-                later = batches[number + 1 : number + 2]
-                ahead = [pool.submit(read, following, self.reader, self.video) for following in later]
-                yield from zip(batch, encode_readable(self.video_model, clips), strict=True)
+        yield from zip(crops, encoded(self.video_model, crops, self.reader, self.video, self.batch_size), strict=True)
 
     def _is_stored(self, crop: Crop) -> bool:
         stored = self._file(crop)
@@ -177,30 +169,37 @@ class VisionCache:
                 torch.save(vars(features), temporary)
 
 
-def read(crops: Sequence[Crop], reader: Callable[..., Clip], video: Mapping[str, Any]) -> list[Clip | VideoError]:
-    """Decode videos; an error stands in the place of one that cannot be read. video: settings of the reader."""
+def encoded(
+    video_model: VideoModel,
+    crops: Sequence[Crop],
+    reader: Callable[..., Clip],
+    video: Mapping[str, Any],
+    batch_size: int,
+) -> Iterator[VisionFeatures | VideoError]:
+    """The features of videos; an error stands in the place of one that cannot be read. The next batch is decoded while
+    the tower encodes the current one. video: settings of the reader."""
 
-    def one(crop: Crop) -> Clip | VideoError:
+    def read(crop: Crop) -> Clip | VideoError:
         try:
             return reader(crop.video, start=crop.start, end=crop.end, **video)
         except VideoError as error:
             return error
 
-    return [one(crop) for crop in crops]
+    batches = [crops[begin : begin + batch_size] for begin in range(0, len(crops), batch_size)]
+    with ThreadPoolExecutor(1) as pool:
+        ahead = [pool.submit(lambda some: list(map(read, some)), batch) for batch in batches[:1]]
+        for number in range(len(batches)):
+            clips = ahead.pop().result()
+            following = batches[number + 1 : number + 2]
+            ahead = [pool.submit(lambda some: list(map(read, some)), batch) for batch in following]
+            good = [clip for clip in clips if isinstance(clip, Clip)]
+            features = iter(encode_clips(video_model, good) if good else [])
+            yield from (own_memory(next(features)) if isinstance(clip, Clip) else clip for clip in clips)
 
 
-def encode_readable(video_model: VideoModel, clips: Sequence[Clip | VideoError]) -> list[VisionFeatures | VideoError]:
-    """The features of clips; errors stay in their places."""
-    good = [clip for clip in clips if isinstance(clip, Clip)]
-    features = iter(encode_clips(video_model, good) if good else [])
-    return [own_memory(next(features)) if isinstance(clip, Clip) else clip for clip in clips]
-
-
-def read_and_encode(
-    video_model: VideoModel, crops: Sequence[Crop], reader: Callable[..., Clip], video: Mapping[str, Any]
-) -> list[VisionFeatures | VideoError]:
-    """`read`, then `encode_readable`."""
-    return encode_readable(video_model, read(crops, reader, video))
+def read_and_encode(video_model: VideoModel, *arguments: Any) -> list[VisionFeatures | VideoError]:
+    """`encoded`, as a list."""
+    return list(encoded(video_model, *arguments))
 
 
 def own_memory(features: VisionFeatures) -> VisionFeatures:

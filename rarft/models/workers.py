@@ -6,24 +6,26 @@ Each helper has a copy of the model. Before every use the weights are copied int
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import logging
 import math
+import multiprocessing
 import pickle
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 import torch.multiprocessing  # registers how tensors in shared memory are sent
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GenerationConfig
 
 from rarft.models.families import is_whole, without_lora
 from rarft.models.settings import Settings
-from rarft.system.cores import Plan, plan_for, set_threads
-from rarft.system.errors import WorkerError
+from rarft.system.cores import Plan, plan_for, threads
 from rarft.system.processes import Helper, helpers
 
 if TYPE_CHECKING:
@@ -45,21 +47,24 @@ def plan_of(video_model: VideoModel) -> Plan:
 def processes_of(video_model: VideoModel) -> int:
     """The number of processes that share the work of a model.
 
-    It is 1 in a distributed run, which has processes of its own, for weights of several types, and for a model with
-    hooks, which would not see the passes of helpers."""
+    It is 1 in a process that may not start others, in a distributed run, which has processes of its own, for weights of
+    several types, and for a model with hooks, which would not see the passes of helpers."""
     model = video_model.model
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
-    if distributed or hooked or _failed or not is_whole(model) or len({p.dtype for p in model.parameters()}) > 1:
+    if distributed or multiprocessing.current_process().daemon or model in _failed or not is_whole(model):
         return 1
-    return plan_of(video_model).processes
+    hooked = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in model.modules())
+    return 1 if hooked or len({p.dtype for p in model.parameters()}) > 1 else plan_of(video_model).processes
 
 
-def can_split(model: torch.nn.Module, mixed_precision: str = "no") -> bool:
-    """Whether a training pass gives the same gradients in parts: in the precision of the weights, without dropout."""
-    dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in model.modules())
-    attention = getattr(without_lora(model).config.get_text_config(), "attention_dropout", 0.0)
-    return mixed_precision == "no" and not (model.training and (dropout or attention))
+def can_split(video_model: VideoModel, mixed_precision: str = "no") -> bool:
+    """Whether a training pass gives the same gradients in parts: without dropout, and with weights of this process.
+
+    mixed_precision: of a pass that is not told its precision; "no" if it is."""
+    model = without_lora(video_model.model)
+    dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in video_model.model.modules())
+    dropout |= getattr(model.config.get_text_config(), "attention_dropout", 0.0) > 0
+    return mixed_precision == "no" and video_model.load_copy is None and not (video_model.model.training and dropout)
 
 
 def shares(video_model: VideoModel, lengths: Sequence[float], *, each: int = 1) -> list[list[int]]:
@@ -99,10 +104,11 @@ def run_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple
     """The results of `function(video_model, *part)`. This process computes the first part, helpers the others."""
     with _lock:
         copies = _copies_of(video_model, len(parts) - 1)
-        for copy, part in zip(copies, parts[1:], strict=False):
-            copy.start(video_model, function, part)
-        own = [function(video_model, *part) for part in (parts[:1] if copies else parts)]
-        return [*own, *(copy.helper.result() for copy in copies)]
+        for one, part in zip(copies, parts[1:], strict=False):
+            one.start(video_model, function, part)
+        with threads(plan_of(video_model).threads):
+            own = [function(video_model, *part) for part in (parts[:1] if copies else parts)]
+        return [*own, *(one.helper.result() for one in copies)]
 
 
 def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple]) -> list[tuple]:
@@ -114,14 +120,15 @@ def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequ
     with _lock:
         copies = _copies_of(video_model, len(parts) - 1)
         passes = [
-            _Pass(copy, copy.start(video_model, function, part, differentiate=True))
-            for copy, part in zip(copies, parts[1:], strict=False)
+            _Pass(one, one.start(video_model, function, part, differentiate=True))
+            for one, part in zip(copies, parts[1:], strict=False)
         ]
         # Autograd goes back through what was created last first: it starts the helpers (`_Outputs`), goes through the
         # part of this process, and then waits for the helpers (`_Gradients`).
         trained = [p for p in video_model.model.parameters() if p.requires_grad]
         handles = [_Gradients.apply(one, *trained) for one in passes]
-        own = [function(video_model, *part) for part in (parts[:1] if copies else parts)]
+        with threads(plan_of(video_model).threads):
+            own = [function(video_model, *part) for part in (parts[:1] if copies else parts)]
         return [*own, *(_Outputs.apply(one, handle) for one, handle in zip(passes, handles, strict=True))]
 
 
@@ -142,8 +149,9 @@ class _Gradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _):
-        ctx.one.copy.helper.result()
-        return None, *(gradient.clone() for gradient in ctx.one.copy.gradients)
+        touched = ctx.one.copy.helper.result()
+        gradients = zip(ctx.one.copy.gradients, touched, strict=True)
+        return None, *(gradient.clone() if used else None for gradient, used in gradients)
 
 
 class _Outputs(torch.autograd.Function):
@@ -168,58 +176,106 @@ class Copy:
 
     numbers = itertools.count()
 
-    def __init__(self, video_model: VideoModel, helper: Helper, load: Callable[[], VideoModel] | None, threads: int):
-        """load: makes the copy in the helper; None copies the weights of this process before each use."""
-        model = video_model.model
-        self.helper, self.number, self.weights = helper, next(self.numbers), None
-        if load is not None:
-            helper.send(_load, self.number, load, threads, _forgotten)
-        else:
-            parameters = list(model.parameters())
-            trained = [p for p in parameters if p.requires_grad]
-            with torch.inference_mode(False):  # a training pass may use what a generation has made
-                weights, gradients = shared_memory_for(parameters), shared_memory_for(trained)
-            self.weights, self.gradients = views(weights, parameters), views(gradients, trained)
-            content = dumps_without_patches((model, video_model.processor))
-            helper.send(_receive, self.number, content, weights, gradients, threads, _forgotten, shared=True)
-        helper.result()
+    def __init__(self, helper: Helper, threads_there: int):
+        self.helper, self.threads, self.number = helper, threads_there, next(self.numbers)
+
+    def load(self, load: Callable[[], VideoModel]) -> None:
+        """Begin to load the model in the helper. `helper.result` waits for it."""
+        self.helper.send(_load, self.number, load, self.threads)
+
+    def receive(self, video_model: VideoModel, weights: torch.Tensor) -> None:
+        """Begin to copy the model to the helper. weights: shared memory that holds its parameters."""
+        trained = [p for p in video_model.model.parameters() if p.requires_grad]
+        gradients = shared_memory_for(trained)
+        self.gradients = views(gradients, trained)
+        content = dumps_without_patches((video_model.model, video_model.processor))
+        self.helper.send(_receive, self.number, content, weights, gradients, self.threads, shared=True)
 
     def start(self, video_model: VideoModel, function: Function, part: tuple, *, differentiate: bool = False) -> int:
-        """Start a function on the copy, with the weights as they are now. Returns the number of the call."""
-        if self.weights is not None:
-            with torch.no_grad():
-                torch._foreach_copy_(self.weights, [p.detach() for p in video_model.model.parameters()])
+        """Start a function on the copy. Returns the number of the call."""
         model, call = video_model.model, next(self.numbers)
         state = (video_model.settings, without_lora(model).generation_config, model.training)
-        self.helper.send(_call, self.number, call, function, part, state, differentiate)
+        forgotten, self.helper.forgotten = self.helper.forgotten, []
+        self.helper.send(_call, self.number, call, function, part, state, differentiate, forgotten)
         return call
 
 
-_copies: weakref.WeakKeyDictionary[torch.nn.Module, tuple[Any, list[Copy]]] = weakref.WeakKeyDictionary()
-_forgotten: list[int] = []  # copies of models that are gone
-_failed: list[str] = []  # why no helper could be started
+class Copies:
+    """The copies of a model, and its weights in shared memory. made_for: the state of the model that they have."""
+
+    def __init__(self, made_for: Any):
+        self.made_for, self.copies = made_for, list[Copy]()
+        self.weights: torch.Tensor | None = None
+
+    def add(self, video_model: VideoModel, running: Sequence[Helper]) -> None:
+        """Make copies in these helpers, in all at the same time."""
+        model, threads_there, added = video_model.model, plan_of(video_model).threads, []
+        with torch.inference_mode(False):  # a training pass may use what a generation has made
+            if self.weights is None and video_model.load_copy is None:
+                self.weights = shared_memory_for(list(model.parameters()))
+            for helper in running:
+                added.append(Copy(helper, threads_there))
+                if self.weights is None:
+                    added[-1].load(video_model.load_copy(len(self.copies) + len(added)))
+                else:
+                    added[-1].receive(video_model, self.weights)
+        for one in added:
+            one.helper.result()
+            weakref.finalize(model, _forget, one)
+        self.copies += added
+
+    def publish(self, model: torch.nn.Module) -> None:
+        """Copy the weights, as they are now, into shared memory."""
+        if self.weights is not None:
+            parameters = list(model.parameters())
+            with torch.no_grad():
+                torch._foreach_copy_(views(self.weights, parameters), [p.detach() for p in parameters])
+
+
+_copies: weakref.WeakKeyDictionary[torch.nn.Module, Copies] = weakref.WeakKeyDictionary()
+_failed: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()  # why there are no copies
 _lock = threading.RLock()
 
 
 def _copies_of(video_model: VideoModel, count: int) -> list[Copy]:
-    """`count` copies; none, with a warning, where helpers cannot be started."""
-    model, threads = video_model.model, plan_of(video_model).threads
-    made_for = ([(name, p.shape, p.requires_grad) for name, p in model.named_parameters()], threads)
-    known, copies = _copies.get(model, (None, []))
+    """`count` copies with the weights of now; none, with a warning, where they cannot be made."""
+    if count == 0:
+        return []
+    model = video_model.model
+    made_for = _state_of(video_model)
     try:
-        running = helpers(count) if count else []
-        copies = [c for c, helper in zip(copies, running, strict=False) if c.helper is helper and known == made_for]
-        for number in range(len(copies), count):
-            load = video_model.load_copy(number + 1) if video_model.load_copy else None
-            copies.append(Copy(video_model, running[number], load, threads))
-            weakref.finalize(model, _forgotten.append, copies[-1].number)
-    except (OSError, RuntimeError, WorkerError) as error:
-        _failed.append(str(error))
+        running = helpers(count)
+        known = _copies.get(model)
+        if known is None or known.made_for != made_for:
+            for one in known.copies if known else ():
+                _forget(one)
+            known = _copies[model] = Copies(made_for)
+        known.copies = [c for c, helper in zip(known.copies, running, strict=False) if c.helper is helper]
+        known.add(video_model, running[len(known.copies) : count])
+    except Exception as error:  # of many kinds: no memory to share, a class that only this process can import, …
+        _failed[model] = str(error)
         log.warning("no worker processes (%s): one process does all the work", error)
         return []
-    if count:
-        _copies[model] = made_for, copies
-    return copies[:count]
+    known.publish(model)
+    return known.copies[:count]
+
+
+def _forget(one: Copy) -> None:
+    """Let the helper drop a copy at its next call."""
+    one.helper.forgotten.append(one.number)
+
+
+def _state_of(video_model: VideoModel) -> Any:
+    """What a copy has to have in common with its model, besides the values of the parameters."""
+    model = video_model.model
+    parameters = [(name, p.shape, p.dtype, p.device, p.requires_grad) for name, p in model.named_parameters()]
+    buffers = [(name, b.cpu().numpy().tobytes()) for name, b in model.named_buffers() if b.dtype != torch.bfloat16]
+    lora = [
+        (layer.merged_adapters, layer.active_adapters, layer.disable_adapters, dict(layer.scaling))
+        for layer in model.modules()
+        if isinstance(layer, BaseTunerLayer)
+    ]
+    return parameters, buffers, copy.deepcopy(lora), id(video_model.processor), plan_of(video_model).threads
 
 
 def shared_memory_for(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -250,42 +306,33 @@ class _Pickler(pickle.Pickler):
 
 # -- in a helper -------------------------------------------------------------------------------------------------------
 
-_here: dict[int, VideoModel] = {}  # the copies, by number
+
+class _Here(NamedTuple):
+    """A copy, and the gradients of its trained parameters in shared memory."""
+
+    video_model: VideoModel
+    gradients: list[torch.Tensor]
+
+
+_here: dict[int, _Here] = {}  # by the number of the copy
 _graphs: dict[int, tuple[int, tuple[torch.Tensor, ...]]] = {}  # the call and outputs whose backward pass is to come
 
 
-def _load(number: int, load: Callable[[], VideoModel], threads: int, forgotten: Sequence[int]) -> None:
-    _forget(forgotten)
-    _here[number] = load()
-    set_threads(threads)
+def _load(number: int, load: Callable[[], VideoModel], threads_here: int) -> None:
+    _here[number] = _Here(load(), [])
+    torch.set_num_threads(threads_here)
 
 
-def _receive(
-    number: int,
-    content: bytes,
-    weights: torch.Tensor,
-    gradients: torch.Tensor,
-    threads: int,
-    forgotten: Sequence[int],
-) -> None:
+def _receive(number: int, content: bytes, weights: torch.Tensor, gradients: torch.Tensor, threads_here: int) -> None:
     from rarft.models.video_model import VideoModel  # which imports this module
 
-    _forget(forgotten)
     model, processor = pickle.loads(content)
     parameters = list(model.parameters())
-    trained = [p for p in parameters if p.requires_grad]
     for parameter, weight in zip(parameters, views(weights, parameters), strict=True):
         parameter.data = weight
-    for parameter, gradient in zip(trained, views(gradients, trained), strict=True):
-        parameter.grad = gradient  # backward passes add to it in place
-    _here[number] = VideoModel(model, processor)
-    set_threads(threads)
-
-
-def _forget(numbers: Sequence[int]) -> None:
-    for number in numbers:
-        _here.pop(number, None)
-        _graphs.pop(number, None)
+    trained = [p for p in parameters if p.requires_grad]
+    _here[number] = _Here(VideoModel(model, processor), views(gradients, trained))
+    torch.set_num_threads(threads_here)
 
 
 def _call(
@@ -295,8 +342,12 @@ def _call(
     part: tuple,
     state: tuple[Settings, GenerationConfig, bool],
     differentiate: bool,
+    forgotten: Sequence[int],
 ) -> Any:
-    video_model = _here[number]
+    for old in forgotten:
+        _here.pop(old, None)
+        _graphs.pop(old, None)
+    video_model = _here[number].video_model
     video_model.settings, without_lora(video_model.model).generation_config, training = state
     video_model.model.train(training)
     with torch.set_grad_enabled(differentiate):
@@ -307,10 +358,17 @@ def _call(
     return tuple(output.detach() for output in outputs)
 
 
-def _go_back(number: int, call: int, gradients: tuple[torch.Tensor, ...]) -> None:
-    of_call, outputs = _graphs.pop(number)
+def _go_back(number: int, call: int, gradients: tuple[torch.Tensor, ...]) -> list[bool]:
+    """The backward pass of a call. Returns for each trained parameter whether it has a gradient."""
+    of_call, outputs = _graphs.pop(number, (None, ()))
     if of_call != call:
-        raise RuntimeError("another forward pass came between a forward and its backward pass")
-    _here[number].model.zero_grad(set_to_none=False)
+        raise RuntimeError("a helper keeps one forward pass at a time, and goes back through it once")
+    model, kept = _here[number]
+    model.model.zero_grad()
     learned = [(output, g) for output, g in zip(outputs, gradients, strict=True) if output.requires_grad]
     torch.autograd.backward(*zip(*learned, strict=True))
+    trained = [p.grad for p in model.model.parameters() if p.requires_grad]
+    for shared, gradient in zip(kept, trained, strict=True):
+        if gradient is not None:
+            shared.copy_(gradient)
+    return [gradient is not None for gradient in trained]

@@ -47,6 +47,7 @@ from rarft.schema import Sample
 from rarft.system.errors import InputError, RarftError
 from rarft.system.files import RECIPES, read_json, write_json, write_text
 from rarft.system.machine import machine
+from rarft.system.processes import close_helpers
 from rarft.training.recipe import as_arguments, read_fields, read_recipe, run_recipe
 from rarft.video import GuardedReader
 from rarft.video.find import base_name
@@ -313,6 +314,7 @@ def _evaluate(
     with GuardedReader(reader=reader) as guarded:
         asker = load_asker(model, guarded, processes=processes, batch_size=batch, features=features, changes=changes)
         print(evaluate_file(asker, test_set, out, against=against))
+    close_helpers()  # the next phase needs the memory of their GPUs
     print(f"page: {out / 'report.html'}")
 
 

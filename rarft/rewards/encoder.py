@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rarft.schema import without_surrogates
-from rarft.system.cores import plan_for, set_threads
+from rarft.system.cores import plan_for, threads
 from rarft.system.errors import InputError
 
 MINILM = "all-MiniLM-L6-v2"
@@ -38,20 +38,21 @@ class SentenceEncoder:
                 self._model = SentenceTransformer(source, device=device)
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: no sentence encoder that can be loaded: {error}") from error
-        set_threads(plan_for(sum(p.numel() for p in self._model.parameters()), device).threads)
+        self._threads = plan_for(sum(p.numel() for p in self._model.parameters()), device).threads
         self._cache: OrderedDict[str, np.ndarray] = OrderedDict()
 
     def __call__(self, sentences: list[str]) -> np.ndarray:
         """Embed sentences: (n, dimensions) float32, each row of length 1."""
         missing = list(dict.fromkeys(s for s in sentences if s not in self._cache))
         if missing:
-            vectors = self._model.encode(
-                [without_surrogates(s) for s in missing],
-                batch_size=64,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-                show_progress_bar=False,
-            )
+            with threads(self._threads):
+                vectors = self._model.encode(
+                    [without_surrogates(s) for s in missing],
+                    batch_size=64,
+                    normalize_embeddings=True,
+                    convert_to_numpy=True,
+                    show_progress_bar=False,
+                )
             self._cache.update(zip(missing, vectors.astype(np.float32), strict=True))
         for sentence in sentences:
             self._cache.move_to_end(sentence)

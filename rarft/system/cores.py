@@ -1,16 +1,19 @@
 """How many cores to use and how: processes of one thread each for a small model, threads for a large one.
 
 The matrices of a small model are too small for threads. A second thread gains almost nothing in sampling, and threads
-that wait for each other become ten times slower when another program uses the cores (benchmarks/cores.py).
+that wait for each other become several times slower when another program uses the cores (benchmarks/cores.py).
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 SMALL = 50_000_000  # parameters of the largest model that runs in several processes
-MOST = 4  # processes, each of which needs about half a gigabyte
+MOST = 4  # processes; each helper needs about half a gigabyte
 
 
 class Plan(NamedTuple):
@@ -50,9 +53,24 @@ def plan_for(parameters: int, device: str = "cpu", *, processes: int | None = No
     return Plan(min(available, MOST), 1, f"at most {SMALL / 1e6:.0f} million parameters")
 
 
-def set_threads(threads: int) -> None:
-    """Set the number of threads of all operations of torch in this process, from now on."""
+def use_cores(count: int) -> None:
+    """Let this process and its workers use this number of cores from now on."""
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    if "torch" in sys.modules:  # which has read the variable already
+        sys.modules["torch"].set_num_threads(count)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Run the block with this number of threads of torch, and restore the number before it."""
     import torch
 
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+    before = torch.get_num_threads()
+    if before == count:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -19,6 +19,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import ModuleType
 from typing import Any
 
+from rarft.system.cores import cores
 from rarft.system.errors import WorkerError
 
 ENDED = (
@@ -33,12 +34,16 @@ class _Process(SpawnProcess):
 
     @staticmethod
     def _Popen(process_obj):
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            return SpawnProcess._Popen(process_obj)
-        finally:
-            sys.modules["__main__"] = main
+        with _starting:
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                return SpawnProcess._Popen(process_obj)
+            finally:
+                sys.modules["__main__"] = main
+
+
+_starting = threading.Lock()
 
 
 class _Context(SpawnContext):
@@ -51,8 +56,9 @@ CONTEXT = _Context()
 
 @contextmanager
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes, one for each core by default, that end when this process ends, even by a kill. It runs
-    functions of modules only.
+    """A pool of processes that end when this process ends, even by a kill. It runs functions of modules only.
+
+    processes: how many; by default one for each core that may be used.
 
     A worker that outlived a killed run could write into the files of the run that resumes it. An error in the block
     also ends running jobs.
@@ -60,7 +66,7 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
     Raises WorkerError when a worker is killed.
     """
     others = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(processes, CONTEXT, initializer=end_with_parent)
+    pool = ProcessPoolExecutor(processes or cores(), CONTEXT, initializer=end_with_parent)
     try:
         yield pool
     except BrokenProcessPool as error:
@@ -91,6 +97,7 @@ class Helper:
 
     def __init__(self) -> None:
         self.waiting = False  # a result has not been read
+        self.forgotten: list[int] = []  # what this process no longer needs there, see rarft.models.workers
         self._pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs,))
         self.process.start()
@@ -100,10 +107,10 @@ class Helper:
         """Start a function; `result` waits for it. shared: tensors in shared memory stay shared, not copied.
 
         Raises WorkerError if the process has ended."""
-        dumps = ForkingPickler.dumps if shared else pickle.dumps
+        message = (ForkingPickler.dumps if shared else pickle.dumps)((function, arguments))
+        self.waiting = True  # before it is sent: an interrupt may come in between
         with self._ending():
-            self._pipe.send_bytes(dumps((function, arguments)))
-        self.waiting = True
+            self._pipe.send_bytes(message)
 
     def result(self) -> Any:
         """What the function returned, or raise what it raised. Raises WorkerError if the process has ended."""
@@ -115,8 +122,9 @@ class Helper:
         return value
 
     def close(self) -> None:
-        """End the process, also while it runs a function."""
+        """End the process; one that still runs a function is killed."""
         self._pipe.close()
+        self.process.join(0 if self.waiting else 2)
         self.process.kill()
         self.process.join()
 
@@ -124,7 +132,7 @@ class Helper:
     def _ending(self) -> Iterator[None]:
         try:
             yield
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:  # OSError: also of a pipe that is closed
             raise WorkerError(ENDED) from error
 
 

@@ -190,9 +190,11 @@ class VideoGRPOTrainer(GRPOTrainer):
         one = copy.copy(self.video_model)
         one.model = model
         head = {"temperature": self.temperature, "cast_lm_head_to_fp32": self.args.cast_lm_head_to_fp32}
-        is_trained = self.accelerator.unwrap_model(model) is self.video_model.model
-        splits = is_trained and can_split(model, self.accelerator.mixed_precision)
-        forward = _VideoForward(one, self._features, logits_to_keep, head if splits else None)
+        unwrapped = self.accelerator.unwrap_model(model)
+        splits = unwrapped is self.video_model.model and can_split(
+            self.video_model, self.accelerator.mixed_precision or "no"
+        )
+        forward = _VideoForward(one, without_lora(unwrapped), self._features, logits_to_keep, head if splits else None)
         rows = torch.arange(len(input_ids))
         return super()._get_per_token_logps_and_entropies(
             forward,
@@ -209,15 +211,24 @@ class _VideoForward:
 
     Each row carries its index in a masked column before its tokens (`with_rows`). Rows with the same prompt are packed
     (`rarft.training.prefix_tree`), so that the prompt, which is mostly video, and what completions have in common are
-    computed once. With a head, the processes of the model take a part of the prompts each."""
+    computed once. With a head, the processes of the model take a part of the prompts each when gradients are needed."""
 
-    def __init__(self, video_model: VideoModel, features: Sequence[VisionFeatures], completion: int, head: dict | None):
+    def __init__(
+        self,
+        video_model: VideoModel,
+        inner: PreTrainedModel,
+        features: Sequence[VisionFeatures],
+        completion: int,
+        head: dict | None,
+    ):
         """
         Args:
+            inner: the model without wrappers and LoRA.
             completion: the number of tokens of the completion part.
             head: the settings of TRL's fused head; None keeps all rows in this process.
         """
-        self.video_model, self.features, self.completion, self.head = video_model, features, completion, head
+        self.video_model, self.inner, self.head = video_model, inner, head
+        self.features, self.completion = features, completion
 
     @staticmethod
     def with_rows(tokens: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -228,13 +239,14 @@ class _VideoForward:
         features = [self.features[row] for row in input_ids[:, 0].tolist()]
         row = Rows(input_ids[:, 1:], attention_mask[:, 1:], labels[:, 1:], features, self.completion)
         groups = same_prompts(row.prompts.tolist(), features)
-        if len(groups) == len(input_ids) or not share_prefixes(without_lora(self.video_model.model)):
+        if len(groups) == len(input_ids) or not share_prefixes(self.inner):
             return row.forward(self.video_model, **options)
         if self.head is None or not torch.is_grad_enabled():
-            return row.packed_forward(self.video_model, groups, **options)
+            return row.packed_forward(self.video_model, self.inner, groups, **options)
         lengths = [row.longest(group) for group in groups]
         parts = [[groups[i] for i in part] for part in shares(self.video_model, lengths, each=len(groups[0]))]
-        given = [(row.select(sum(part, [])), self.head, options) for part in parts]
+        # This process has TRL's head already.
+        given = [(row.select(sum(part, [])), self.head if n else None, options) for n, part in enumerate(parts)]
         found = differentiate_parts(self.video_model, log_probabilities, given)
         order = torch.tensor([index for part in parts for group in part for index in group]).argsort()
 
@@ -280,10 +292,12 @@ class Rows(NamedTuple):
         inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
         return video_model.model(**inputs, **self._video(video_model, self.input_ids, self.features), **options)
 
-    def packed_forward(self, video_model: VideoModel, groups: list[list[int]], **options: Any) -> FusedCausalLMOutput:
-        """A forward pass in which each prompt, and each distinct completion of a prompt, is computed once.
+    def packed_forward(
+        self, video_model: VideoModel, inner: PreTrainedModel, groups: list[list[int]], **options: Any
+    ) -> FusedCausalLMOutput:
+        """A forward pass in which each prompt, and each common beginning of its completions, is computed once.
 
-        groups: the rows of each prompt."""
+        inner: the model without wrappers and LoRA. groups: the rows of each prompt."""
         firsts = [group[0] for group in groups]
         features = [self.features[i] for i in firsts]
         packed = pack(groups, self.input_ids, self.attention_mask, self.completion)
@@ -293,7 +307,7 @@ class Rows(NamedTuple):
         output = video_model.model(
             input_ids=packed.input_ids,
             attention_mask=packed.attention_mask,
-            position_ids=packed.positions(prompt_positions(without_lora(video_model.model), prompt)),
+            position_ids=packed.positions(prompt_positions(inner, prompt)),
             **self._video(video_model, packed.input_ids, features),
             labels=packed.labels,
             **options,
@@ -307,14 +321,18 @@ class Rows(NamedTuple):
 
 
 def log_probabilities(
-    video_model: VideoModel, rows: Rows, head: dict[str, Any], options: dict[str, Any]
+    video_model: VideoModel, rows: Rows, head: dict[str, Any] | None, options: dict[str, Any]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies (N, completion) of a part of the rows, in this process or a helper."""
+    """Log-probabilities and entropies (N, completion) of a part of the rows.
+
+    head: in a helper, the settings of the head that TRL has added to the model of the first process."""
     inner = without_lora(video_model.model)
-    if "forward" not in inner.__dict__:  # in a helper, whose copy has no head of TRL's yet
+    if head is not None:
+        inner.__dict__.pop("forward", None)  # the head of an earlier pass
         add_fused_lm_head(inner, outputs=("log_probs", "entropy"), **head)
-    share_prefixes(inner)
-    output = rows.packed_forward(video_model, same_prompts(rows.prompts.tolist(), rows.features), **options)
+        share_prefixes(inner)
+    groups = same_prompts(rows.prompts.tolist(), rows.features)
+    output = rows.packed_forward(video_model, inner, groups, **options)
     return output.log_probs, output.entropy
 
 

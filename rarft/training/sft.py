@@ -109,7 +109,7 @@ class VideoSFTTrainer(Trainer):
         one = copy.copy(self.video_model)
         one.model = model
         lengths = inputs["attention_mask"].sum(1).tolist()
-        splits = self.accelerator.unwrap_model(model) is self.video_model.model and can_split(model)
+        splits = self.accelerator.unwrap_model(model) is self.video_model.model and can_split(self.video_model)
         parts = shares(one, lengths) if splits and torch.is_grad_enabled() else [list(range(len(lengths)))]
         given = [(rows_of(inputs, part), self.args.bf16) for part in parts]
         losses = [loss for (loss,) in differentiate_parts(one, summed_loss, given)]

@@ -76,7 +76,7 @@ class GuardedReader:
             self._stop()
 
     def __reduce__(self) -> tuple:
-        """In another process: a reader with a decoding process there, the same one each time."""
+        """In another process: a reader with a decoding process there, which ends with that process."""
         return _reader_here, (self.seconds, self.library)
 
     def __enter__(self) -> Self:

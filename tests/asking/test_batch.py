@@ -40,7 +40,7 @@ def questions(world, tmp_path):
 
 def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base, questions, tmp_path):
     asked = read_questions(questions)
-    asker = LocalAsker(base.with_cache(in_memory=3), batch_size=3)
+    asker = LocalAsker(base.with_cache(in_memory=3), batch_size=3, scored=False)
     counts = infer_all(asker, asked, tmp_path / "a.jsonl")
     cache = asker.video_model.cache
     assert counts == {"answered": 4, "errors": 1, "kept": 0} and cache.encoded == 4
@@ -59,7 +59,7 @@ def test_answers_come_in_order_go_on_after_a_kill_and_a_bad_video_is_named(base,
 
 def test_errors_can_be_tried_again(base, questions, tmp_path):
     asked, output = read_questions(questions), tmp_path / "a.jsonl"
-    asker = LocalAsker(base, batch_size=3)
+    asker = LocalAsker(base, batch_size=3, scored=False)
     infer_all(asker, asked[:4], output)
     before = output.read_text().splitlines()
     assert infer_all(asker, asked[:4], output, retry=True) == {"answered": 0, "errors": 1, "kept": 3}

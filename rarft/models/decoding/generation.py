@@ -87,8 +87,9 @@ def sample(
     Returns `num_generations` completions for each prompt, adjacent.
     """
     lengths = [len(ids) for ids in prompt_ids]
-    if config.do_sample and (can_record(video_model.model) or not share_prefixes(video_model.model)):
-        dealt = [[list(range(len(lengths)))]]  # these loops draw random numbers for all completions together
+    on_cpu = video_model.model.device.type == "cpu"
+    if config.do_sample and not (on_cpu and share_prefixes(video_model.model)):
+        dealt = [[list(range(len(lengths)))]]  # other loops draw random numbers for all completions together
     elif batch_size is None:
         dealt = [[rows] for rows in shares(video_model, lengths, each=num_generations)]
     else:
@@ -147,7 +148,7 @@ def _sample_batch(
         rows = torch.tensor(prompts)[:, None] * work.num_generations + torch.arange(work.num_generations)
         part = Part(rows.flatten(), work.prompts * work.num_generations)
     if work.watched is not None:
-        watch = Watch(work.watched[1], work.config.suppress_tokens)
+        watch = Watch(work.watched[1], work.config.suppress_tokens, model.device)
     inputs = to_device(inputs, model.device)
     tokens = generate_from_shared_prefix(model, inputs, work.config, work.num_generations, part=part, watch=watch)
     ids = tokens[:, inputs["input_ids"].shape[1] :].tolist()
@@ -163,12 +164,15 @@ def _sample_batch(
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> int | None:
-    """How many of these tokens it takes until a text occurs; None if it does not."""
+    """The number of tokens that end with the first occurrence of a text; None if there is no such number."""
 
-    def occurs(count: int) -> bool:
-        return text in tokenizer.decode(ids[:count], skip_special_tokens=True)
+    def until(count: int) -> str:
+        return tokenizer.decode(ids[:count], skip_special_tokens=True)
 
-    return bisect_left(range(len(ids) + 1), True, key=occurs) if occurs(len(ids)) else None
+    if text not in until(len(ids)):
+        return None
+    count = bisect_left(range(len(ids) + 1), True, key=lambda count: text in until(count))
+    return count if until(count).endswith(text) else None  # a token may go on after the text
 
 
 def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:

@@ -7,6 +7,7 @@ model separates relevant from irrelevant queries, regardless of how often it ref
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ ANSWER = "<answer>"
 SEGMENT_TOKENS = 24  # enough for the two numbers of a segment
 
 
+@lru_cache(8)
 def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     """Ids of the tokens that can begin a segment: a digit, or white space before one."""
     words = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
@@ -36,15 +38,20 @@ def span_tokens(tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
 
 
 def answer(
-    video_model: VideoModel, features: Sequence[VisionFeatures], queries: Sequence[str], *, batch_size: int | None
+    video_model: VideoModel,
+    features: Sequence[VisionFeatures],
+    queries: Sequence[str],
+    *,
+    batch_size: int | None,
+    scored: bool,
 ) -> tuple[list[str], np.ndarray]:
     """See `VideoModel.answer`. The sampling loop computes the probabilities that the refusal scores consist of."""
-    tokens = span_tokens(video_model.processor.tokenizer).tolist()
-    options = {"batch_size": batch_size, "watched": (ANSWER, tokens)}
-    texts, answering = complete(video_model, features, video_model.prompt_texts(queries), **options)
+    watched = (ANSWER, span_tokens(video_model.processor.tokenizer).tolist()) if scored else None
+    prompts = video_model.prompt_texts(queries)
+    texts, answering = complete(video_model, features, prompts, batch_size=batch_size, watched=watched)
     scores = 1 - np.clip(answering, 0, 1)
-    rest = [i for i, text in enumerate(texts) if np.isnan(scores[i]) and ANSWER in text]
-    if rest:  # the loop is not one of this library, or the answer has no token yet
+    rest = [i for i, text in enumerate(texts) if np.isnan(scores[i]) and ANSWER in text] if scored else []
+    if rest:  # the loop is not one of this library, or `<answer>` does not end with a token
         given = ([values[i] for i in rest] for values in (features, queries, texts))
         scores[rest] = refusal_scores(video_model, *given)
     return texts, scores

@@ -15,17 +15,16 @@ class Watch:
     probabilities: for each step, (N,) of the completions.
     """
 
-    def __init__(self, tokens: Sequence[int], suppressed: Sequence[int] | None):
+    def __init__(self, tokens: Sequence[int], suppressed: Sequence[int] | None, device: torch.device):
         """suppressed: tokens that are never sampled."""
-        self.tokens, self.suppressed = list(tokens), list(suppressed or ())
+        self.tokens = torch.tensor(tokens, device=device)
+        self.suppressed = torch.tensor(list(suppressed or ()), dtype=torch.long, device=device)
         self.probabilities: list[torch.Tensor] = []
 
     def look(self, logits: torch.Tensor, rows: torch.Tensor | None = None) -> None:
         """Keep the probabilities of a step. logits: (R, vocabulary). rows: (N,), the row of each completion."""
-        if self.suppressed:
-            logits = logits.clone()
-            logits[:, self.suppressed] = -torch.inf
-        found = logits.softmax(-1)[:, self.tokens].sum(-1)
+        possible = logits.index_fill(-1, self.suppressed, -torch.inf)
+        found = possible.softmax(-1).index_select(-1, self.tokens).sum(-1)
         self.probabilities.append(found if rows is None else found[rows])
 
 
