@@ -147,6 +147,12 @@ class VideoModel:
         note = f"{query!r}: this model has no tokens for: {words}. Its answer says nothing about them."
         return note if words else None
 
+    def _warn_of_unknown_words(self, queries: Sequence[str]) -> None:
+        for query in dict.fromkeys(queries):
+            note = self.note_of_unknown_words(query)
+            if note:
+                log.warning(note)
+
     def generate(
         self,
         videos: Videos,
@@ -166,10 +172,7 @@ class VideoModel:
 
         Returns len(queries) * num_generations texts, without the end-of-turn token. Logs a warning for a query with
         words that the model has no tokens for."""
-        for query in dict.fromkeys(queries):
-            note = self.note_of_unknown_words(query)
-            if note:
-                log.warning(note)
+        self._warn_of_unknown_words(queries)
         return complete(
             self,
             self._features_of(videos),
@@ -186,7 +189,10 @@ class VideoModel:
 
         Args:
             batch_size: queries that go through the model of a process together; all by default.
-            scored: False leaves the scores out; they are NaN."""
+            scored: False leaves the scores out; they are NaN.
+
+        Logs a warning as `generate` does."""
+        self._warn_of_unknown_words(queries)
         return answer(self, self._features_of(videos), queries, batch_size=batch_size, scored=scored)
 
     def refusal_scores(self, videos: Videos, queries: Sequence[str], completions: Sequence[str]) -> np.ndarray:

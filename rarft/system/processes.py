@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import multiprocessing
 import os
 import pickle
@@ -16,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.reduction import ForkingPickler
+from multiprocessing.util import Finalize
 from types import ModuleType
 from typing import Any
 
@@ -153,11 +153,13 @@ def helpers(count: int) -> Sequence[Helper]:
     return _helpers[:count]
 
 
-@atexit.register
 def close_helpers() -> None:
     """End all helpers; the next use starts new ones."""
     while _helpers:
         _helpers.pop().close()
+
+
+Finalize(None, close_helpers, exitpriority=10)  # at the end of this process, before it waits for its children
 
 
 def _serve(pipe: Any) -> None:

@@ -241,10 +241,12 @@ class _VideoForward:
         groups = same_prompts(row.prompts.tolist(), features)
         if len(groups) == len(input_ids) or not share_prefixes(self.inner):
             return row.forward(self.video_model, **options)
-        if self.head is None or not torch.is_grad_enabled():
+        parts = [groups]
+        if self.head is not None and torch.is_grad_enabled():
+            lengths = [row.longest(group) for group in groups]
+            parts = [[groups[i] for i in part] for part in shares(self.video_model, lengths, each=len(groups[0]))]
+        if len(parts) == 1:
             return row.packed_forward(self.video_model, self.inner, groups, **options)
-        lengths = [row.longest(group) for group in groups]
-        parts = [[groups[i] for i in part] for part in shares(self.video_model, lengths, each=len(groups[0]))]
         # This process has TRL's head already.
         given = [(row.select(sum(part, [])), self.head if n else None, options) for n, part in enumerate(parts)]
         found = differentiate_parts(self.video_model, log_probabilities, given)

@@ -12,9 +12,10 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from rarft.models import VideoModel
-from rarft.models.families import is_whole
+from rarft.models.families import is_whole, threads_of
 from rarft.rewards import make_rewards
 from rarft.schema import Group
+from rarft.system.cores import threads
 from rarft.system.files import write_json
 from rarft.training.checkpoints import resume_training
 from rarft.training.dataset import refusal_dataset
@@ -85,10 +86,11 @@ def train_rarft(
     """
     trainer = build_trainer(video_model, groups, config, **options)
     _save_changed_base(trainer)
-    if resume:
-        resume_training(trainer)
-    else:
-        trainer.train()
+    with threads(threads_of(video_model.model, video_model.processes)):
+        if resume:
+            resume_training(trainer)
+        else:
+            trainer.train()
     video_model.model.eval()
     return trainer
 

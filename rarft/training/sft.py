@@ -11,12 +11,13 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from rarft.models.families import check_trainable
+from rarft.models.families import check_trainable, threads_of
 from rarft.models.features import VisionFeatures, pad_texts, to_device, video_inputs
 from rarft.models.prompt_text import as_text
 from rarft.models.video_model import VideoModel
 from rarft.models.workers import can_split, differentiate_parts, shares
 from rarft.schema import Sample
+from rarft.system.cores import threads
 from rarft.system.errors import InputError
 from rarft.system.upstream.of_transformers import check_trainer
 
@@ -181,7 +182,8 @@ def train_sft(
     wanted = arguments.max_steps * arguments.train_batch_size
     dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-wanted // len(samples)))
     trainer = VideoSFTTrainer(video_model, arguments, dataset)
-    trainer.train()
+    with threads(threads_of(video_model.model, video_model.processes)):
+        trainer.train()
     video_model.model.eval()
     return trainer.state.log_history
 

@@ -1,14 +1,17 @@
 """Several processes give what one gives: answers, features, scores and gradients."""
 
 import copy
+import gc
 import itertools
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,9 +21,8 @@ from coursekit import ROOT
 from rarft.asking import LocalAsker
 from rarft.models import VideoModel, workers
 from rarft.models.workers import batches, can_split, differentiate_parts, processes_of, run_parts, shares
-from rarft.system import processes
 from rarft.system.errors import VideoError, WorkerError
-from rarft.system.processes import CONTEXT, Helper, close_helpers, helpers, worker_pool
+from rarft.system.processes import Helper, close_helpers, helpers, worker_pool
 from rarft.training import build_trainer, cold_start, grpo_config
 from rarft.video import GuardedReader
 from rarft.world.completions import demonstrations
@@ -94,6 +96,20 @@ def test_copies_have_the_weights_of_now(base, asked):
     assert two.generate(*asked, max_new_tokens=20) == with_processes(base, 1).generate(*asked, max_new_tokens=20)
 
 
+def test_copies_follow_an_adapter(base, asked):
+    base.add_lora(rank=4)
+    with torch.no_grad():
+        for name, p in base.model.named_parameters():
+            if "lora_B" in name:
+                p.normal_(std=2.0)
+    two, found = with_processes(base, 2), []
+    for change in ("merge_adapter", "unmerge_adapter", "disable_adapter_layers", "enable_adapter_layers"):
+        found.append(two.generate(*asked, max_new_tokens=30))
+        assert found[-1] == with_processes(base, 1).generate(*asked, max_new_tokens=30), change
+        getattr(base.model, change, getattr(base.model.base_model, change))()
+    assert found[3] != found[0]
+
+
 def test_rows_are_dealt_out_by_length(base):
     base.processes = 3
     lengths = np.random.default_rng(0).integers(1, 100, 40).tolist()
@@ -148,9 +164,10 @@ def test_an_answer_cut_after_its_tag_has_a_score(base, asked):
     np.testing.assert_allclose(scores, base.refusal_scores(features, queries[:1], texts))
 
 
-def test_one_process_where_several_would_not_do_the_same(base):
+def test_one_process_where_several_would_not_do_the_same(base, monkeypatch):
     base.processes = 2
-    assert processes_of(base) == 2 and can_split(base.model.train())
+    base.model.train()
+    assert processes_of(base) == 2 and can_split(base)
     handle = base.model.lm_head.register_forward_hook(lambda *_: None)
     assert processes_of(base) == 1, "the hook would not see what a helper does"
     handle.remove()
@@ -158,8 +175,15 @@ def test_one_process_where_several_would_not_do_the_same(base):
     assert processes_of(base) == 1, "weights of two types"
     dropping = VideoModel.load(device="cpu")
     dropping.add_lora(rank=2, dropout=0.1)
-    assert not can_split(dropping.model.train()) and can_split(dropping.model.eval())
-    assert not can_split(base.model, "bf16")
+    dropping.model.train()
+    assert not can_split(dropping)
+    dropping.model.eval()
+    assert can_split(dropping) and not can_split(dropping, "bf16")
+    dropping.load_copy = lambda _: VideoModel.load
+    assert not can_split(dropping), "a copy that was loaded does not follow the training"
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    dropping.processes = 2
+    assert processes_of(dropping) == 1, "may not start processes"
 
 
 def run(trainer, groups):
@@ -197,6 +221,26 @@ def test_a_step_of_grpo_has_the_samples_loss_and_gradients_of_one_process(base, 
     for name, gradient in one.items():
         torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=1e-3)
         torch.testing.assert_close(again[2][name], two[name])
+
+
+def test_another_trainer_of_the_model_has_its_own_temperature(base, world, tmp_path):
+    groups, found = [clip.group for clip in world], {}
+    settings = {"max_completion_length": 40, "per_device_train_batch_size": 32}
+    for temperature in (1.0, 2.0):
+        for count in (1, 2):
+            base.processes = count
+            config = grpo_config(tmp_path, temperature=temperature, **settings)
+            found[count] = run(build_trainer(base, groups, config, rewards=[varied]), groups)
+        assert found[1][0] == found[2][0]
+        for name, gradient in found[1][2].items():
+            torch.testing.assert_close(found[2][2][name], gradient, atol=1e-5, rtol=1e-3)
+
+
+def test_a_weight_without_a_gradient_has_none(base):
+    base.processes = 2
+    parts = differentiate_parts(base, scaled, [(1.0,), (2.0,)])
+    sum(part[0] for part in parts).backward()
+    assert [p.grad is not None for p in base.model.parameters()].count(True) == 1
 
 
 def test_supervised_training_on_two_processes_is_that_on_one(base, world, tmp_path):
@@ -250,7 +294,7 @@ def test_a_second_forward_pass_before_the_backward_pass_is_an_error(base):
     base.processes = 2
     first = differentiate_parts(base, scaled, [(1.0,), (2.0,)])
     differentiate_parts(base, scaled, [(1.0,), (2.0,)])
-    with pytest.raises(RuntimeError, match="another forward pass"):
+    with pytest.raises(RuntimeError, match="one forward pass at a time"):
         first[1][0].backward()
 
 
@@ -271,7 +315,6 @@ def test_where_no_process_can_be_started_one_does_all_the_work(base, asked, monk
         raise OSError("no more processes")
 
     monkeypatch.setattr(Helper, "__init__", refused)
-    monkeypatch.setattr(workers, "_failed", [])
     two = with_processes(base, 2)
     with caplog.at_level(logging.WARNING):
         assert two.generate(*asked, max_new_tokens=20) == one
@@ -281,15 +324,31 @@ def test_where_no_process_can_be_started_one_does_all_the_work(base, asked, monk
     ]
 
 
+class Unpicklable:
+    def __reduce__(self):
+        raise TypeError("of this process only")
+
+
+def test_a_model_that_cannot_be_copied_runs_in_one_process(base, asked, caplog):
+    base.model.own = Unpicklable()
+    texts = with_processes(base, 2).generate(*asked, max_new_tokens=10)
+    assert "of this process only" in caplog.text
+    other = VideoModel.load(device="cpu")
+    other.processes = 2
+    assert other.generate(*asked, max_new_tokens=10) == texts and processes_of(other) == 2, "others are not affected"
+
+
 def test_a_model_that_is_gone_leaves_the_helpers(asked):
-    for _ in range(2):
+    close_helpers()
+    for _ in range(4):
         model = VideoModel.load(device="cpu")
         model.processes = 2
         model.generate(*asked, max_new_tokens=5)
+        del model
+        gc.collect()
     helper = helpers(1)[0]
     helper.send(number_of_copies)
-    assert helper.result() <= 2
-    del model
+    assert helper.result() == 1, "the last one is dropped at the next call"
 
 
 def number_of_copies():
@@ -348,8 +407,35 @@ def threads_and_cores():
     return torch.get_num_threads(), cores()
 
 
-def test_an_interrupt_is_for_the_first_process(base):
-    helper = helpers(1)[0]
+def test_an_interrupt_is_for_the_first_process():
+    [helper] = helpers(1)
+    helper.send(abs, -1)
+    assert helper.result() == 1
     helper.send(time.sleep, 0.5)
     os.kill(helper.process.pid, signal.SIGINT)
-    assert helper.result() is None and CONTEXT.get_start_method() == "spawn" and worker_pool and processes
+    assert helper.result() is None
+
+
+def test_a_helper_that_was_interrupted_while_it_was_asked_is_replaced(monkeypatch):
+    [helper] = helpers(1)
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(helper, "_pipe", SimpleNamespace(send_bytes=interrupted, close=helper._pipe.close))
+    with pytest.raises(KeyboardInterrupt):
+        helper.send(abs, -1)
+    assert helpers(1)[0] is not helper
+
+
+def pool_of_its_own(crops, queries):
+    model = VideoModel.load(device="cpu")
+    model.processes = 2
+    return len(model.generate(crops, queries, max_new_tokens=3))
+
+
+def test_a_process_of_another_pool_ends_with_its_helpers(asked):
+    begin = time.perf_counter()
+    with worker_pool(1) as pool:
+        assert pool.submit(pool_of_its_own, *asked).result() == len(asked[0])
+    assert time.perf_counter() - begin < 60

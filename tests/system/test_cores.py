@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from rarft.models import VideoModel
+from rarft.rewards.encoder import default_encoder
 from rarft.system import cores as module
-from rarft.system.cores import MOST, SMALL, cores, plan_for
+from rarft.system.cores import MOST, SMALL, cores, plan_for, threads, use_cores
 
 
 @pytest.fixture
@@ -62,12 +63,26 @@ def test_a_small_model_gets_processes_and_a_large_one_threads(
     assert (plan.processes, plan.threads) == expected and plan.reason
 
 
-def test_a_small_model_takes_one_thread(machine):
+def test_a_small_model_takes_one_thread_and_leaves_the_others_to_its_callers(machine, world):
     machine(2)
+    base, seen = VideoModel.load(device="cpu"), []
+    base.processes = 1
+    base.model.lm_head.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    sample = world[0].group.relevant
+    with threads(2):
+        base.generate([sample.crop], [sample.query], max_new_tokens=2)
+        base.refusal_scores([sample.crop], [sample.query], ["<think> </think> <answer>"])
+        default_encoder()(["a sentence that no other test has"])
+        assert torch.get_num_threads() == 2
+    assert set(seen) == {1}
+
+
+def test_use_cores_is_for_this_process_and_its_workers(machine, monkeypatch):
+    machine(6)
     before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
     try:
-        torch.set_num_threads(2)
-        VideoModel.load()
-        assert torch.get_num_threads() == 1
+        use_cores(3)
+        assert cores() == 3 and torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
