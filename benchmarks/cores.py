@@ -40,14 +40,15 @@ from rarft.evaluation import predict
 from rarft.models import VideoModel
 from rarft.rewards import NAMES, make_rewards
 from rarft.rewards.encoder import SentenceEncoder
-from rarft.system.cores import cores, set_threads
+from rarft.system import cores as planning
+from rarft.system.cores import cores
 from rarft.system.files import BASE, write_json
 from rarft.system.machine import machine
 from rarft.system.processes import Helper, close_helpers, end_with_parent
 from rarft.training import build_trainer, grpo_config
 from rarft.world.dataset import make_world
 
-CLIPS, PROMPTS, GROUP = 64, 8, 8
+CLIPS, PROMPTS, GROUP, SMALL = 64, 8, 8, planning.SMALL
 WAYS = ("threads", "one thread", "processes")
 TASKS = ("asking", "step", "sampling")
 # condition → the code of each busy process
@@ -84,7 +85,8 @@ class Work:
     def do(self, task: str, way: str) -> tuple[float, list]:
         """Seconds of a task done in one way, and its completions."""
         self.asked.processes = self.trained.processes = cores() if way == "processes" else 1
-        set_threads(cores() if way == "threads" else 1)
+        planning.SMALL = 0 if way == "threads" else SMALL  # threads are for large models
+        torch.set_num_threads(cores() if way == "threads" else 1)
         set_seed(0)
         begin = time.perf_counter()
         completions = getattr(self, task)()

@@ -23,6 +23,7 @@ from rarft.evaluation import predict, scores
 from rarft.models import VideoModel
 from rarft.reading.completion import parse_response
 from rarft.schema import Sample
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled_samples
@@ -81,9 +82,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=100, help="test clips in each weather")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "experiment"
     train = make_world(BUILD / "world" / "train", "train", TRAIN_CLIPS)
     made = {w: make_world(folder / f"test_{w}", "test", options.clips, seed=TEST_SEED, weather=w) for w in WEATHERS}

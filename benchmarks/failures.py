@@ -24,6 +24,7 @@ from rarft.evaluation.probes import frames_shuffled
 from rarft.models import VideoModel
 from rarft.rewards import NAMES, Reward, make_rewards
 from rarft.schema import Group
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import grpo_config, train_rarft
@@ -116,9 +117,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "experiment"
     train = make_world(BUILD / "world" / "train", "train", 800)
     test = make_world(folder / "failures", "test", options.clips, seed=13)

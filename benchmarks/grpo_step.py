@@ -34,6 +34,7 @@ from trl import GRPOTrainer
 from coursekit import ROOT, sample_world
 from coursekit.base.tiny import tiny_model, tiny_processor
 from rarft.models import Settings, VideoModel, video_kwargs, vision_tower
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.training import build_trainer, grpo_config
@@ -187,7 +188,7 @@ def distinct_beginnings(batch: dict, group: int) -> dict[str, int]:
 
 def peak_memory(way: str, name: str, threads: int) -> float:
     """MB that two steps need beyond what the process held before. Runs in a process of its own."""
-    torch.set_num_threads(threads)
+    use_cores(threads)
     trainer, rows, _ = make_trainer(way, name)
     before = psutil.Process().memory_info().rss
     for _ in range(2):
@@ -232,12 +233,12 @@ def measure(name: str, turns: int, threads: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="cores to use")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "grpo_step.json")
     options = parser.parse_args()
     if not STARTED.exists():
         parser.error(f"{STARTED} is not there: run chapter 09 first, it keeps its model after the cold start there")
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     found = {"machine": machine(), "rarft": rarft.__version__, "threads": options.threads, "turns": options.turns}
     found["measured"] = {name: measure(name, options.turns, options.threads) for name in SETTINGS}
     write_json(options.out, found)

@@ -20,6 +20,7 @@ from rarft.metrics import auroc, mean
 from rarft.models import VideoModel
 from rarft.related import FeatureBank
 from rarft.related.signals import IGV, TwoShotQuestion, draw_absent_questions, draw_questions
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import make_world
@@ -60,10 +61,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=["plain", "IGV"], choices=WAYS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "igv"
     setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "tests": TEST_QUESTIONS}
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}

@@ -35,6 +35,7 @@ from rarft.related.signals.invert4tvg import (
     restrict_to_grounding,
 )
 from rarft.rewards import Reward, make_rewards
+from rarft.system.cores import use_cores
 from rarft.system.files import BASE, write_json
 from rarft.system.machine import machine
 from rarft.training import COLD_START_CLIPS, cold_start, grpo_config
@@ -151,10 +152,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=ARMS)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     bench = Bench()
     setting = {"base": digest(), "steps": options.steps, "cold_steps": COLD_STEPS, "tests": TEST_CLIPS}
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
@@ -52,6 +51,7 @@ from rarft.related.long_video.videos import (
 )
 from rarft.rewards.encoder import default_encoder
 from rarft.schema import Sample
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.language import paraphrases, parse
@@ -266,10 +266,10 @@ def grounder(path: str, **reading: Any) -> CachedGrounder:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "long_video"
     setting = {"base": digest(), "videos": TEST_VIDEOS, "draws": DRAWS, "parts": PARTS, "part_seconds": PART_SECONDS}
     stored = {

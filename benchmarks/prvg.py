@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
@@ -23,6 +22,7 @@ from rarft.related.moments import query_groups
 from rarft.related.moments.training import STEPS
 from rarft.related.signals.prvg import MAX_SENTENCES, PRVG, paragraphs_of
 from rarft.schema import Group, Sample
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import make_world
@@ -71,10 +71,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "related"
     setting = {"base": digest(), "steps": options.steps, "clips": TRAIN_CLIPS, "tests": TEST_CLIPS}
     stored = {**resumed(options.out, setting, {"rows": []}), "machine": machine()}

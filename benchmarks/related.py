@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from resume import digest, resumed
 
 from coursekit import BUILD, ROOT
@@ -42,6 +41,7 @@ from rarft.related.moments.training import STEPS
 from rarft.related.signals import PRVG
 from rarft.rewards.encoder import default_encoder
 from rarft.schema import Crop, Sample
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import WorldClip, kind_of, make_world, shuffled_samples
@@ -183,10 +183,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="none: what needs no training")
     parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
     parser.add_argument("--models", nargs="*", default=["data/base", TRAINED])
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     folder = BUILD / "related"
     setting = {
         "base": digest(),

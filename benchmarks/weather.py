@@ -12,12 +12,12 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import torch
 from resume import digest, resumed
 
 from coursekit import ROOT
 from rarft.evaluation import predict, scores, summary
 from rarft.models import VideoModel
+from rarft.system.cores import use_cores
 from rarft.system.files import write_json
 from rarft.system.machine import machine
 from rarft.world.dataset import clip_weather, draw_clip, group_of
@@ -51,9 +51,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["data/base", "build/rarft/model"])
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "weather.json")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="cores to use")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_cores(options.threads)
     models = digest(*(ROOT / name for name in options.models))
     setting = {"models": models, "seed": SEED, "clips": options.clips}
     measured = {**resumed(options.out, setting, {"rows": {}}), "machine": machine()}
