@@ -1,19 +1,20 @@
-"""How should a small model use the cores: threads of one process, or processes of one thread each?
+"""How a small model should use the cores: one process with several threads, or several processes of one thread each.
 
     python benchmarks/cores.py              # six to eight minutes on two cores; writes data/results/cores.json
 
-There are three ways: one process with a torch thread for each core, one process with one thread, and a process of one
-thread for each core, as `rarft.system.cores` plans for a small model. The ways take turns in one run and do the same
-work with the same seed, so their seconds can be compared. The first turn warms up and is not counted.
+The script compares three ways: one process with a torch thread for each core, one process with one thread, and one
+process of one thread for each core. `rarft.system.cores` plans the last for a small model, with at most four processes.
+The ways take turns in one run and do the same work with the same seed. The first turn warms up and is not counted.
 
-There are three tasks. Asking is `predict` with two queries for each of 64 clips, whose features are forgotten before.
-A step is a GRPO step of recipes/tiny.yaml on 8 prompts, whose videos are encoded already; the rewards embed every
-sentence anew. Sampling is 8 answers to one prompt, which no way divides among processes. Greedy answers have to be
-equal for all ways. Sampled ones can differ where a sum is rounded differently; the share of equal ones is reported.
+There are three tasks. Asking is `predict` with two queries for each of 64 clips, whose cached features are dropped
+before each turn. A step is a GRPO step of recipes/tiny.yaml on 8 prompts whose videos are already encoded; the rewards
+embed every sentence again. Sampling draws 8 answers to one prompt, which are never divided among processes. Greedy
+answers must be equal for all ways. Sampled answers can differ through rounding; the share of equal ones is reported.
 
-All is measured on a quiet machine, beside one spinning process for each core, and beside a process that multiplies
-matrices with a torch thread for each core. Peak memory is that of asking and a step, of a process of its own for each
-way and of its helpers. Library pages that they have in common with other processes count in part."""
+Everything is measured under three conditions: on a quiet machine, next to one spinning process for each core, and next
+to a process that multiplies matrices with a torch thread for each core. Peak memory is measured during asking and a
+step. Each way runs in a process of its own, and the memory of its helpers is included. Memory pages that several
+processes share are divided among them on Linux."""
 
 from __future__ import annotations
 
@@ -57,11 +58,11 @@ CONDITIONS = {
     "beside spinning": ["while True: pass"] * cores(),
     "beside torch": [f"import torch\ntorch.set_num_threads({cores()})\na = torch.ones(256, 256)\nwhile True: a @ a"],
 }
-ENOUGH = 60  # seconds, after which no further turn begins beside a busy program
+ENOUGH = 60  # seconds, after which no further turn begins next to a busy program
 
 
 class Work:
-    """The tasks, on a model to ask and on one to train."""
+    """The tasks. One model is asked, another is trained."""
 
     def __init__(self, options: argparse.Namespace):
         groups = [clip.group for clip in make_world(BUILD / "bench" / "world", "test", CLIPS)]
@@ -83,9 +84,9 @@ class Work:
         self.rows = [data[2 * i + i % 2] for i in range(PROMPTS) for _ in range(GROUP)]
 
     def do(self, task: str, way: str) -> tuple[float, list]:
-        """Seconds of a task done in one way, and its completions."""
+        """How many seconds a task takes in one way, and its completions."""
         self.asked.processes = self.trained.processes = cores() if way == "processes" else 1
-        planning.SMALL = 0 if way == "threads" else SMALL  # threads are for large models
+        planning.SMALL = 0 if way == "threads" else SMALL  # every model counts as large, so it gets threads
         torch.set_num_threads(cores() if way == "threads" else 1)
         set_seed(0)
         begin = time.perf_counter()
@@ -113,12 +114,12 @@ class Work:
 
 @contextmanager
 def busy(condition: str) -> Iterator[None]:
-    """The programs of a condition run while the block does."""
+    """Run the programs of a condition during the block."""
     programs = [Helper() for _ in CONDITIONS[condition]]
     try:
         for program, code in zip(programs, CONDITIONS[condition], strict=True):
             program.send(exec, "import torch", {})
-            program.result()  # it has started
+            program.result()  # wait until it has started
             program.send(exec, code, {})
         yield
     finally:
@@ -127,7 +128,7 @@ def busy(condition: str) -> Iterator[None]:
 
 
 def take_turns(work: Work, condition: str, turns: int) -> tuple[dict[str, dict[str, list[float]]], dict[str, float]]:
-    """Seconds of every turn by task and way, and the share of completions that are equal for all ways, by task."""
+    """Seconds of every turn by task and way, and for each task the share of completions that all ways agree on."""
     seconds: dict[str, dict[str, list[float]]] = {task: {way: [] for way in WAYS} for task in TASKS}
     equal = {}
     begin = time.perf_counter()
@@ -147,7 +148,7 @@ def take_turns(work: Work, condition: str, turns: int) -> tuple[dict[str, dict[s
 
 
 def used() -> int:
-    """Bytes of this process and its children, with a share of what several processes have in common."""
+    """Bytes of this process and its children. On Linux, shared memory pages are divided among their processes."""
     total, me = 0, psutil.Process()
     for process in (me, *me.children(recursive=True)):
         with suppress(psutil.Error):  # it has just ended
@@ -156,7 +157,7 @@ def used() -> int:
 
 
 def peak_memory(way: str, options: argparse.Namespace) -> float:
-    """MB at the peak of asking and a step. Runs in a process of its own."""
+    """Peak memory in MB during asking and a step. Runs in a process of its own."""
     work, seen, stop = Work(options), [used()], threading.Event()
 
     def watch() -> None:
@@ -187,7 +188,7 @@ def row(name: str, cells: Iterable[str]) -> str:
 
 
 def print_table(found: dict) -> None:
-    """Median seconds with their ratio to the quiet ones, and the speed-up."""
+    """Print median seconds, their ratio to those of a quiet machine, and the speed-up."""
     print("\n" + row("median seconds", TASKS))
     for condition, medians in found["median_seconds"].items():
         for way in WAYS:
@@ -202,10 +203,10 @@ def print_table(found: dict) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--busy-turns", type=int, default=2, help="at most, beside each busy program")
+    parser.add_argument("--busy-turns", type=int, default=2, help="the most turns next to each busy program")
     parser.add_argument("--model", type=Path, default=BASE)
-    parser.add_argument("--queries", type=int, default=2 * CLIPS, help="of the asking task; fewer for a quick trial")
-    parser.add_argument("--tokens", type=int, default=352, help="of an answer in a step; fewer for a quick trial")
+    parser.add_argument("--queries", type=int, default=2 * CLIPS, help="queries to ask; fewer for a quick trial")
+    parser.add_argument("--tokens", type=int, default=352, help="the most in an answer; fewer for a quick trial")
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "results" / "cores.json")
     options = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"

@@ -1,6 +1,6 @@
 """Run every chapter, with its solutions, then make site, slides, instructor edition and report.
 
-A chapter that ran already is run again only if something that it depends on has changed, and the build says what.
+A chapter that has run before runs again only if something that it depends on has changed; the build prints what.
 Chapters that do not need each other run at the same time, each in a process of its own.
 """
 
@@ -30,7 +30,7 @@ from rarft.system.errors import InputError
 from rarft.system.files import read_json, write_json
 from rarft.system.machine import machine
 
-GIGABYTES = 6.0  # for chapters that run at the same time
+GIGABYTES = 6.0  # the most memory for chapters that run at the same time
 
 
 def chapters(only: list[str] | None = None) -> list[Path]:
@@ -74,15 +74,15 @@ def run_chapters(
     jobs: int | None = None,
     gigabytes: float | None = None,
 ) -> dict[str, Any]:
-    """Run the chapters that have to be, and write build/report.json. Returns the report. Raises ChapterError when
-    a chapter fails.
+    """Run the chapters that need to run, and write build/report.json. Returns the report. Raises ChapterError when a
+    chapter fails.
 
     Args:
         only: numbers of chapters; all by default.
-        fresh: run chapters again though nothing has changed.
-        jobs: the most chapters that run at the same time; as many as there are cores by default.
-        gigabytes: memory for chapters that run at the same time, as measured in the last kept build; by default
-            `GIGABYTES`, or what is free if that is less.
+        fresh: run chapters again even if nothing has changed.
+        jobs: the most chapters that run at the same time; by default the number of cores.
+        gigabytes: the most memory for chapters that run at the same time; by default `GIGABYTES`, or the free memory if
+            that is less. Each chapter counts with its peak in data/results/course.json.
     """
     begin = time.perf_counter()
     listed = chapters(only)
@@ -107,16 +107,16 @@ def write_pages(report: dict[str, Any]) -> Path:
 
 
 class _Build:
-    """The chapters of a build by their numbers, and what is known of each.
+    """The chapters of one build, by number.
 
-    entries: the stamp of each chapter that is done.
+    entries: the stamp of each chapter that is done: its measurements and what its run depended on.
     """
 
     def __init__(self, scale: str, listed: list[Path], fresh: bool, at_once: int):
         self.scale, self.fresh, self.at_once = scale, fresh, at_once
         self.sources = {path.name[:2]: path for path in listed}
         self.entries: dict[str, dict[str, Any]] = {}
-        # of chapters that are not listed, too: a chapter that is may need them
+        # also of chapters that are not listed, because a listed chapter may need them
         stamps = {path.name[:2]: _stamp(path) for path in chapters()}
         self._digests = {
             number: _results_digest(read_json(stamp)) for number, stamp in stamps.items() if stamp.exists()
@@ -134,7 +134,7 @@ class _Build:
         return found
 
     def keep(self, number: str) -> bool:
-        """Whether a chapter has a stamp that still holds. The chapters that it needs are done."""
+        """Whether a chapter's stamp is still valid. Called when the chapters that it needs are done."""
         source = self.sources[number]
         stamp = _stamp(source)
         entry = read_json(stamp) if stamp.exists() else {}
@@ -153,14 +153,14 @@ class _Build:
         stamp = _stamp(source)
         print(f"{source.stem} … ({self._why[number]})", flush=True)
         stamp.parent.mkdir(parents=True, exist_ok=True)
-        stamp.unlink(missing_ok=True)  # a run that is stopped leaves none: what lies there is half of it
+        stamp.unlink(missing_ok=True)  # a stopped run leaves no stamp, because its notebook is incomplete
         self._running.add(number)
         wide = uses_all_cores(source)
         return ChapterProcess(
             solved_notebook(source),
             stamp.with_name(source.name),
             self.scale,
-            threads=cores() if wide else 1,  # also alone: the last digits of results depend on it
+            threads=cores() if wide else 1,  # even when it runs alone: the last digits of results depend on the threads
             low_priority=not wide and any(map(uses_all_cores, self._not_done())),
             bar=self.at_once == 1,
         )

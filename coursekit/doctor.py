@@ -73,7 +73,7 @@ def _problem(need: Requirement, extra: str) -> str | None:
 
 
 def cpu() -> Finding:
-    """The cores, and how models use them."""
+    """The number of cores, and how models use them."""
     count = cores()
     given = os.environ.get("OMP_NUM_THREADS")
     source = f"OMP_NUM_THREADS is {given}" if given else f"{os.cpu_count()} on this machine"

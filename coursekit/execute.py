@@ -1,6 +1,6 @@
 """Run one chapter with papermill, in a process of its own, and measure it.
 
-python -m coursekit.execute             # such a process; `ChapterProcess` writes a line of JSON to its standard input
+`ChapterProcess` starts `python -m coursekit.execute` and describes the chapter in a line of JSON on its standard input.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from nbformat import NotebookNode
 from coursekit.paths import ROOT
 from rarft.system.errors import ChapterError, RarftError, machine_fault
 
-NICENESS = 10  # of chapters that leave the cores to another one
+NICENESS = 10  # of chapters with low priority
 
 
 class ChapterProcess:
-    """A chapter that runs in a process of its own. The process and its kernel end when this process ends, even by a
-    kill."""
+    """A chapter that runs in a process of its own. That process and its kernel end when this process ends, even if this
+    one is killed."""
 
     def __init__(
         self,
@@ -39,31 +39,31 @@ class ChapterProcess:
         low_priority: bool = False,
         bar: bool = False,
     ):
-        """Start it; see `run_chapter`.
+        """Start the process. For the other arguments see `run_chapter`.
 
         Args:
             threads: the chapter's OMP_NUM_THREADS.
-            low_priority: other processes go first.
+            low_priority: give the cores to other processes first.
         """
         self.target = target
         self._process = subprocess.Popen(
             [sys.executable, "-m", "coursekit.execute"],
             cwd=ROOT,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-            stdin=subprocess.PIPE,  # stays open: its end tells the chapter that this process has ended
+            stdin=subprocess.PIPE,  # when this process ends, the pipe closes, and the chapter ends, too
             stdout=subprocess.PIPE,
             text=True,
-            # Ctrl-C reaches this process alone, which then ends its chapters.
+            # Ctrl-C must reach only this process, which then ends its chapters.
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
         task = {"notebook": nbformat.writes(notebook), "target": str(target), "scale": scale, "bar": bar}
-        with suppress(OSError):  # it has ended already: `result` raises
+        with suppress(OSError):  # the process has already ended; `result` raises the error
             self._process.stdin.write(json.dumps({**task, "low_priority": low_priority}) + "\n")
             self._process.stdin.flush()
 
     def result(self) -> dict[str, float]:
-        """Wait for the chapter's end. Returns and raises what `run_chapter` does; ChapterError also if the process
+        """Wait for the chapter's end. Returns and raises what `run_chapter` does, and ChapterError if the process
         was killed."""
         with self._process.stdout as output:
             said = output.read()
@@ -79,7 +79,7 @@ class ChapterProcess:
         return found
 
     def end(self) -> None:
-        """End the process, if it has not ended, and its kernel."""
+        """End the process and its kernel, if they have not ended."""
         with suppress(OSError):
             self._process.stdin.close()
         self._process.wait()
@@ -106,10 +106,10 @@ def run_chapter(notebook: NotebookNode, target: Path, scale: str, *, bar: bool =
                 parameters={"SCALE": scale},
                 cwd=str(ROOT),
                 kernel_name="python3",
-                progress_bar=bar and sys.stderr.isatty() and {"disable": False},  # despite `_no_bars_in_cells`
+                progress_bar=bar and sys.stderr.isatty() and {"disable": False},  # overrides `_no_bars_in_cells`
                 request_save_on_cell_execute=False,
-                # A kernel warns that its TCP, within this machine, is not encrypted, and logs an error when its last
-                # message meets the interrupt that ends it.
+                # A kernel warns that its local TCP connection is not encrypted. It logs an error if the interrupt that
+                # ends it comes during its last message.
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             )
         except PapermillExecutionError as error:
@@ -121,8 +121,8 @@ def run_chapter(notebook: NotebookNode, target: Path, scale: str, *, bar: bool =
 
 
 def _once_more_without_kernel(execute: Callable[..., object], *arguments: object, **options: object) -> None:
-    """Execute a notebook, a second time if its kernel did not start: kernels that start at once in several processes
-    may choose the same ports."""
+    """Execute a notebook, and retry once if its kernel did not start: kernels that start at the same time in several
+    processes may choose the same ports."""
     try:
         execute(*arguments, **options)
     except RuntimeError as error:
@@ -165,19 +165,19 @@ class _RamWatch:
 
 
 def _used(process: psutil.Process) -> int:
-    """The memory of a process in bytes, with its share of the pages that it has in common with others where the system
-    tells it."""
+    """The memory of a process in bytes. On Linux it is the PSS, which divides shared pages among their processes;
+    elsewhere it is the resident memory."""
     try:
         return process.memory_full_info().pss if psutil.LINUX else process.memory_info().rss
-    except psutil.Error:  # it has just ended
+    except psutil.Error:  # the process has just ended
         return 0
 
 
 def _run_here() -> None:
-    """In the process of a `ChapterProcess`: run the chapter, and print its result, or its error, as JSON."""
+    """In the process of a `ChapterProcess`: run the chapter, and print its result or its error as JSON."""
     task = json.loads(sys.stdin.readline())
     out = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print is not taken for the result
+    os.dup2(2, 1)  # so that output of libraries does not mix with the result
     threading.Thread(target=_end_with_input, daemon=True).start()
     if task["low_priority"]:
         me = psutil.Process()
@@ -197,7 +197,7 @@ def _run_here() -> None:
 
 def _end_with_input() -> None:
     """End this process and its children when the standard input ends."""
-    os.read(0, 1)  # not through sys.stdin, whose lock would be held when the interpreter ends
+    os.read(0, 1)  # sys.stdin would hold a lock when the interpreter ends
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()

@@ -15,8 +15,8 @@ T = TypeVar("T", covariant=True)
 class Job:
     """A chapter that may have to run.
 
-    needs: chapters that have to be done before; those that are no jobs count as done.
-    minutes, gigabytes: what it is expected to take.
+    needs: chapters that must be done first; a chapter that is not a job counts as done.
+    minutes, gigabytes: its expected running time and memory.
     """
 
     needs: Iterable[str]
@@ -28,22 +28,23 @@ class Running(Protocol[T]):
     """A job that has been started."""
 
     def result(self) -> T:
-        """Wait for its end. Called in a thread."""
+        """Wait for the job's end, and return its result. Called in a thread."""
 
     def end(self) -> None:
-        """End it now; nothing happens if it has ended. `result` then raises an error."""
+        """End the job now, if it has not ended. `result` then raises an error."""
 
 
 class Schedule:
-    """Chooses the job that starts next: the one with the longest chain of jobs that wait for it, of those that fit."""
+    """Chooses the next job: of those that fit into memory, the one with the most minutes in its longest chain of
+    dependent jobs."""
 
     def __init__(self, jobs: Mapping[str, Job], at_once: int, gigabytes: float):
         """
         Args:
-            at_once: the most jobs that run at the same time. With one, jobs run in the order of their names.
-            gigabytes: memory for jobs that run at the same time. A job that runs alone may take more.
+            at_once: the most jobs that run at the same time. If it is 1, ready jobs run in the order of their names.
+            gigabytes: the most memory for jobs that run at the same time. A job that runs alone may take more.
 
-        Raises graphlib.CycleError if jobs need each other.
+        Raises graphlib.CycleError if the needs of jobs form a cycle.
         """
         self.jobs, self.at_once, self.gigabytes = jobs, at_once, gigabytes
         self.running: set[str] = set()
@@ -57,7 +58,7 @@ class Schedule:
                 self.chain[need] = max(self.chain[need], jobs[need].minutes + self.chain[name])
 
     def is_active(self) -> bool:
-        """Whether a job is not done yet."""
+        """Whether any job is not done yet."""
         return self._sorter.is_active()
 
     def newly_ready(self) -> list[str]:
@@ -67,7 +68,7 @@ class Schedule:
         return names
 
     def start_next(self) -> str | None:
-        """The job to start now, which then counts as running; None if none may start before another one is done."""
+        """The job to start now, which then counts as running; None if no job may start before another is done."""
         used = sum(self.jobs[name].gigabytes for name in self.running)
         fitting = [n for n in self._ready if not self.running or used + self.jobs[n].gigabytes <= self.gigabytes]
         if not fitting or len(self.running) == self.at_once:
@@ -78,7 +79,7 @@ class Schedule:
         return chosen
 
     def done(self, name: str) -> None:
-        """A job has run, or need not run."""
+        """Mark a job as done, because it has run or need not run."""
         self._ready.discard(name)
         self.running.discard(name)
         self._sorter.done(name)
@@ -90,12 +91,12 @@ def run_jobs(
     start: Callable[[str], Running[T]],
     done: Callable[[str, T], None],
 ) -> None:
-    """Run all jobs. After an error, or Ctrl-C, no further job starts, the running ones are ended, and it is raised.
+    """Run all jobs. After an error or Ctrl-C, start no further job, end the running ones, and raise the error.
 
     Args:
-        keep: whether a job need not run; called once, as soon as its needs are done.
+        keep: returns whether a job need not run; called once, as soon as the job's needs are done.
         start: starts a job.
-        done: called with a job's result when it has run.
+        done: called with the name and the result of a job that has run.
     """
     futures: dict[Future[T], str] = {}
     started: list[Running[T]] = []
@@ -110,7 +111,7 @@ def run_jobs(
                     futures[pool.submit(started[-1].result)] = chosen
                 # With a timeout, because Windows delivers Ctrl-C only between two waits.
                 ended = wait(futures, timeout=1, return_when=FIRST_COMPLETED).done
-                for future in sorted(ended, key=lambda future: future.exception() is not None):  # those that ran first
+                for future in sorted(ended, key=lambda future: future.exception() is not None):  # successes first
                     name = futures.pop(future)
                     done(name, future.result())
                     schedule.done(name)

@@ -58,19 +58,19 @@ class ChangingReader:
 
     @property
     def can_share(self) -> bool:
-        """Whether a helper can read and change videos in the same way: the change has to be importable there."""
-        function = getattr(self.change, "func", self.change)  # of a partial
+        """Whether a helper process can read and change videos in the same way. It must be able to import the change."""
+        function = getattr(self.change, "func", self.change)  # a partial wraps its function
         inner = self.reader is read_video or hasattr(self.reader, "library")
         return inner and getattr(function, "__module__", "__main__") != "__main__" and is_picklable(self.change)
 
 
 class LocalAsker:
-    """A model on this machine, decoded greedily, in as many processes as it uses (`VideoModel.processes`).
+    """A model on this machine with greedy decoding, in one or several processes (`VideoModel.processes`).
 
     Args:
         video_model: the model. Its cache of features limits how many videos stay in memory.
         about: see `Asker`; by default, the name and the settings of the model.
-        batch_size: queries that go through the model of a process together.
+        batch_size: the most queries that go through the model of one process together.
         scored: whether answers have a refusal score.
     """
 
@@ -87,7 +87,7 @@ class LocalAsker:
 
     def ask(self, crops: Sequence[Crop], queries: Sequence[str]) -> Generator[Answer, None, None]:
         """See `Asker`. Each video of a batch is read once."""
-        # Two batches for each process, so that a batch can have videos of similar lengths.
+        # Two batches for each process: sorting them gives batches with videos of similar lengths.
         size, in_memory = 2 * self.batch_size * processes_of(self.video_model), self.video_model.cache.in_memory
         size = size if in_memory is None else max(self.batch_size, min(size, in_memory))
         for begin in range(0, len(crops), size):
@@ -136,10 +136,10 @@ def load_asker(
 
     Args:
         features: a folder for encoded videos, to be reused by evaluations or trainings with the same vision tower.
-        in_memory: how many encoded videos are kept in memory; never fewer than a batch. Queries about one video are
-            usually adjacent.
-        processes: how many processes share the work, distributed over the GPUs if the device is "auto"; by default see
-            `rarft.system.cores.plan_for`.
+        in_memory: how many encoded videos are kept in memory; at least two batches for each process. Queries about one
+            video are usually adjacent.
+        processes: how many processes share the work. If the device is "auto", they are distributed over the GPUs. By
+            default `rarft.system.cores.plan_for` chooses the number.
         options: see `VideoModel.load`.
     """
     video_model = VideoModel.load(name, device=device, **options)

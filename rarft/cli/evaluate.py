@@ -49,8 +49,8 @@ def add_arguments(command: ArgumentParser) -> None:
     )
     add("--out", required=True, type=output_folder, help="folder for predictions.jsonl and report.json, .md, .html")
     add_shared(command, "--limit")
-    processes = "processes that share the work, on one GPU each where there are several; one for each core by default "
-    add_shared(command, "--processes", help=processes + "if the model is small and on the CPU, else 1")
+    processes = "processes that share the work, distributed over the GPUs; for a small model on the CPU, one for each "
+    add_shared(command, "--processes", help=processes + "core by default, at most 4; else 1 by default")
     add_shared(command, "--batch", help="questions at a time; 64 by default")
     add("--features", type=output_folder, help="folder that keeps encoded videos for runs with the same vision tower")
     add_shared(command, *MODEL_OPTIONS)

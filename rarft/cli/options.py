@@ -97,7 +97,7 @@ SHARED: dict[str, dict[str, Any]] = {
     "--seed": {"type": at_least(0), "default": 0, "help": "seed of all random choices"},
     "--limit": {"type": at_least(1), "help": "only the first N queries; all by default", "metavar": "N"},
     "--processes": {"type": at_least(1), "help": "all cores by default"},
-    "--threads": {"type": at_least(1), "help": "cores to use; all by default, see `rarft doctor`"},
+    "--threads": {"type": at_least(1), "help": "CPU cores to use; all by default, see `rarft doctor`"},
     "--batch": {"type": at_least(1), "help": "questions at a time"},
     "--variant": {"choices": ("official", "paper", "robust"), "help": "rewards; by default the recipe's"},
     "--fps": {"type": above_zero, "help": "frames per second; the model's own by default"},

@@ -42,9 +42,9 @@ class VideoModel:
     settings: how its videos are sampled and its prompts written, and how long its answers may be.
     cache: the features of the videos seen so far.
     loaded_fingerprint: of the weights in the checkpoint that an adapter names; None if the model was not loaded.
-    processes: how many processes share its work; None leaves it to `rarft.system.cores.plan_for`.
-    load_copy: n → a function that loads the model in the n-th helper, for a model that is not trained; None sends the
-    helper the weights of this process.
+    processes: the number of processes that share the work; None lets `rarft.system.cores.plan_for` choose.
+    load_copy: takes n and returns a function that loads the model in the n-th helper process. Only for a model that is
+    not trained. If None, the helpers read the weights of this process.
     """
 
     def __init__(self, model: PreTrainedModel | PeftModel, processor: ProcessorMixin, settings: Settings | None = None):
@@ -185,11 +185,11 @@ class VideoModel:
     def answer(
         self, videos: Videos, queries: Sequence[str], *, batch_size: int | None = None, scored: bool = True
     ) -> tuple[list[str], np.ndarray]:
-        """The most likely completion of each query, and its refusal score: `generate` and `refusal_scores` in one pass.
+        """Greedy completions of the queries and their refusal scores: `generate` and `refusal_scores` in one pass.
 
         Args:
-            batch_size: queries that go through the model of a process together; all by default.
-            scored: False leaves the scores out; they are NaN.
+            batch_size: the most queries that go through the model of one process together; no limit by default.
+            scored: if False, all scores are NaN.
 
         Logs a warning as `generate` does."""
         self._warn_of_unknown_words(queries)

@@ -105,7 +105,7 @@ class VisionCache:
         self._memory.clear()
 
     def _encoded(self, crops: list[Crop]) -> Iterator[tuple[Crop, VisionFeatures | VideoError]]:
-        """Decode, encode and keep."""
+        """Decode and encode videos, and keep their features."""
         for crop, found in self._in_parts(crops) if self._can_share(crops) else self._ahead(crops):
             if not isinstance(found, VideoError):
                 self.encoded += 1
@@ -114,7 +114,7 @@ class VisionCache:
             yield crop, found
 
     def _can_share(self, crops: list[Crop]) -> bool:
-        """Whether helpers read a part of the videos."""
+        """Whether helpers read and encode a part of these videos."""
         reader = self.reader
         can_share = reader is read_video or hasattr(reader, "library") or getattr(reader, "can_share", False)
         return can_share and len(shares(self.video_model, [1] * len(crops))) > 1
@@ -176,8 +176,8 @@ def encoded(
     video: Mapping[str, Any],
     batch_size: int,
 ) -> Iterator[VisionFeatures | VideoError]:
-    """The features of videos; an error stands in the place of one that cannot be read. The next batch is decoded while
-    the tower encodes the current one. video: settings of the reader."""
+    """The features of each video, or the error of one that cannot be read. The next batch is decoded while the tower
+    encodes the current one. video: the settings of the reader."""
 
     def read(crop: Crop) -> Clip | VideoError:
         try:

@@ -1,7 +1,8 @@
-"""A model in several processes: each takes a part of the rows of a generation, an encoding or a training pass.
+"""A model in several processes: each computes a part of the rows of a generation, an encoding or a training pass.
 
-A small model gains almost nothing from threads (`rarft.system.cores`), so this process and its helpers share the work.
-Each helper has a copy of the model. Before every use the weights are copied into shared memory, which the copies read.
+A small model gains almost nothing from threads (`rarft.system.cores`), so this process and its helper processes share
+the work. Each helper has a copy of the model, whose weights are in shared memory. Before every use, this process
+writes its current weights there. A model with `load_copy` is not trained; its helpers load the weights themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-LEAST = 16  # rows that are worth a second process
+LEAST = 16  # with fewer rows, one process does all the work
 
 Function = Callable[..., Any]  # a function of a module, whose first argument is the VideoModel
 
@@ -47,8 +48,9 @@ def plan_of(video_model: VideoModel) -> Plan:
 def processes_of(video_model: VideoModel) -> int:
     """The number of processes that share the work of a model.
 
-    It is 1 in a process that may not start others, in a distributed run, which has processes of its own, for weights of
-    several types, and for a model with hooks, which would not see the passes of helpers."""
+    It is 1 in a process that may not start others, and in a distributed run, which has processes of its own. It is also
+    1 for weights that are sharded or of several types, and after copies could not be made. Hooks of the model would not
+    run in helpers, so a model with hooks has 1 process, too."""
     model = video_model.model
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if distributed or multiprocessing.current_process().daemon or model in _failed or not is_whole(model):
@@ -58,9 +60,11 @@ def processes_of(video_model: VideoModel) -> int:
 
 
 def can_split(video_model: VideoModel, mixed_precision: str = "no") -> bool:
-    """Whether a training pass gives the same gradients in parts: without dropout, and with weights of this process.
+    """Whether a training pass that is split into parts gives the same gradients. This needs a model without dropout,
+    and helpers that read the weights of this process.
 
-    mixed_precision: of a pass that is not told its precision; "no" if it is."""
+    mixed_precision: accelerate's setting if the pass relies on its autocast; "no" if the pass sets its own precision.
+    """
     model = without_lora(video_model.model)
     dropout = any(isinstance(m, torch.nn.Dropout) and m.p > 0 for m in video_model.model.modules())
     dropout |= getattr(model.config.get_text_config(), "attention_dropout", 0.0) > 0
@@ -68,22 +72,22 @@ def can_split(video_model: VideoModel, mixed_precision: str = "no") -> bool:
 
 
 def shares(video_model: VideoModel, lengths: Sequence[float], *, each: int = 1) -> list[list[int]]:
-    """Which rows each process takes: a list of indices for each process, in ascending order.
+    """Which rows each process computes: a list of indices for each process, in ascending order.
 
-    Each process gets rows of all lengths, since the longest row of a part decides how long the part takes. There is one
-    list if the model runs in one process or the rows are few.
+    Long and short rows are distributed evenly, so that the parts take about the same time. There is one list if the
+    model runs in one process or there are few rows.
 
     Args:
-        lengths: of the rows, in any unit.
-        each: how many answers a row stands for.
+        lengths: the lengths of the rows, in any unit.
+        each: the number of completions of each row.
     """
     count = min(processes_of(video_model), len(lengths)) if len(lengths) * each >= LEAST else 1
     return [sorted(part) for part in _dealt(sorted(range(len(lengths)), key=lambda row: -lengths[row]), count)]
 
 
 def batches(video_model: VideoModel, lengths: Sequence[float], size: int) -> list[list[list[int]]]:
-    """Which batches of at most `size` rows each process takes. The rows of a batch have similar lengths, and all
-    processes have about as many rows."""
+    """Which batches of at most `size` rows each process computes. The rows of a batch have similar lengths, and all
+    processes get about the same number of rows."""
     longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
     count = min(processes_of(video_model), len(lengths)) if len(lengths) >= LEAST else 1
     rounds = max(1, math.ceil(len(lengths) / (size * max(1, count))))
@@ -92,7 +96,7 @@ def batches(video_model: VideoModel, lengths: Sequence[float], size: int) -> lis
 
 
 def _dealt(items: list[T], count: int) -> list[list[T]]:
-    """Items dealt out to `count` parts in turns, forwards and backwards."""
+    """Deal items out to `count` parts in turns, alternately forwards and backwards."""
     parts: list[list[T]] = [[] for _ in range(max(1, count))]
     for place, item in enumerate(items):
         turn, number = divmod(place, len(parts))
@@ -101,7 +105,7 @@ def _dealt(items: list[T], count: int) -> list[list[T]]:
 
 
 def run_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple]) -> list[Any]:
-    """The results of `function(video_model, *part)`. This process computes the first part, helpers the others."""
+    """The results of `function(video_model, *part)`. This process computes the first part, and helpers the others."""
     with _lock:
         copies = _copies_of(video_model, len(parts) - 1)
         for one, part in zip(copies, parts[1:], strict=False):
@@ -112,10 +116,10 @@ def run_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple
 
 
 def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequence[tuple]) -> list[tuple]:
-    """As `run_parts`, for a function that returns a tuple of tensors, through which gradients reach the weights.
+    """Like `run_parts`, for a function that returns a tuple of tensors that a backward pass goes through.
 
-    A helper keeps the graph of its part. In the backward pass it gets the gradients of its outputs, and its gradients
-    of the weights are added to those of this process.
+    A helper keeps the autograd graph of its part. In the backward pass it receives the gradients of its outputs and
+    computes those of the weights, which autograd adds to the gradients of this process.
     """
     with _lock:
         copies = _copies_of(video_model, len(parts) - 1)
@@ -123,8 +127,8 @@ def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequ
             _Pass(one, one.start(video_model, function, part, differentiate=True))
             for one, part in zip(copies, parts[1:], strict=False)
         ]
-        # Autograd goes back through what was created last first: it starts the helpers (`_Outputs`), goes through the
-        # part of this process, and then waits for the helpers (`_Gradients`).
+        # Autograd runs the backward functions of later operations first. It starts the helpers (`_Outputs`), runs the
+        # backward pass of this process's own part, and then waits for the helpers (`_Gradients`).
         trained = [p for p in video_model.model.parameters() if p.requires_grad]
         handles = [_Gradients.apply(one, *trained) for one in passes]
         with threads(plan_of(video_model).threads):
@@ -133,7 +137,7 @@ def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequ
 
 
 class _Pass:
-    """A forward and a backward pass of a copy. number: of the call."""
+    """A forward and a backward pass of a copy. number: the number of the call."""
 
     def __init__(self, copy: Copy, number: int):
         self.copy, self.number = copy, number
@@ -172,7 +176,7 @@ class _Outputs(torch.autograd.Function):
 
 
 class Copy:
-    """A copy of a model in a helper. gradients: of each trained parameter, in shared memory."""
+    """A copy of a model in a helper. gradients: those of the trained parameters, in shared memory."""
 
     numbers = itertools.count()
 
@@ -184,7 +188,7 @@ class Copy:
         self.helper.send(_load, self.number, load, self.threads)
 
     def receive(self, video_model: VideoModel, weights: torch.Tensor) -> None:
-        """Begin to copy the model to the helper. weights: shared memory that holds its parameters."""
+        """Begin to copy the model to the helper. weights: shared memory that will hold its parameters."""
         trained = [p for p in video_model.model.parameters() if p.requires_grad]
         gradients = shared_memory_for(trained)
         self.gradients = views(gradients, trained)
@@ -201,16 +205,16 @@ class Copy:
 
 
 class Copies:
-    """The copies of a model, and its weights in shared memory. made_for: the state of the model that they have."""
+    """The copies of a model, and its weights in shared memory. made_for: the model's state when they were made."""
 
     def __init__(self, made_for: Any):
         self.made_for, self.copies = made_for, list[Copy]()
         self.weights: torch.Tensor | None = None
 
     def add(self, video_model: VideoModel, running: Sequence[Helper]) -> None:
-        """Make copies in these helpers, in all at the same time."""
+        """Make copies in these helpers, in all of them at the same time."""
         model, threads_there, added = video_model.model, plan_of(video_model).threads, []
-        with torch.inference_mode(False):  # a training pass may use what a generation has made
+        with torch.inference_mode(False):  # a training pass cannot use inference tensors
             if self.weights is None and video_model.load_copy is None:
                 self.weights = shared_memory_for(list(model.parameters()))
             for helper in running:
@@ -225,7 +229,7 @@ class Copies:
         self.copies += added
 
     def publish(self, model: torch.nn.Module) -> None:
-        """Copy the weights, as they are now, into shared memory."""
+        """Copy the current weights into shared memory."""
         if self.weights is not None:
             parameters = list(model.parameters())
             with torch.no_grad():
@@ -238,7 +242,7 @@ _lock = threading.RLock()
 
 
 def _copies_of(video_model: VideoModel, count: int) -> list[Copy]:
-    """`count` copies with the weights of now; none, with a warning, where they cannot be made."""
+    """`count` copies with the current weights; none, after a warning, if they cannot be made."""
     if count == 0:
         return []
     model = video_model.model
@@ -252,7 +256,7 @@ def _copies_of(video_model: VideoModel, count: int) -> list[Copy]:
             known = _copies[model] = Copies(made_for)
         known.copies = [c for c, helper in zip(known.copies, running, strict=False) if c.helper is helper]
         known.add(video_model, running[len(known.copies) : count])
-    except Exception as error:  # of many kinds: no memory to share, a class that only this process can import, …
+    except Exception as error:  # for example no shared memory, or a class that only this process can import
         _failed[model] = str(error)
         log.warning("no worker processes (%s): one process does all the work", error)
         return []
@@ -261,12 +265,12 @@ def _copies_of(video_model: VideoModel, count: int) -> list[Copy]:
 
 
 def _forget(one: Copy) -> None:
-    """Let the helper drop a copy at its next call."""
+    """Make the helper drop a copy at its next call."""
     one.helper.forgotten.append(one.number)
 
 
 def _state_of(video_model: VideoModel) -> Any:
-    """What a copy has to have in common with its model, besides the values of the parameters."""
+    """What must be equal in a copy and its model, besides the values of the parameters."""
     model = video_model.model
     parameters = [(name, p.shape, p.dtype, p.device, p.requires_grad) for name, p in model.named_parameters()]
     buffers = [(name, b.cpu().numpy().tobytes()) for name, b in model.named_buffers() if b.dtype != torch.bfloat16]
@@ -290,7 +294,7 @@ def views(memory: torch.Tensor, tensors: Sequence[torch.Tensor]) -> list[torch.T
 
 
 def dumps_without_patches(value: Any) -> bytes:
-    """Pickle modules without a `forward` that was set on the object. TRL sets one, and it cannot be pickled."""
+    """Pickle modules without a `forward` that was set on the instance. TRL sets one, which cannot be pickled."""
     file = io.BytesIO()
     _Pickler(file).dump(value)
     return file.getvalue()
@@ -314,8 +318,8 @@ class _Here(NamedTuple):
     gradients: list[torch.Tensor]
 
 
-_here: dict[int, _Here] = {}  # by the number of the copy
-_graphs: dict[int, tuple[int, tuple[torch.Tensor, ...]]] = {}  # the call and outputs whose backward pass is to come
+_here: dict[int, _Here] = {}  # copy number → copy
+_graphs: dict[int, tuple[int, tuple[torch.Tensor, ...]]] = {}  # copy number → call, outputs without backward
 
 
 def _load(number: int, load: Callable[[], VideoModel], threads_here: int) -> None:
@@ -359,10 +363,10 @@ def _call(
 
 
 def _go_back(number: int, call: int, gradients: tuple[torch.Tensor, ...]) -> list[bool]:
-    """The backward pass of a call. Returns for each trained parameter whether it has a gradient."""
+    """Run the backward pass of a call. Returns whether each trained parameter has a gradient."""
     of_call, outputs = _graphs.pop(number, (None, ()))
     if of_call != call:
-        raise RuntimeError("a helper keeps one forward pass at a time, and goes back through it once")
+        raise RuntimeError("a helper keeps one forward pass at a time, and allows one backward pass through it")
     model, kept = _here[number]
     model.model.zero_grad()
     learned = [(output, g) for output, g in zip(outputs, gradients, strict=True) if output.requires_grad]

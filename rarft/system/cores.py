@@ -1,7 +1,7 @@
-"""How many cores to use and how: processes of one thread each for a small model, threads for a large one.
+"""How a model uses the cores: a small model in several processes of one thread each, a large one in several threads.
 
-The matrices of a small model are too small for threads. A second thread gains almost nothing in sampling, and threads
-that wait for each other become several times slower when another program uses the cores (benchmarks/cores.py).
+The matrices of a small model are too small for threads. A second thread makes sampling hardly faster. When another
+program uses the cores, threads wait for each other and become several times slower (benchmarks/cores.py measures this).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 SMALL = 50_000_000  # parameters of the largest model that runs in several processes
-MOST = 4  # processes; each helper needs about half a gigabyte
+MOST = 4  # processes by default; each helper process needs about half a gigabyte
 
 
 class Plan(NamedTuple):
-    """How a model uses the cores: processes, the threads of each, and the reason."""
+    """How many processes a model runs in, how many threads each has, and why."""
 
     processes: int
     threads: int
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
 
 
 def cores() -> int:
-    """Cores that this process and its workers may use: OMP_NUM_THREADS if set, else the cores of this machine."""
+    """How many cores this process and its helpers may use: OMP_NUM_THREADS if set, else what the system allows."""
     given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if given.isdigit() and int(given) > 0:
         return int(given)
@@ -35,15 +35,15 @@ def cores() -> int:
 
 
 def plan_for(parameters: int, device: str = "cpu", *, processes: int | None = None) -> Plan:
-    """How a model of this many parameters uses the cores.
+    """How a model with this number of parameters uses the cores.
 
     Args:
-        device: the type of its device, as torch names it.
-        processes: instead of the number chosen here; the cores are divided among them.
+        device: torch's name for the type of the model's device.
+        processes: replaces the number chosen here. A large model's processes divide the cores among them.
     """
     available, small = cores(), device == "cpu" and parameters <= SMALL
     if processes is not None:
-        return Plan(processes, 1 if small else max(1, available // processes), f"{processes} were asked for")
+        return Plan(processes, 1 if small else max(1, available // processes), f"{processes} requested")
     if device != "cpu":
         return Plan(1, available, f"the model is on a {device} device")
     if not small:
@@ -54,15 +54,15 @@ def plan_for(parameters: int, device: str = "cpu", *, processes: int | None = No
 
 
 def use_cores(count: int) -> None:
-    """Let this process and its workers use this number of cores from now on."""
+    """Set how many cores this process and the processes that it starts may use from now on."""
     os.environ["OMP_NUM_THREADS"] = str(count)
-    if "torch" in sys.modules:  # which has read the variable already
+    if "torch" in sys.modules:  # torch reads the variable only when it is imported
         sys.modules["torch"].set_num_threads(count)
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Run the block with this number of threads of torch, and restore the number before it."""
+    """Run the block with this number of torch threads, then restore the earlier number."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Start worker processes, and end them together with this process."""
+"""Start worker and helper processes that end together with this process."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ ENDED = (
 
 
 class _Process(SpawnProcess):
-    """A spawned process that does not run the main script again, as Python's does: it runs functions of modules only.
-    A script then needs no `if __name__ == "__main__":`."""
+    """A spawned process that does not import the main script, whereas Python's own spawned processes do.
+
+    It can run only functions that are defined in modules. A script needs no `if __name__ == "__main__":`."""
 
     @staticmethod
     def _Popen(process_obj):
@@ -56,9 +57,10 @@ CONTEXT = _Context()
 
 @contextmanager
 def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
-    """A pool of processes that end when this process ends, even by a kill. It runs functions of modules only.
+    """A pool of processes that end when this process ends, even if it is killed. It runs only functions that are
+    defined in modules.
 
-    processes: how many; by default one for each core that may be used.
+    processes: their number; by default one for each core that may be used.
 
     A worker that outlived a killed run could write into the files of the run that resumes it. An error in the block
     also ends running jobs.
@@ -80,7 +82,7 @@ def worker_pool(processes: int | None = None) -> Iterator[ProcessPoolExecutor]:
 
 
 def end_with_parent() -> None:
-    """Call in a `multiprocessing` child: it then ends as soon as its parent has ended, even by kill -9."""
+    """Make this `multiprocessing` child end as soon as its parent has ended, even by kill -9."""
     parent = multiprocessing.parent_process()
     if parent is None:
         raise RuntimeError("this process was not started by multiprocessing")
@@ -93,27 +95,27 @@ def end_with_parent() -> None:
 
 
 class Helper:
-    """A process that runs functions of modules, one after another. It ends with this process."""
+    """A helper process: it runs functions defined in modules, one after another, and ends with this process."""
 
     def __init__(self) -> None:
-        self.waiting = False  # a result has not been read
-        self.forgotten: list[int] = []  # what this process no longer needs there, see rarft.models.workers
+        self.waiting = False  # whether a result has not been read yet
+        self.forgotten: list[int] = []  # copies that the helper can drop at its next call, see rarft.models.workers
         self._pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs,))
         self.process.start()
         theirs.close()
 
     def send(self, function: Callable, *arguments: Any, shared: bool = False) -> None:
-        """Start a function; `result` waits for it. shared: tensors in shared memory stay shared, not copied.
+        """Start a function; `result` waits for it. shared: tensors in shared memory are passed without a copy.
 
         Raises WorkerError if the process has ended."""
         message = (ForkingPickler.dumps if shared else pickle.dumps)((function, arguments))
-        self.waiting = True  # before it is sent: an interrupt may come in between
+        self.waiting = True  # set before sending, because an interrupt may come in between
         with self._ending():
             self._pipe.send_bytes(message)
 
     def result(self) -> Any:
-        """What the function returned, or raise what it raised. Raises WorkerError if the process has ended."""
+        """Return what the function returned, or raise what it raised. Raises WorkerError if the process has ended."""
         with self._ending():
             error, value = pickle.loads(self._pipe.recv_bytes())
         self.waiting = False
@@ -122,7 +124,7 @@ class Helper:
         return value
 
     def close(self) -> None:
-        """End the process; one that still runs a function is killed."""
+        """End the process; kill it if it still runs a function."""
         self._pipe.close()
         self.process.join(0 if self.waiting else 2)
         self.process.kill()
@@ -132,7 +134,7 @@ class Helper:
     def _ending(self) -> Iterator[None]:
         try:
             yield
-        except (EOFError, OSError) as error:  # OSError: also of a pipe that is closed
+        except (EOFError, OSError) as error:  # a closed pipe raises OSError
             raise WorkerError(ENDED) from error
 
 
@@ -140,8 +142,9 @@ _helpers: list[Helper] = []
 
 
 def helpers(count: int) -> Sequence[Helper]:
-    """The first `count` helpers of this process, which are started once. One that has ended, or whose last result was
-    never read because of an error or an interrupt, is replaced.
+    """The first `count` helpers of this process; each is started at its first use.
+
+    A helper is replaced if it has ended, or if an error or an interrupt left its last result unread.
 
     Raises OSError if a process cannot be started."""
     for number in range(count):
@@ -159,13 +162,13 @@ def close_helpers() -> None:
         _helpers.pop().close()
 
 
-Finalize(None, close_helpers, exitpriority=10)  # at the end of this process, before it waits for its children
+Finalize(None, close_helpers, exitpriority=10)  # when this process ends, before it waits for its children
 
 
 def _serve(pipe: Any) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"  # a helper has no helpers
+    os.environ["OMP_NUM_THREADS"] = "1"  # one core, so a helper starts no helpers
     end_with_parent()
-    with suppress(ValueError):  # an interrupt is for the process that started this one
+    with suppress(ValueError):  # only the process that started this one handles interrupts
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         try:

@@ -114,7 +114,7 @@ class VideoGRPOTrainer(GRPOTrainer):
             training = model.training
             model.eval()
             one = copy.copy(self.video_model)
-            one.model = model  # as it is gathered here
+            one.model = model  # with gathered weights
             prompts = [prompt_ids[i] for i in firsts]
             features = [self._features[i] for i in firsts]
             sampled = sample(one, prompts, features, self._sampling_config(model), repeats)
@@ -210,8 +210,8 @@ class _VideoForward:
     """A wrapper that adds the videos of its rows to each call of a model, in whatever chunks and order TRL calls it.
 
     Each row carries its index in a masked column before its tokens (`with_rows`). Rows with the same prompt are packed
-    (`rarft.training.prefix_tree`), so that the prompt, which is mostly video, and what completions have in common are
-    computed once. With a head, the processes of the model take a part of the prompts each when gradients are needed."""
+    (`rarft.training.prefix_tree`), so that the prompt, which is mostly video, and common prefixes of completions are
+    computed once. If gradients are needed and `head` is given, the model's processes divide the prompts among them."""
 
     def __init__(
         self,
@@ -225,7 +225,8 @@ class _VideoForward:
         Args:
             inner: the model without wrappers and LoRA.
             completion: the number of tokens of the completion part.
-            head: the settings of TRL's fused head; None keeps all rows in this process.
+            head: the settings of TRL's fused LM head, which returns log-probabilities. None keeps all rows in this
+                process.
         """
         self.video_model, self.inner, self.head = video_model, inner, head
         self.features, self.completion = features, completion
@@ -247,7 +248,7 @@ class _VideoForward:
             parts = [[groups[i] for i in part] for part in shares(self.video_model, lengths, each=len(groups[0]))]
         if len(parts) == 1:
             return row.packed_forward(self.video_model, self.inner, groups, **options)
-        # This process has TRL's head already.
+        # TRL has already added its head to the model of this process.
         given = [(row.select(sum(part, [])), self.head if n else None, options) for n, part in enumerate(parts)]
         found = differentiate_parts(self.video_model, log_probabilities, given)
         order = torch.tensor([index for part in parts for group in part for index in group]).argsort()
@@ -281,7 +282,7 @@ class Rows(NamedTuple):
         return int(self.attention_mask[rows, -self.completion :].sum(1).max())
 
     def select(self, rows: Sequence[int]) -> Rows:
-        """These rows alone, without columns that only have padding."""
+        """These rows, without columns that hold only padding."""
         prompt = self.attention_mask.shape[1] - self.completion
         width = max(1, self.longest(rows))
         real = self.attention_mask[rows, :prompt].any(0).nonzero()
@@ -290,16 +291,16 @@ class Rows(NamedTuple):
         return Rows(*tensors, [self.features[i] for i in rows], width)
 
     def forward(self, video_model: VideoModel, **options: Any):
-        """A forward pass over the rows as they are."""
+        """A forward pass over the rows without packing."""
         inputs = {"input_ids": self.input_ids, "attention_mask": self.attention_mask, "labels": self.labels}
         return video_model.model(**inputs, **self._video(video_model, self.input_ids, self.features), **options)
 
     def packed_forward(
         self, video_model: VideoModel, inner: PreTrainedModel, groups: list[list[int]], **options: Any
     ) -> FusedCausalLMOutput:
-        """A forward pass in which each prompt, and each common beginning of its completions, is computed once.
+        """A forward pass that computes each prompt, and each common prefix of its completions, once.
 
-        inner: the model without wrappers and LoRA. groups: the rows of each prompt."""
+        inner: the model without wrappers and LoRA. groups: the indices of the rows of each prompt."""
         firsts = [group[0] for group in groups]
         features = [self.features[i] for i in firsts]
         packed = pack(groups, self.input_ids, self.attention_mask, self.completion)
@@ -327,10 +328,10 @@ def log_probabilities(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities and entropies (N, completion) of a part of the rows.
 
-    head: in a helper, the settings of the head that TRL has added to the model of the first process."""
+    head: in a helper, the settings of TRL's fused LM head; None in the process whose model already has it."""
     inner = without_lora(video_model.model)
     if head is not None:
-        inner.__dict__.pop("forward", None)  # the head of an earlier pass
+        inner.__dict__.pop("forward", None)  # remove the head of an earlier pass
         add_fused_lm_head(inner, outputs=("log_probs", "entropy"), **head)
         share_prefixes(inner)
     groups = same_prompts(rows.prompts.tolist(), rows.features)

@@ -1,11 +1,12 @@
-"""A training pass in which whatever completions share is computed once: the prompt, and their common beginnings.
+"""A training pass that computes once what completions share: their prompt, and any prefix common to several of them.
 
-The completions of a prompt form a tree whose root is the last token of the prompt. `pack` makes one row of the prompt
-and the tokens of this tree, with a mask by which each token attends to the prompt, to the tokens before it in its own
-completions, and to itself. The pass over this row is an ordinary one, so gradient checkpointing, LoRA, FSDP and
-DeepSpeed work unchanged. (The idea: Prefix Grouper, Liu et al. 2025, which shares the prompt.)
+The completions of a prompt form a prefix tree whose root is the last token of the prompt. `pack` makes one row of the
+prompt and the tokens of this tree. In its attention mask, each token attends to the prompt, to the tokens before it in
+its own completions, and to itself. The forward pass over this row is an ordinary one, so gradient checkpointing, LoRA,
+FSDP and DeepSpeed work unchanged. (Prefix Grouper, Liu et al. 2025, shares the prompt in this way.)
 
-A token after which completions differ has to predict several next tokens. It is repeated for each but the first.
+A position predicts one token. Where completions diverge, their last common token must predict several next tokens, so
+the row repeats that token for each next token but the first.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import torch
 
 
 class Packed(NamedTuple):
-    """Rows of B prompts with their completions, L tokens each.
+    """B rows of L tokens: a prompt with its completions in each row.
 
-    input_ids, labels: (B, L). As in an ordinary row, a label belongs to the token that is predicted, at its predictor's
-    place plus one.
+    input_ids: (B, L).
+    labels: (B, L). As in an ordinary row, the label at position i + 1 is the token that position i predicts.
     attention_mask: (B, 1, L, L), whether a token attends to another one.
-    after: (B, L), how many tokens after the last token of its prompt a token comes; 0 within prompts and padding.
-    source: (N, C), for each token of the completions, where it is among the B * (L - 1) predictions; -1 for padding.
+    after: (B, L), the distance of a completion token from the last token of its prompt; 0 within prompts and padding.
+    source: (N, C), for each token of the completions, its index among the B * (L - 1) predictions; -1 for padding.
     """
 
     input_ids: torch.Tensor
@@ -59,7 +60,7 @@ def pack(
     before, width = prompt - 1, prompt - 1 + max(len(tree.tokens) for tree in trees)
     shape = len(groups), width
     packed, labels, after = np.zeros(shape, np.int64), np.full(shape, -100), np.zeros(shape, np.int64)
-    mask = np.tile(np.eye(width, dtype=bool), (len(groups), 1, 1))  # padding without any key would give NaN
+    mask = np.tile(np.eye(width, dtype=bool), (len(groups), 1, 1))  # a padding row without any key would give NaN
     source = np.full((len(ids), completion), -1)
     for number, (group, tree) in enumerate(zip(groups, trees, strict=True)):
         end = before + len(tree.tokens)
@@ -75,17 +76,18 @@ def pack(
 
 
 class Tree:
-    """The distinct beginnings of some completions; a node for each token, the root first, parents before children.
+    """A prefix tree of completions, whose nodes are tokens. The root comes first, and parents come before children.
 
-    tokens, depths: of each node. parents: the index of each node's parent; -1 for the root and its repetitions.
-    predicted: the token that each node predicts, -100 for none.
+    tokens, depths: the token and the depth of each node.
+    parents: the index of each node's parent; -1 for the root and its repetitions.
+    predicted: the token that each node predicts; -100 for none.
     predictors: for each completion, the nodes that predict its tokens.
     """
 
     def __init__(self, root: int, completions: Sequence[Sequence[int]]):
         self.tokens, self.depths, self.parents, self.predicted = [int(root)], [0], [-1], [-100]
         self.predictors: list[list[int]] = []
-        children: dict[tuple[int, int], tuple[int, int]] = {}  # node, next token → the node that predicts it, the child
+        children: dict[tuple[int, int], tuple[int, int]] = {}  # (node, next token) → (predicting node, child)
         for completion in completions:
             node, path = 0, []
             for token in map(int, completion):
@@ -96,7 +98,7 @@ class Tree:
             self.predictors.append(path)
 
     def _grow(self, node: int, token: int) -> tuple[int, int]:
-        """Add a child to a node, or to a repetition of it if it predicts another token. Returns both."""
+        """Add a child to a node, or to its repetition if the node predicts a token already. Returns both."""
         predictor = node
         if self.predicted[node] != -100:
             predictor = self._add(self.tokens[node], self.parents[node], self.depths[node])
@@ -111,7 +113,7 @@ class Tree:
         return len(self.tokens) - 1
 
     def attends(self) -> np.ndarray:
-        """Whether each node attends to each other one: to its ancestors and to itself."""
+        """The attention mask of the nodes: each attends to its ancestors and to itself."""
         mask = np.eye(len(self.tokens), dtype=bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:

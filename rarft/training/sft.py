@@ -50,8 +50,8 @@ class ExampleDataset(Dataset):
 
 
 def collate(examples: list[Example], video_model: VideoModel) -> dict:
-    """A padded batch of token ids, mask and labels, with the features of the videos. The labels are the unmasked parts
-    of the completion and the end-of-turn token."""
+    """A padded batch of token ids, attention mask and labels, with the features of the videos. The labels are the
+    unmasked parts of the completion and the end-of-turn token."""
     tokenizer = video_model.processor.tokenizer
     prompts = video_model.prompt_texts([example.query for example in examples])
     endings = [as_text(tokenizer, example.completion) + tokenizer.eos_token for example in examples]
@@ -71,7 +71,7 @@ def collate(examples: list[Example], video_model: VideoModel) -> dict:
 
 
 def summed_loss(video_model: VideoModel, batch: dict, bf16: bool) -> tuple[torch.Tensor]:
-    """The sum of the cross-entropy of all labelled tokens of a batch from `collate`."""
+    """The summed cross-entropy of all labelled tokens in a batch from `collate`."""
     labels, ids = batch["labels"], batch["input_ids"]
     width = labels.shape[1] - int((labels != -100).any(0).nonzero()[0])  # tokens before the first label need no logits
     inputs = {"input_ids": ids, "attention_mask": batch["attention_mask"]}
@@ -105,8 +105,8 @@ class VideoSFTTrainer(Trainer):
         return LikeLengthSampler(dataset.lengths * dataset.repeat, self.args.train_batch_size, generator)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """The mean cross-entropy over all labelled tokens of a batch. The processes of the model take a part of the
-        rows each."""
+        """The mean cross-entropy over all labelled tokens of a batch. Each process of the model computes a part of the
+        rows."""
         one = copy.copy(self.video_model)
         one.model = model
         lengths = inputs["attention_mask"].sum(1).tolist()
@@ -119,7 +119,7 @@ class VideoSFTTrainer(Trainer):
 
 
 def rows_of(batch: dict, rows: list[int]) -> dict:
-    """Some rows of a batch from `collate`, without columns that only have padding."""
+    """Some rows of a batch from `collate`, without columns that hold only padding."""
     first = int(batch["attention_mask"][rows].any(0).nonzero()[0])
     tensors = {name: value[rows, first:] for name, value in batch.items() if name != "features"}
     return {**tensors, "features": [batch["features"][row] for row in rows]}

@@ -2,7 +2,8 @@
 
 Completions of a prompt often begin with the same tokens, for example with the same timeline. While two completions are
 equal, their next token comes from the same distribution, so they share one row of the batch. When they diverge, the
-row's keys and values are copied. Completions that have ended leave the batch, and so do prompts without completions.
+row's keys and values are copied. Completions that have ended leave the batch; a prompt leaves with its last
+completion.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from rarft.models.decoding.sampling import Part, Watch, next_tokens
 from rarft.system.upstream.of_transformers import cache_argument
 
-FEW = 8  # ended rows stay in the batch until they are an eighth of it
+FEW = 8  # ended rows stay in the batch until they are more than an eighth of it
 
 
 def sample_distinct(
@@ -27,7 +28,7 @@ def sample_distinct(
     **model_kwargs,
 ) -> torch.Tensor:
     """A sampling loop for `model.generate(custom_generate=…)`. Its cache is a `SharedPrefixCache` with one completion
-    for each prompt. part: of the completions, if other processes compute the others.
+    for each prompt. part: which completions these are, if other batches hold the rest.
 
     Behaves as transformers' `GenerationMixin._sample`: equal seeds give equal samples, up to rounding, which depends on
     the batch size.
@@ -59,7 +60,7 @@ def sample_distinct(
         row_of = torch.zeros_like(row_of)  # ended completions read any row; their token is not used
         ended = len(mask) - len(parents)
         if 0 <= ended * FEW <= len(mask) and len(parents.unique()) == len(parents):
-            # No row diverged, and few have ended: they stay, since leaving them out would copy all others.
+            # No row diverged and few have ended. Ended rows stay, because removing them would copy all the others.
             row_of[going] = parents[rows]
             tokens = tokens.new_zeros(len(mask), 1).index_copy(0, parents, tokens)
         else:

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 class Sampled(NamedTuple):
     """Completions of prompts.
 
-    ids: the tokens of each, with padding after the end. following: the probability of the watched tokens right after
-    the watched text; NaN where the text does not occur or the probability was not computed."""
+    ids: the tokens of each completion, with padding after its end.
+    following: for each completion, the probability that one of the watched tokens comes right after the first
+    occurrence of the watched text. NaN if the text does not occur or the probability was not computed.
+    """
 
     ids: list[list[int]]
     following: list[float]
@@ -52,9 +54,9 @@ def complete(
     """Complete prompts (`rarft.models.prompt_text`) with one video each; see `VideoModel.generate`.
 
     Args:
-        options: of `sample`.
+        options: further arguments of `sample`.
 
-    Returns the texts, and `Sampled.following` for each."""
+    Returns the texts and their `Sampled.following`."""
     model, processor = video_model.model, video_model.processor
     length = max_new_tokens or video_model.settings.max_new_tokens
     config = GenerationConfig.from_model_config(model.config)
@@ -77,14 +79,14 @@ def sample(
     watched: tuple[str, Sequence[int]] | None = None,
 ) -> Sampled:
     """Complete prompts with one video each, in as many processes as the model uses. Equal seeds give equal completions
-    for any number of processes, up to rounding, which depends on the number of rows of a batch.
+    for any number of processes, up to rounding, which depends on the batch size.
 
     Args:
-        prompt_ids: the tokens of each prompt, those of its video included, without padding.
-        batch_size: prompts that go through the model of a process together; all by default.
-        watched: a text and tokens, see `Sampled.following`.
+        prompt_ids: the tokens of each prompt, including its video tokens, without padding.
+        batch_size: the most prompts that go through the model of one process together; no limit by default.
+        watched: a text and token ids, see `Sampled.following`.
 
-    Returns `num_generations` completions for each prompt, adjacent.
+    Returns `num_generations` adjacent completions for each prompt.
     """
     lengths = [len(ids) for ids in prompt_ids]
     on_cpu = video_model.model.device.type == "cpu"
@@ -100,7 +102,7 @@ def sample(
         ([([prompt_ids[i] for i in rows], [features[i] for i in rows], rows) for rows in some], work) for some in dealt
     ]
     found = [batch for part in run_parts(video_model, _sample_batches, given) for batch in part]
-    if in_parts:  # go on with the random numbers after those of the longest completion
+    if in_parts:  # continue with the random state after the longest completion, as a single batch would
         torch.set_rng_state(max(found, key=lambda batch: len(batch[0].ids[0]))[1])
     ids: list[list[int]] = [[] for _ in range(len(lengths) * num_generations)]
     following = [math.nan] * len(ids)
@@ -112,8 +114,8 @@ def sample(
 
 
 class _Work(NamedTuple):
-    """What all batches of a `sample` share. prompts: how many there are in all. random: the state of the random numbers
-    before; None if there is one batch."""
+    """What all batches of a `sample` share. prompts: the number of prompts in all batches. random: the state of the
+    random generator before sampling; None if there is one batch or decoding is greedy."""
 
     config: GenerationConfig
     num_generations: int
@@ -125,9 +127,9 @@ class _Work(NamedTuple):
 def _sample_batches(
     video_model: VideoModel, given: Sequence[tuple], work: _Work
 ) -> list[tuple[Sampled, torch.Tensor | None]]:
-    """Completions of each batch, and the state of the random numbers after them.
+    """Completions of each batch, and the state of the random generator after them.
 
-    given: for each batch the tokens of its prompts, the features of their videos, and their numbers among all prompts.
+    given: for each batch the tokens of its prompts, the features of their videos, and their indices among all prompts.
     """
     return [_sample_batch(video_model, *batch, work) for batch in given]
 
@@ -164,7 +166,7 @@ def _sample_batch(
 
 
 def end_of_text(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -> int | None:
-    """The number of tokens that end with the first occurrence of a text; None if there is no such number."""
+    """The number of tokens up to the end of a text's first occurrence; None without one that ends with a token."""
 
     def until(count: int) -> str:
         return tokenizer.decode(ids[:count], skip_special_tokens=True)
@@ -172,7 +174,7 @@ def end_of_text(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: str) -
     if text not in until(len(ids)):
         return None
     count = bisect_left(range(len(ids) + 1), True, key=lambda count: text in until(count))
-    return count if until(count).endswith(text) else None  # a token may go on after the text
+    return count if until(count).endswith(text) else None  # the last token may continue after the text
 
 
 def prompt_positions(model: PreTrainedModel, inputs: dict) -> torch.Tensor:
@@ -211,8 +213,9 @@ def generate_from_shared_prefix(
 
     Args:
         inputs: (B, L) left-padded prompts, as `tokenize_with_features` returns them.
-        part: which completions these are, if other batches have the others.
-        watch: gets the logits of each step, where the loop is one of this library.
+        part: which completions these are, if other batches hold the rest.
+        watch: receives the logits of each step. It receives none if the model is sharded or does not use "sdpa"
+            attention, because transformers' own loop then runs.
 
     Returns token ids (B * num_generations, L + new), prompts included.
     """

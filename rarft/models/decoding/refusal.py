@@ -47,13 +47,13 @@ def answer(
     batch_size: int | None,
     scored: bool,
 ) -> tuple[list[str], np.ndarray]:
-    """See `VideoModel.answer`. The sampling loop computes the probabilities that the refusal scores consist of."""
+    """See `VideoModel.answer`. The refusal scores come from probabilities that the decoding loop records."""
     watched = (ANSWER, span_tokens(video_model.processor.tokenizer).tolist()) if scored else None
     prompts = video_model.prompt_texts(queries)
     texts, answering = complete(video_model, features, prompts, batch_size=batch_size, watched=watched)
     scores = 1 - np.clip(answering, 0, 1)
     rest = [i for i, text in enumerate(texts) if np.isnan(scores[i]) and ANSWER in text] if scored else []
-    if rest:  # the loop is not one of this library, or `<answer>` does not end with a token
+    if rest:  # transformers' own loop was used, or `<answer>` ends inside a token
         given = ([values[i] for i in rest] for values in (features, queries, texts))
         scores[rest] = refusal_scores(video_model, *given)
     return texts, scores
@@ -64,7 +64,7 @@ def refusal_scores(
 ) -> np.ndarray:
     """The probability (n,) that each completion, given its own reasoning, continues with a refusal after `<answer>`.
 
-    Takes one forward pass over all completions. NaN for a completion without `<answer>`.
+    Takes one forward pass, which the model's processes share. NaN for a completion without `<answer>`.
     """
     scores = np.full(len(completions), np.nan)
     rows = [i for i, text in enumerate(completions) if ANSWER in text]

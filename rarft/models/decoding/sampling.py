@@ -10,26 +10,26 @@ from transformers import GenerationConfig
 
 
 class Watch:
-    """Keeps the probability of some next tokens at each step of a sampling loop.
+    """Records, at each step of a sampling loop, the total probability of the watched tokens.
 
-    probabilities: for each step, (N,) of the completions.
+    probabilities: for each step, (N,) probabilities, one for each completion.
     """
 
     def __init__(self, tokens: Sequence[int], suppressed: Sequence[int] | None, device: torch.device):
-        """suppressed: tokens that are never sampled."""
+        """tokens: the watched tokens. suppressed: tokens that are never sampled."""
         self.tokens = torch.tensor(tokens, device=device)
         self.suppressed = torch.tensor(list(suppressed or ()), dtype=torch.long, device=device)
         self.probabilities: list[torch.Tensor] = []
 
     def look(self, logits: torch.Tensor, rows: torch.Tensor | None = None) -> None:
-        """Keep the probabilities of a step. logits: (R, vocabulary). rows: (N,), the row of each completion."""
+        """Record a step. logits: (R, vocabulary). rows: (N,), the row of each completion; without it, R = N."""
         possible = logits.index_fill(-1, self.suppressed, -torch.inf)
         found = possible.softmax(-1).index_select(-1, self.tokens).sum(-1)
         self.probabilities.append(found if rows is None else found[rows])
 
 
 class Part(NamedTuple):
-    """The completions of one process among those of all processes. rows: (N,), their numbers. total: how many."""
+    """The completions of one batch among those of all batches. rows: (N,), their indices. total: how many there are."""
 
     rows: torch.Tensor
     total: int
@@ -40,8 +40,8 @@ def next_tokens(
 ) -> torch.Tensor:
     """Processed scores (N, vocabulary) → tokens (N, 1), sampled or most likely; padding for ended completions.
 
-    Works as transformers' `GenerationMixin._sample`: equal seeds give equal tokens. Also with a part: the random
-    numbers of all completions are drawn, as `torch.multinomial` draws them, and those of the part are used.
+    Works as transformers' `GenerationMixin._sample`: equal seeds give equal tokens. This also holds with a part: it
+    draws the random numbers of all completions, as `torch.multinomial` does, and uses those of its own rows.
     """
     if not config.do_sample:
         tokens = scores.argmax(-1, keepdim=True)

@@ -36,14 +36,14 @@ class Seats:
     """Which prompt each of N completions continues, and its number among the completions of that prompt.
 
     prompt, number: (N,). prompts: `prompt` as a list. largest: the largest number of completions of one prompt.
-    one_each: whether the n-th completion continues the n-th prompt, and there are as many prompts.
+    one_each: whether each prompt has exactly one completion, in the order of the prompts.
     """
 
     def __init__(self, prompts: Sequence[int], count: int, device: torch.device):
         """
         Args:
             prompts: the number of each completion's prompt.
-            count: of prompts.
+            count: the number of prompts.
         """
         seen: Counter[int] = Counter()
         numbers = []
@@ -134,7 +134,7 @@ class SharedPrefixLayer(DynamicLayer):
         )
 
     def select(self, completions: torch.Tensor, prompts: torch.Tensor, seats: Seats) -> None:
-        """See `SharedPrefixCache.select`; seats: of these completions among these prompts."""
+        """See `SharedPrefixCache.select`. seats: which of these prompts each completion continues."""
         self.seats = seats
         self.keys, self.values = self._rows(self.keys, completions), self._rows(self.values, completions)
         if len(prompts) < len(self.prefix_keys):

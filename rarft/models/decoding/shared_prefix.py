@@ -18,7 +18,7 @@ NAME = "sdpa_shared_prefix"
 
 
 def share_prefixes(model: PreTrainedModel | PeftModel) -> bool:
-    """Make the language model attend over shared prompts; nothing else changes.
+    """Replace the language model's attention by one that can read shared prompts; other inputs give the same results.
 
     Returns False, and changes nothing, if the model does not use transformers' "sdpa" attention.
     """
