@@ -86,12 +86,15 @@ def shares(video_model: VideoModel, lengths: Sequence[float], *, each: int = 1) 
 
 
 def batches(video_model: VideoModel, lengths: Sequence[float], size: int) -> list[list[list[int]]]:
-    """Which batches of at most `size` rows each process computes. The rows of a batch have similar lengths, and all
-    processes get about the same number of rows."""
-    longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    """Which batches of at most `size` rows each process takes.
+
+    All processes get about as many rows. If each gets several batches, the rows of a batch have similar lengths."""
     count = min(processes_of(video_model), len(lengths)) if len(lengths) >= LEAST else 1
-    rounds = max(1, math.ceil(len(lengths) / (size * max(1, count))))
-    size = math.ceil(len(lengths) / (rounds * max(1, count))) or 1
+    rounds = math.ceil(len(lengths) / (size * max(1, count)))
+    if rounds < 2:
+        return [[part] for part in shares(video_model, lengths)]
+    longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])
+    size = math.ceil(len(lengths) / (rounds * count))
     return _dealt([longest_first[begin : begin + size] for begin in range(0, len(lengths), size)], count)
 
 
@@ -136,11 +139,11 @@ def differentiate_parts(video_model: VideoModel, function: Function, parts: Sequ
         return [*own, *(_Outputs.apply(one, handle) for one, handle in zip(passes, handles, strict=True))]
 
 
-class _Pass:
-    """A forward and a backward pass of a copy. number: the number of the call."""
+class _Pass(NamedTuple):
+    """A forward and a backward pass of a copy. number: of the call."""
 
-    def __init__(self, copy: Copy, number: int):
-        self.copy, self.number = copy, number
+    copy: Copy
+    number: int
 
 
 class _Gradients(torch.autograd.Function):
