@@ -91,6 +91,8 @@ def batches(video_model: VideoModel, lengths: Sequence[float], size: int) -> lis
     All processes get about as many rows. If each gets several batches, the rows of a batch have similar lengths."""
     count = min(processes_of(video_model), len(lengths)) if len(lengths) >= LEAST else 1
     rounds = math.ceil(len(lengths) / (size * max(1, count)))
+    if len(lengths) >= 3 * LEAST * count:
+        rounds = max(2, rounds)  # two batches of similar lengths take less time than a larger one of all lengths
     if rounds < 2:
         return [[part] for part in shares(video_model, lengths)]
     longest_first = sorted(range(len(lengths)), key=lambda row: -lengths[row])

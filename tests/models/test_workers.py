@@ -125,7 +125,7 @@ def test_rows_are_dealt_out_by_length(base):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-@pytest.mark.parametrize(("rows", "size"), [(0, 4), (1, 4), (15, 4), (16, 4), (40, 64), (41, 7), (512, 64)])
+@pytest.mark.parametrize(("rows", "size"), [(0, 4), (1, 4), (15, 4), (16, 4), (40, 64), (41, 7), (150, 100), (512, 64)])
 def test_batches_have_rows_of_similar_lengths(base, count, rows, size):
     base.processes = count
     lengths = np.random.default_rng(0).integers(1, 100, rows).tolist()
