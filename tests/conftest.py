@@ -13,6 +13,7 @@ from jaxtyping import install_import_hook
 from coursekit import sample_world
 from rarft.models import VideoModel
 from rarft.rewards.encoder import default_encoder
+from rarft.system.processes import close_helpers
 
 # The shapes in annotations of these modules are checked at each call: see tests/related/test_annotations.py.
 install_import_hook(["rarft.related.features", "rarft.related.moments", "rarft.related.signals"], "beartype.beartype")
@@ -25,6 +26,13 @@ os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 @pytest.fixture(scope="session", autouse=True)
 def threads():
     torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_of_helpers():
+    """Helper processes serve the tests of one file; other tests count processes."""
+    yield
+    close_helpers()
 
 
 @pytest.fixture(scope="session")

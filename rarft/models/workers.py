@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 import torch.multiprocessing  # registers how tensors in shared memory are sent
-from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import GenerationConfig
 
 from rarft.models.families import is_whole, without_lora
@@ -282,7 +281,7 @@ def _state_of(video_model: VideoModel) -> Any:
     lora = [
         (layer.merged_adapters, layer.active_adapters, layer.disable_adapters, dict(layer.scaling))
         for layer in model.modules()
-        if isinstance(layer, BaseTunerLayer)
+        if hasattr(layer, "merged_adapters")  # a layer of peft
     ]
     return parameters, buffers, copy.deepcopy(lora), id(video_model.processor), plan_of(video_model).threads
 

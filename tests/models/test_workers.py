@@ -29,12 +29,6 @@ from rarft.video import GuardedReader
 from rarft.world.completions import demonstrations
 
 
-@pytest.fixture(scope="module", autouse=True)
-def end_of_helpers():
-    yield
-    close_helpers()
-
-
 @pytest.fixture
 def asked(world):
     samples = [sample for clip in world[:8] for sample in clip.group][:20]
