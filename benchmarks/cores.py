@@ -1,6 +1,6 @@
 """How a small model should use the cores: one process with several threads, or several processes of one thread each.
 
-    python benchmarks/cores.py              # six to eight minutes on two cores; writes data/results/cores.json
+    python benchmarks/cores.py              # about five minutes on two cores; writes data/results/cores.json
 
 The script compares three ways: one process with a torch thread for each core, one process with one thread, and one
 process of one thread for each core. `rarft.system.cores` plans the last for a small model, with at most four processes.
@@ -202,7 +202,7 @@ def print_table(found: dict) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--busy-turns", type=int, default=2, help="the most turns next to each busy program")
     parser.add_argument("--model", type=Path, default=BASE)
     parser.add_argument("--queries", type=int, default=2 * CLIPS, help="queries to ask; fewer for a quick trial")

@@ -27,7 +27,7 @@ from coursekit.base.lessons import draw_lesson
 from coursekit.base.tiny import FRAME, LONGEST_SECONDS, tiny_model, tiny_processor
 from coursekit.base.vision import train_vision
 from rarft.models import Settings, VideoModel, VisionFeatures
-from rarft.models.families import threads_of
+from rarft.models.families import plan_of
 from rarft.prompts import DESCRIBE
 from rarft.system.cores import threads
 from rarft.system.errors import InputError
@@ -186,6 +186,6 @@ def sft(
 ) -> list[dict]:
     """Train for `repeat` epochs on the examples that `make` gives. Returns the log."""
     trainer = VideoSFTTrainer(video_model, arguments, ExampleDataset(make, lengths, repeat))
-    with threads(threads_of(video_model.model)):
+    with threads(plan_of(video_model).threads):
         resume_training(trainer)
     return trainer.state.log_history

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from rarft.models.features import VisionFeatures, video_kwargs
-from rarft.system.cores import plan_for, threads
+from rarft.system.cores import Plan, plan_for, threads
 from rarft.system.errors import InputError
 from rarft.video import Clip
 
@@ -133,13 +133,14 @@ def family_of(model: PreTrainedModel | PeftModel) -> Family:
 @torch.no_grad()
 def encode_clips(video_model: VideoModel, clips: Sequence[Clip]) -> list[VisionFeatures]:
     """Run the vision tower, and its merger or projector, once over each clip."""
-    with threads(threads_of(video_model.model, video_model.processes)):
+    with threads(plan_of(video_model).threads):
         return family_of(video_model.model).encode(video_model, clips)
 
 
-def threads_of(model: PreTrainedModel | PeftModel, processes: int | None = None) -> int:
-    """The threads of each process of a model, see `rarft.system.cores.plan_for`."""
-    return plan_for(sum(p.numel() for p in model.parameters()), model.device.type, processes=processes).threads
+def plan_of(video_model: VideoModel) -> Plan:
+    """How a model uses the cores, see `rarft.system.cores.plan_for`."""
+    parameters = sum(p.numel() for p in video_model.model.parameters())
+    return plan_for(parameters, video_model.model.device.type, processes=video_model.processes)
 
 
 def vision_tower(model: PreTrainedModel | PeftModel) -> torch.nn.Module:

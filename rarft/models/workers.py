@@ -1,8 +1,9 @@
 """A model in several processes: each computes a part of the rows of a generation, an encoding or a training pass.
 
-A small model gains almost nothing from threads (`rarft.system.cores`), so this process and its helper processes share
-the work. Each helper has a copy of the model, whose weights are in shared memory. Before every use, this process
-writes its current weights there. A model with `load_copy` is not trained; its helpers load the weights themselves.
+A small model gains less from threads than from processes (`rarft.system.cores`), so this process and its helper
+processes share the work. Each helper has a copy of the model, whose weights are in shared memory. Before every use,
+this process writes its current weights there. A model with `load_copy` is not trained; its helpers load the weights
+themselves.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ import torch
 import torch.multiprocessing  # registers how tensors in shared memory are sent
 from transformers import GenerationConfig
 
-from rarft.models.families import is_whole, without_lora
+from rarft.models.families import is_whole, plan_of, without_lora
 from rarft.models.settings import Settings
-from rarft.system.cores import Plan, plan_for, threads
+from rarft.system.cores import threads
 from rarft.system.processes import Helper, helpers
 
 if TYPE_CHECKING:
@@ -36,12 +37,6 @@ T = TypeVar("T")
 LEAST = 16  # with fewer rows, one process does all the work
 
 Function = Callable[..., Any]  # a function of a module, whose first argument is the VideoModel
-
-
-def plan_of(video_model: VideoModel) -> Plan:
-    """How a model uses the cores, see `rarft.system.cores.plan_for`."""
-    parameters = sum(p.numel() for p in video_model.model.parameters())
-    return plan_for(parameters, video_model.model.device.type, processes=video_model.processes)
 
 
 def processes_of(video_model: VideoModel) -> int:
@@ -241,7 +236,7 @@ class Copies:
 
 
 _copies: weakref.WeakKeyDictionary[torch.nn.Module, Copies] = weakref.WeakKeyDictionary()
-_failed: weakref.WeakKeyDictionary[torch.nn.Module, str] = weakref.WeakKeyDictionary()  # why there are no copies
+_failed: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()  # models that cannot be copied
 _lock = threading.RLock()
 
 
@@ -261,7 +256,7 @@ def _copies_of(video_model: VideoModel, count: int) -> list[Copy]:
         known.copies = [c for c, helper in zip(known.copies, running, strict=False) if c.helper is helper]
         known.add(video_model, running[len(known.copies) : count])
     except Exception as error:  # for example no shared memory, or a class that only this process can import
-        _failed[model] = str(error)
+        _failed.add(model)
         log.warning("no worker processes (%s): one process does all the work", error)
         return []
     known.publish(model)

@@ -1,7 +1,7 @@
 """How a model uses the cores: a small model in several processes of one thread each, a large one in several threads.
 
-The matrices of a small model are too small for threads. A second thread makes sampling hardly faster. When another
-program uses the cores, threads wait for each other and become several times slower (benchmarks/cores.py measures this).
+A second thread makes a small model a little faster, and sampling for one prompt hardly at all. When another program
+uses the cores, threads wait for each other and become several times slower (benchmarks/cores.py measures both).
 """
 
 from __future__ import annotations

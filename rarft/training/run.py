@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig
 
 from rarft.models import VideoModel
-from rarft.models.families import is_whole, threads_of
+from rarft.models.families import is_whole, plan_of
 from rarft.rewards import make_rewards
 from rarft.schema import Group
 from rarft.system.cores import threads
@@ -86,7 +86,7 @@ def train_rarft(
     """
     trainer = build_trainer(video_model, groups, config, **options)
     _save_changed_base(trainer)
-    with threads(threads_of(video_model.model, video_model.processes)):
+    with threads(plan_of(video_model).threads):
         if resume:
             resume_training(trainer)
         else:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments
 
-from rarft.models.families import check_trainable, threads_of
+from rarft.models.families import check_trainable, plan_of
 from rarft.models.features import VisionFeatures, pad_texts, to_device, video_inputs
 from rarft.models.prompt_text import as_text
 from rarft.models.video_model import VideoModel
@@ -182,7 +182,7 @@ def train_sft(
     wanted = arguments.max_steps * arguments.train_batch_size
     dataset = ExampleDataset(make, [s.duration for s in samples], repeat=-(-wanted // len(samples)))
     trainer = VideoSFTTrainer(video_model, arguments, dataset)
-    with threads(threads_of(video_model.model, video_model.processes)):
+    with threads(plan_of(video_model).threads):
         trainer.train()
     video_model.model.eval()
     return trainer.state.log_history

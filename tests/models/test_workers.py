@@ -31,7 +31,8 @@ from rarft.world.completions import demonstrations
 
 @pytest.fixture
 def asked(world):
-    samples = [sample for clip in world[:8] for sample in clip.group][:20]
+    samples = [sample for clip in world[:8] for sample in clip.group]
+    assert len(samples) >= workers.LEAST, "fewer would stay in one process"
     return [s.crop for s in samples], [s.query for s in samples]
 
 
@@ -56,26 +57,46 @@ def test_equal_seeds_give_equal_completions_for_any_number_of_processes(base, as
     assert len(set(found[0][0])) > (20 if temperature else 4)
 
 
-def test_features_scores_and_errors_are_those_of_one_process(base, asked, tmp_path):
+def test_features_scores_and_errors_are_those_of_one_process(base, asked, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "LEAST", 4)  # there are eight videos
     crops, queries = asked
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     crops = [*crops, crops[0]._replace(video=str(tmp_path / "broken.mp4"))]
-    answers = {}
+    answers, features = {}, {}
     for count in (1, 2):
-        model = with_processes(base, count)
         with GuardedReader() as reader:
-            asker = LocalAsker(model.with_cache(reader=reader), batch_size=8)
+            asker = LocalAsker(with_processes(base, count).with_cache(reader=reader), batch_size=8)
+            cache = asker.video_model.cache
+            assert cache._can_share(list(set(crops))) is (count == 2)
             answers[count] = list(asker.ask(crops, [*queries, "q"]))
-            assert asker.video_model.cache.encoded == len(set(crops)) - 1
-        if count == 2:
-            for mine, one in zip(model.features(crops[:16]), base.features(crops[:16]), strict=True):
-                torch.testing.assert_close(mine.embeds, one.embeds, atol=1e-5, rtol=1e-5)
+            assert cache.encoded == len(set(crops)) - 1
+            features[count] = asker.video_model.features(crops[:-1])
             with pytest.raises(VideoError, match="broken"):
-                model.features(crops)
+                asker.video_model.features(crops)
+    for one, two in zip(features[1], features[2], strict=True):
+        torch.testing.assert_close(two.embeds, one.embeds, atol=1e-5, rtol=1e-5)
     for one, two in zip(answers[1], answers[2], strict=True):
         assert (one.completion, one.error) == (two.completion, two.error)
         assert one.refusal_score == pytest.approx(two.refusal_score, abs=1e-5)
     assert "broken" in answers[2][-1].error
+
+
+def darkened(clip):
+    return replace(clip, frames=clip.frames // 2)
+
+
+def test_changed_videos_are_encoded_in_helpers_where_these_can_import_the_change(base, asked, monkeypatch):
+    monkeypatch.setattr(workers, "LEAST", 4)
+    crops = list(dict.fromkeys(asked[0]))
+    found = {}
+    for name, count, change in (("one", 1, darkened), ("two", 2, darkened), ("local", 2, lambda clip: darkened(clip))):
+        cache = LocalAsker(with_processes(base, count)).with_change(change).video_model.cache
+        assert cache._can_share(crops) is (name == "two")
+        found[name] = [one.embeds for one in cache.get(crops)]
+    for name in ("two", "local"):
+        torch.testing.assert_close(found[name], found["one"], atol=1e-5, rtol=1e-5)
+    plain = [one.embeds for one in with_processes(base, 1).features(crops)]
+    assert not any(torch.allclose(dark, bright, atol=1e-2) for dark, bright in zip(found["two"], plain, strict=True))
 
 
 def test_copies_have_the_weights_of_now(base, asked):

@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from rarft.models.decoding.generation import complete, generate_from_shared_prefix
-from rarft.models.families import threads_of
+from rarft.models.families import plan_of
 from rarft.models.features import VisionFeatures, to_device, tokenize_with_features
 from rarft.models.prompt_text import as_text
 from rarft.models.workers import run_parts, shares
@@ -109,7 +109,7 @@ def forced_segment(video_model: VideoModel, features: VisionFeatures, query: str
         "max_new_tokens": SEGMENT_TOKENS,
         "begin_suppress_tokens": others.nonzero().flatten().tolist(),
     }
-    with threads(threads_of(model, video_model.processes)):
+    with threads(plan_of(video_model).threads):
         ids = generate_from_shared_prefix(model, inputs, GenerationConfig(**settings), 1)
     [text] = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
     return read_answer(text.split("</answer>")[0])[1]
